@@ -1,0 +1,57 @@
+/* file_log: the log as a folder of files.
+ *
+ *     FOLDER/log.head            magic, format, id, term key                     (docs/formats/log.md)
+ *     FOLDER/00000000000000000001.seg …   segments, named by their first position
+ *     FOLDER/writer.lock         one writer at a time
+ *
+ * Opening finds the highest durable floor anywhere in the segments: a torn tail above it is cut and zeroed, damage at or
+ * below it opens the log read-only with file and offset in log_status().reason (P6). After a failed sync the tail above
+ * the floor is written and synced again on opening instead of trusted from the page cache (P7).
+ */
+#pragma once
+
+#include "log/log.h"
+#include "os/file.h"
+
+/* Answers of file_log_open(). */
+enum {
+    FILE_LOG_E_LOCKED = 16,  /* another process writes here */
+    FILE_LOG_E_NEWER = 17,   /* a file carries a newer format; `error` names it */
+    FILE_LOG_E_DAMAGED = 18, /* not even readable: log.head is broken or missing beside segments */
+    FILE_LOG_E_MISSING = 19, /* read_only and nothing there */
+};
+
+struct file_log_options {
+    const struct os_file_ops *file; /* NULL: the real kernel */
+    uint64_t segment_size;          /* bytes; 0: 64 MiB; 64 KiB … 4 GiB */
+    enum log_durability durability;
+    bool read_only;                 /* no lock, no repair; sees what is durable in the files at each look */
+    uint32_t idle_floor_ms;         /* idleness after which the floor is written; 0: 100 */
+    const uint8_t *id;              /* make a new log with this id (a follower's); NULL: a new one */
+    const uint8_t *key;             /* likewise the term key; NULL: a new one */
+};
+
+/* Open the log in `folder` (made if missing, unless read_only). `ret_error` (may be NULL; 256 bytes) gets a sentence that
+ * says what is wrong and what to do. Answers as above, or -errno. */
+int file_log_open(const char *folder, const struct file_log_options *options, struct log **ret_log, char *ret_error);
+
+/* What verify found. */
+struct file_log_damage {
+    char file[64];    /* name in the folder */
+    uint64_t offset;  /* bytes from its start */
+    uint64_t position; /* first position concerned, 0: unknown */
+    bool acknowledged; /* at or below the durable floor */
+    char what[128];    /* "body checksum differs", "chain does not continue", … */
+};
+struct file_log_report {
+    uint64_t records, frames, segments, bytes, head, floor;
+    struct log_chain chain; /* after the last good record */
+    size_t damage_count;    /* all of them, also those not reported */
+};
+
+/* Read everything, check every checksum and the whole chain. `on_damage` and `on_progress` (bytes done, bytes in all) may
+ * be NULL. 0: read to the end (damage_count says how it is); else as file_log_open(). Needs no lock, changes nothing. */
+int file_log_verify(const char *folder, const struct os_file_ops *file,
+                    void (*on_damage)(void *user, const struct file_log_damage *damage),
+                    void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user,
+                    struct file_log_report *ret_report, char *ret_error);

@@ -1,0 +1,174 @@
+/* log: a durable sequence of opaque records. The seam where another engine goes in.
+ *
+ * A log holds records at positions 1, 2, 3… without gaps. Above it nobody knows what carries them: today a folder of
+ * files (log/file_log.h), later PostgreSQL or Kafka. Nothing may be added to this table that only a local file can do;
+ * every index and view is derived from the sequence, on every node anew.
+ *
+ * Life: an engine's own open function makes the log (file_log_open()); log_close() ends it. A log has an id, made when
+ * the log is made, and an epoch, one higher with every writer that opens it; the epoch stands in each record.
+ *
+ * A record is {head, body}. The head is kept as long as the log; the body may one day be taken away (scavenging,
+ * erasure) and leaves its hash. The chain runs over records, not over frames or files, so that a leader, a follower and
+ * another engine agree on it:
+ *     body_hash   = BLAKE2b-256(key = salt, body)
+ *     chain(0)    = 32 zero bytes
+ *     chain(p)    = BLAKE2b-256("daybook1" chain(p-1) position epoch flags head_size body_size head body_hash)
+ * integers little-endian, u64 u64 u32 u32 u32; docs/formats/log.md has it byte by byte.
+ *
+ * Threads: log_append(), log_replace() and log_close() belong to one thread, the writer. Everything else may be called
+ * from any thread at any time.
+ *
+ * Invariants:
+ * L1 a record is readable only when it is durable in the mode the log was opened with: the head never runs ahead.
+ * L2 an append is all or nothing, and lies directly after the one before it.
+ * L3 after an append ended in anything but LOG_DURABLE its records are not readable and their positions are free again,
+ *    unless it ended in LOG_UNKNOWN: then only reopening tells.
+ * L4 after a failed sync nothing is accepted until the log is opened anew (P7). A full disk is not that: LOG_FULL leaves
+ *    the log as it was before the batch, and a later append may succeed.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+enum {
+    LOG_ID_SIZE = 16,
+    LOG_CHAIN_SIZE = 32,
+    LOG_SALT_SIZE = 16,
+    LOG_APPEND_SIZE_MAX = 900 * 1024, /* encoded bytes of one append, all its records: fits every engine we know */
+    LOG_APPEND_COUNT_MAX = 10000,     /* records of one append */
+};
+
+/* Answers. */
+enum {
+    LOG_E_END = 1,        /* nothing after the position asked for yet */
+    LOG_E_READ_ONLY = 2,  /* opened for reading, or damaged: see log_status() */
+    LOG_E_TOO_LARGE = 3,  /* above LOG_APPEND_SIZE_MAX or LOG_APPEND_COUNT_MAX */
+    LOG_E_CHAIN = 4,      /* log_append() of verbatim records whose chain does not continue ours: the journals parted */
+};
+
+/* How a batch ended. */
+enum log_outcome {
+    LOG_DURABLE = 0,
+    LOG_FENCED,  /* the tail was not the expected one, or a newer epoch writes */
+    LOG_FULL,    /* no room; nothing of the batch is in the log (L4) */
+    LOG_FAILED,  /* nothing of the batch will ever be read */
+    LOG_UNKNOWN, /* may or may not be there: reopen and read the tail. The log refuses writes from now on */
+};
+
+enum log_durability {
+    LOG_SYNC = 0,   /* P1: on the disk's surface (fdatasync) before the batch is durable. The default */
+    LOG_ASYNC = 1,  /* handed to the kernel, synced a moment later: a crash of the machine loses up to a second */
+};
+
+enum { LOG_RECORD_STUB = 1u /* the body is gone; body_hash is what is left of it */ };
+
+struct log_chain {
+    uint8_t bytes[LOG_CHAIN_SIZE];
+};
+
+/* A record. Going in: head and body are set, and for a verbatim record (a follower's) everything else too. Coming out:
+ * all set; head and body point into the reader's memory until its next call. */
+struct log_record {
+    uint64_t position;
+    uint64_t epoch;
+    uint32_t flags;
+    struct bytes head;
+    struct bytes body;
+    uint8_t salt[LOG_SALT_SIZE];
+    uint8_t body_hash[LOG_CHAIN_SIZE];
+};
+
+/* One append: its records become readable together or not at all. */
+struct log_entry {
+    struct log_record *records; /* the caller's, until done(); position, epoch and salt are filled in unless verbatim */
+    size_t count;
+};
+
+/* One group commit. The batch and all it points to stay the caller's and untouched by it until done(). */
+struct log_batch {
+    uint64_t tail_expected; /* position of the last record before the batch; else LOG_FENCED */
+    struct log_entry *entries;
+    size_t count;
+    bool verbatim; /* records as another log wrote them: their epoch, flags, salt and hash are kept, positions checked */
+    const struct log_chain *chain_expected; /* verbatim: chain after the last record, checked before writing; or NULL */
+    void (*done)(struct log_batch *batch, enum log_outcome outcome); /* called once, on any thread, also before
+                                                                      * log_append() returns */
+    void *user;
+    struct log_chain chain_after; /* set when durable: the chain at the batch's last record */
+};
+
+/* What the log is and how it stands. */
+struct log_status {
+    uint8_t id[LOG_ID_SIZE];
+    uint8_t key[16];      /* SipHash key for terms: lives as long as the log, secret to it */
+    uint64_t epoch;       /* the writer's */
+    uint64_t head;        /* last durable position; 0: empty */
+    uint64_t first;       /* first position still held (1 until something was taken away whole) */
+    uint64_t size_bytes;  /* on the disk */
+    bool writable;
+    char reason[256];     /* when it is not writable: a sentence naming the cause, file and offset */
+};
+
+struct log_counters {
+    uint64_t appends, records, batches, syncs, bytes_written;
+    uint64_t sync_ns_total, sync_ns_max;
+};
+
+struct log;
+struct log_reader;
+
+/* The table another engine fills in. Each function answers as the wrapper of its name below. */
+struct log_ops {
+    const char *name; /* "file" */
+    int (*append)(struct log *log, struct log_batch *batch);
+    int (*reader_new)(struct log *log, uint64_t after, struct log_reader **ret_reader);
+    int (*replace)(struct log *log, const struct log_record *stub);
+    void (*status)(struct log *log, struct log_status *ret_status);
+    void (*counters)(struct log *log, struct log_counters *ret_counters);
+    int (*chain_at)(struct log *log, uint64_t position, struct log_chain *ret_chain);
+    int (*close)(struct log *log);
+};
+struct log_reader_ops {
+    int (*next)(struct log_reader *reader, struct log_record *ret_record);
+    int (*seek)(struct log_reader *reader, uint64_t after);
+    void (*free)(struct log_reader *reader);
+};
+struct log { const struct log_ops *ops; };               /* engines embed it first */
+struct log_reader { const struct log_reader_ops *ops; }; /* likewise */
+
+/* Hand over one batch. 0: taken, done() will be called. LOG_E_READ_ONLY, LOG_E_TOO_LARGE, LOG_E_CHAIN, or -errno: not
+ * taken, done() will not be called. */
+int log_append(struct log *log, struct log_batch *batch);
+
+/* A reader that starts after position `after` (0: the beginning). Readers are independent, belong to one thread at a
+ * time, and survive appends. */
+int log_reader_new(struct log *log, uint64_t after, struct log_reader **ret_reader);
+/* The next durable record. LOG_E_END: none yet; asking again later is right. -EBADMSG: damaged (log_status() names it). */
+int log_reader_next(struct log_reader *reader, struct log_record *ret_record);
+/* Go elsewhere: the next record will be the one after `after`. Cheap for places read lately. */
+int log_reader_seek(struct log_reader *reader, uint64_t after);
+void log_reader_free(struct log_reader *reader);
+static inline void log_reader_freep(struct log_reader **reader)
+{
+    log_reader_free(*reader);
+}
+
+/* Put a stub in a record's place: same position, epoch, head and chain; the body goes. */
+int log_replace(struct log *log, const struct log_record *stub);
+
+void log_status(struct log *log, struct log_status *ret_status);
+void log_counters(struct log *log, struct log_counters *ret_counters);
+
+/* The chain after the record at `position` (0: the zero chain). LOG_E_END beyond the head. */
+int log_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain);
+
+/* The chain one record further. `record` needs position, epoch, flags, head, body and salt, or body_hash for a stub;
+ * body_hash is filled in. Pure: the one definition all engines and verifiers use. */
+void log_chain_step(const struct log_chain *before, struct log_record *record, struct log_chain *ret_after);
+
+/* Let outstanding batches end, note the durable floor, let the folder go. NULL is fine. */
+int log_close(struct log *log);
