@@ -13,7 +13,7 @@
  *     body_hash   = BLAKE2b-256(key = salt, body)
  *     chain(0)    = 32 zero bytes
  *     chain(p)    = BLAKE2b-256("daybook1" chain(p-1) position epoch flags head_size body_size head body_hash)
- * integers little-endian, u64 u64 u32 u32 u32; docs/formats/log.md has it byte by byte.
+ * integers little-endian, u64 u64 u32 u32 u32, LOG_RECORD_STUB cleared in flags; docs/formats/log.md has it byte by byte.
  *
  * Threads: log_append(), log_replace() and log_close() belong to one thread, the writer. Everything else may be called
  * from any thread at any time.

@@ -1,0 +1,283 @@
+/* journal: events in streams, with tags, over a log.
+ *
+ * The journal is the truth; its index, every view and every decider's state are derived from it and can be thrown away.
+ *
+ * Life: journal_open() takes a log, reads it once to build the index, and starts the writer thread; journal_close() lets
+ * what was submitted end, then closes the log.
+ *
+ * Threads: every function may be called from any thread unless it says otherwise. prepare() and done() of an append run on
+ * the writer thread and must be quick; done() may submit further appends. A reader belongs to one thread at a time.
+ *
+ * How an append goes: journal_submit() checks what can be checked alone (names, sizes, counts) and queues it. The writer
+ * takes everything queued as one batch. Each append in turn is compared with all that is durable and with what stands
+ * before it in the batch: event ids first, then expected versions and the condition. Those that pass are written with one
+ * write and one sync; then the head moves, done() is called for each, winners and losers, and listeners hear of it.
+ *
+ * Invariants:
+ * J1 (P1) done() with `durable` follows the sync, by default.
+ * J2 (P2) an append is one log entry: all of it or nothing.
+ * J3 (P3) positions are 1, 2, 3… in commit order; no function shows an event above journal_head().
+ * J4 (P4) a check sees every event before its own place, those of the same batch too, and a refusal is answered only when
+ *    the batch it lost against is durable. When a batch fails, what was refused because of it is not answered as refused.
+ * J5 (P5) an event id is unique in the journal.
+ * J6 event times never go backwards: max(clock, time of the event before).
+ * J7 versions of a stream are 1, 2, 3… without gaps, and stored in the record.
+ * J8 names that begin with `$` are daybook's own: hidden from readers unless asked for.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "log/log.h"
+
+/* Limits: one table (journal/limits.c names and explains each; API errors cite it). */
+enum {
+    JOURNAL_NAME_SIZE_MAX = 256,        /* bytes of a stream name, type or tag */
+    JOURNAL_TAG_COUNT_MAX = 512,        /* tags of an event */
+    JOURNAL_EVENT_COUNT_MAX = 1000,     /* events of an append */
+    JOURNAL_ITEM_COUNT_MAX = 100,       /* items of a query */
+    JOURNAL_CONTENT_TYPE_SIZE_MAX = 256,
+    JOURNAL_KEY_SIZE_MAX = 512,         /* idempotency key with its scope */
+    JOURNAL_QUEUE_COUNT_MAX = 65536,    /* appends waiting for the writer */
+};
+
+/* Answers. */
+enum {
+    JOURNAL_E_INVALID = 1,    /* a name, size or count breaks a rule: `detail` says which, `index` which event */
+    JOURNAL_E_CONFLICT = 2,   /* expected versions or the condition: all violations are listed */
+    JOURNAL_E_ID_REUSED = 3,  /* an event id is known with other content, or only some ids of the append are known */
+    JOURNAL_E_FULL = 4,       /* no room on the disk; later appends may succeed */
+    JOURNAL_E_READ_ONLY = 5,  /* follower, damaged, or after a failed sync: journal_status() says why */
+    JOURNAL_E_TOO_LARGE = 6,  /* above LOG_APPEND_SIZE_MAX when encoded */
+    JOURNAL_E_BUSY = 7,       /* JOURNAL_QUEUE_COUNT_MAX reached */
+    JOURNAL_E_UNKNOWN = 8,    /* the log cannot say whether it is there: send it again with the same ids after reopening */
+    JOURNAL_E_FAILED = 9,     /* the write or sync failed; nothing of it will be read */
+    JOURNAL_E_END = 10,       /* reader: nothing more up to the head, or the limit position is reached */
+    JOURNAL_E_DIVERGED = 11,  /* replicate: the records do not continue this journal's chain */
+    JOURNAL_E_REFUSED = 64,   /* first answer free for prepare() */
+};
+
+struct journal_id {
+    uint8_t bytes[16];
+};
+
+/* An event to append. All memory stays the caller's, until done(). */
+struct journal_event_new {
+    struct bytes stream;       /* empty: the event is in no stream */
+    struct bytes type;
+    const struct bytes *tags;  /* a set: order and repetition mean nothing; stored sorted, once each */
+    size_t tag_count;
+    struct bytes data;         /* JSON without insignificant white space, or any bytes with content_type */
+    struct bytes content_type; /* empty: application/json */
+    struct bytes meta;         /* a JSON object, or empty */
+    bool has_id;
+    uint8_t id[16];            /* else the journal makes a UUIDv7 */
+    bool system;               /* daybook's own: names may begin with `$` */
+};
+
+/* An event as read. Points into the reader's memory, valid until its next call. */
+struct journal_event {
+    uint64_t position;
+    uint64_t version;  /* in its stream; 0: in no stream */
+    int64_t time_us;   /* microseconds since 1970, UTC */
+    uint64_t append_first; /* position of the first event of its append */
+    uint32_t append_count; /* events in its append */
+    uint8_t id[16];
+    struct bytes stream, type, content_type, data, meta;
+    const struct bytes *tags;
+    size_t tag_count;
+    struct bytes key;       /* idempotency key with scope, or empty */
+    struct bytes key_hash;  /* hash of the request body it came with */
+    bool stub;              /* data and meta were scavenged or erased */
+};
+
+/* A query: OR of items; an item matches when the type is one of its types (none: any) AND all its tags are on the event.
+ * count 0 matches everything. An item with neither types nor tags is refused (JOURNAL_E_INVALID). */
+struct journal_item {
+    const struct bytes *types;
+    size_t type_count;
+    const struct bytes *tags;
+    size_t tag_count;
+};
+struct journal_query {
+    const struct journal_item *items;
+    size_t count;
+};
+
+enum journal_expect { JOURNAL_EXPECT_ANY, JOURNAL_EXPECT_NONE, JOURNAL_EXPECT_EXISTS, JOURNAL_EXPECT_VERSION };
+
+struct journal_expectation {
+    struct bytes stream;
+    enum journal_expect expect;
+    uint64_t version;
+};
+
+/* Fail if any event after position `after` matches. */
+struct journal_condition {
+    struct journal_query query;
+    uint64_t after; /* exclusive; 0: all history counts */
+};
+
+/* A violated check. stream set: expected version; else the condition's item (index) first violated at `position`. */
+struct journal_conflict {
+    struct bytes stream;
+    enum journal_expect expect;
+    uint64_t expected, actual;
+    size_t item;
+    uint64_t position;
+};
+
+struct journal_stream_version {
+    struct bytes stream;
+    uint64_t version; /* after the append */
+};
+
+/* How an append ended. Memory is the journal's, valid during done() only. */
+struct journal_result {
+    int answer;           /* 0: appended or replayed; else JOURNAL_E_* or prepare()'s own answer */
+    bool replayed;        /* every id was known with this content: the original positions stand here */
+    uint64_t first, last; /* positions; with prepare()'s answer: both the tail it was decided at */
+    const struct journal_stream_version *streams;
+    size_t stream_count;
+    const struct journal_conflict *conflicts;
+    size_t conflict_count;
+    size_t index;         /* JOURNAL_E_INVALID, JOURNAL_E_ID_REUSED: the event concerned */
+    char detail[256];     /* a sentence for a human, for every answer but 0 */
+};
+
+struct journal;
+struct journal_turn;
+
+/* One append. Owned by the caller, untouched by it from journal_submit() until done(). */
+struct journal_append {
+    const struct journal_event_new *events;
+    size_t event_count;
+    const struct journal_expectation *expectations;
+    size_t expectation_count;
+    const struct journal_condition *condition; /* NULL: none */
+    struct bytes key;      /* idempotency key with scope: stands in every event's record; empty: none */
+    struct bytes key_hash; /* 16 bytes */
+
+    /* NULL, or called at the append's turn to look at all that stands before it (see journal_turn_*) and to set events,
+     * expectations and condition. 0: go on with them (no events: nothing is written, answer 0, first and last = tail).
+     * >= JOURNAL_E_REFUSED: the append ends with that answer, once what it was decided on is durable. < 0: failure.
+     * May be called again for the same append if the log was fenced in between; it must then decide anew. */
+    int (*prepare)(struct journal_append *append, struct journal_turn *turn);
+    void (*done)(struct journal_append *append, const struct journal_result *result);
+    void *user;
+    struct journal_append *next; /* the journal's */
+};
+
+struct journal_options {
+    const struct os_clock *clock;   /* NULL: the real one */
+    const struct os_random *random; /* NULL: the real one */
+    bool follower;                  /* only journal_replicate() writes */
+    bool read_only;                 /* no writer thread: for tools */
+    void (*on_progress)(void *user, uint64_t done, uint64_t total); /* opening: records read; may be NULL */
+    void *user;
+};
+
+/* Take `log` (also on failure) and open the journal. `ret_error`: 256 bytes or NULL, a sentence. */
+int journal_open(struct log *log, const struct journal_options *options, struct journal **ret_journal, char *ret_error);
+
+/* Refuse new appends, let the queue end, stop the writer, close the log. NULL is fine. */
+void journal_close(struct journal *journal);
+
+/* Queue an append. 0: done() will be called exactly once. JOURNAL_E_INVALID / _BUSY / _READ_ONLY: it will not; ret_result
+ * (may be NULL) says why. */
+int journal_submit(struct journal *journal, struct journal_append *append, struct journal_result *ret_result);
+
+/* The same and wait for the end; for tools, tests and embedding. `ret_result` outlives the call only in its plain fields
+ * (streams and conflicts are NULL). Returns result.answer. */
+int journal_append_wait(struct journal *journal, struct journal_append *append, struct journal_result *ret_result);
+
+/* --- at a turn: inside prepare() only ------------------------------------------------------------------------------- */
+
+/* Position of the last event before this append, durable or earlier in the batch. */
+uint64_t journal_turn_tail(const struct journal_turn *turn);
+
+/* Each event after `after` that matches, in order, those of the batch too. `each` returns 0 to go on, else it stops and
+ * that is returned. */
+int journal_turn_each(struct journal_turn *turn, const struct journal_query *query, uint64_t after,
+                      int (*each)(void *user, const struct journal_event *event), void *user);
+
+/* How many events match after `after`, counted no further than `limit`: to find out whether folding them here is cheap. */
+uint64_t journal_turn_count(struct journal_turn *turn, const struct journal_query *query, uint64_t after, uint64_t limit);
+
+/* The append that came with this idempotency key: 0 and its positions and key hash (16 bytes); JOURNAL_E_END: none. */
+int journal_turn_find_key(struct journal_turn *turn, struct bytes key, uint64_t *ret_first, uint64_t *ret_last,
+                          uint8_t ret_key_hash[16]);
+
+/* --- reading ---------------------------------------------------------------------------------------------------------- */
+
+enum journal_direction { JOURNAL_FORWARD, JOURNAL_BACKWARD };
+
+struct journal_read {
+    struct bytes stream;              /* not empty: only this stream, and from/to are versions */
+    const struct journal_query *query; /* NULL: everything. Copied */
+    uint64_t after;                   /* forward: first position shown is after + 1. Streams: version */
+    uint64_t before;                  /* backward: first shown is before - 1; forward: stop there. 0: the head */
+    enum journal_direction direction;
+    bool system;                      /* show `$` events too */
+};
+
+struct journal_reader;
+int journal_reader_new(struct journal *journal, const struct journal_read *read, struct journal_reader **ret_reader);
+/* The next event. JOURNAL_E_END: none now (forward readers may ask again when the head has moved). -EBADMSG: damaged. */
+int journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event);
+/* Every position up to and including this one has been shown or passed over. Forward readers only. */
+uint64_t journal_reader_examined(const struct journal_reader *reader);
+void journal_reader_free(struct journal_reader *reader);
+static inline void journal_reader_freep(struct journal_reader **reader)
+{
+    journal_reader_free(*reader);
+}
+
+uint64_t journal_head(const struct journal *journal);
+struct journal_id journal_id(const struct journal *journal);
+/* Version of a stream at the head; 0: no such stream. */
+uint64_t journal_stream_version(struct journal *journal, struct bytes stream);
+/* The last position whose event is not later than `time_us`; 0: none. */
+uint64_t journal_position_at(struct journal *journal, int64_t time_us);
+/* The append that carries an idempotency key: as journal_turn_find_key(), durable ones only. */
+int journal_find_key(struct journal *journal, struct bytes key, uint64_t *ret_first, uint64_t *ret_last,
+                     uint8_t ret_key_hash[16]);
+/* Chain after `position`: what a view stores beside its rows (P8). JOURNAL_E_END beyond the head. */
+int journal_chain_at(struct journal *journal, uint64_t position, struct log_chain *ret_chain);
+
+/* --- following the head ----------------------------------------------------------------------------------------------- */
+
+/* Heard on the writer thread after the head moved (or the journal stopped being writable): be quick, wake somebody.
+ * The struct is the caller's and linked in until journal_unlisten(). */
+struct journal_listener {
+    void (*moved)(struct journal_listener *listener, uint64_t head);
+    struct journal_listener *next, *previous;
+};
+void journal_listen(struct journal *journal, struct journal_listener *listener);
+void journal_unlisten(struct journal *journal, struct journal_listener *listener);
+/* Wait until the head is beyond `after`: 0; -ETIMEDOUT after `timeout_ms`; -ECANCELED when the journal is closing. */
+int journal_wait(struct journal *journal, uint64_t after, uint32_t timeout_ms);
+
+/* --- a follower's ------------------------------------------------------------------------------------------------------ */
+
+/* Store another journal's records unchanged. They must continue this journal: first position = head + 1 and `chain` the
+ * chain after the last (else JOURNAL_E_DIVERGED, nothing stored). Returns when they are durable. One thread. */
+int journal_replicate(struct journal *journal, struct log_record *records, size_t count, const struct log_chain *chain);
+/* Records verbatim, for GET /v1/log: a log reader after a position. */
+int journal_log_reader(struct journal *journal, uint64_t after, struct log_reader **ret_reader);
+
+/* --- state and figures -------------------------------------------------------------------------------------------------- */
+
+struct journal_status {
+    struct log_status log;
+    bool writable;
+    bool full;          /* the last batch found no room */
+    char reason[256];   /* when not writable */
+    uint64_t streams, events, appends, conflicts, replays;
+    uint64_t queue_count;
+    uint64_t index_bytes;
+    struct log_counters counters;
+};
+void journal_status(struct journal *journal, struct journal_status *ret_status);
