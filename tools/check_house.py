@@ -93,7 +93,7 @@ def check_headers():
         text = path.read_text(errors="replace")
         if "#pragma once" not in text and not re.search(r"#ifndef \w+_H", text):
             bad.append(f"{path.relative_to(ROOT)} has no include guard")
-        if not text.lstrip().startswith("/*"):
+        if not re.match(r"\s*(#pragma once\s*)?/\*", text):
             bad.append(f"{path.relative_to(ROOT)} does not begin with its story")
     yield "each header is guarded and begins with its story", bad
 

@@ -1,0 +1,297 @@
+/* HTTP requests of the command line, over libcurl's easy interface: one handle, reused, so that the connection is kept. */
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "cli.h"
+#include "client.h"
+
+enum {
+    CONNECT_TIMEOUT_MS = 5000,
+    RETRY_DELAY_MS_MIN = 50,   /* after the first refusal; doubles up to the next */
+    RETRY_DELAY_MS_MAX = 1000,
+    URL_SIZE_MAX = 16384,
+    LINE_SIZE_MAX = 16 << 20,
+};
+
+struct client {
+    CURL *curl;
+    char url[1024];
+    char authorization[600];
+    char error[CURL_ERROR_SIZE + 64];
+};
+
+/* What one transfer collects. */
+struct transfer {
+    struct client_answer *answer;
+    long retry_after_s;
+    int (*line)(void *user, struct bytes line); /* NULL: the body goes to the answer */
+    void *user;
+    struct buffer partial; /* of a line */
+    int stopped;           /* what line() answered, or -errno */
+    CURL *curl;
+};
+
+int client_new(const char *url, const char *token, struct client **ret_client)
+{
+    struct client *client = calloc(1, sizeof *client);
+    if (!client)
+        return -ENOMEM;
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    client->curl = curl_easy_init();
+    if (!client->curl || strlen(url) >= sizeof client->url) {
+        client_free(client);
+        return -EINVAL;
+    }
+    strncpy(client->url, url, sizeof client->url - 1);
+    for (size_t size = strlen(client->url); size > 0 && client->url[size - 1] == '/';)
+        client->url[--size] = '\0';
+    if (token)
+        snprintf(client->authorization, sizeof client->authorization, "Authorization: Bearer %s", token);
+    *ret_client = client;
+    return 0;
+}
+
+void client_free(struct client *client)
+{
+    if (!client)
+        return;
+    curl_easy_cleanup(client->curl);
+    free(client);
+}
+
+const char *client_error(const struct client *client)
+{
+    return client->error;
+}
+
+void client_answer_deinit(struct client_answer *answer)
+{
+    buffer_deinit(&answer->body);
+}
+
+static int take_lines(struct transfer *transfer, struct bytes chunk)
+{
+    while (chunk.size > 0) {
+        const uint8_t *end = memchr(chunk.data, '\n', chunk.size);
+        size_t size = end ? (size_t)(end - chunk.data) : chunk.size;
+        int r = buffer_append(&transfer->partial, chunk.data, size);
+        if (r < 0)
+            return r;
+        if (!end)
+            return 0;
+        struct bytes line = buffer_bytes(&transfer->partial);
+        if (line.size > 0 && line.data[line.size - 1] == '\r')
+            line.size--;
+        r = transfer->line(transfer->user, line);
+        if (r != 0)
+            return r;
+        buffer_clear(&transfer->partial);
+        chunk = bytes_slice(chunk, size + 1, chunk.size);
+    }
+    return 0;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *user)
+{
+    struct transfer *transfer = user;
+    long status = 0;
+
+    curl_easy_getinfo(transfer->curl, CURLINFO_RESPONSE_CODE, &status);
+    struct bytes chunk = bytes_make(data, size * count);
+    if (transfer->line && status == 200)
+        transfer->stopped = take_lines(transfer, chunk);
+    else
+        transfer->stopped = buffer_append_bytes(&transfer->answer->body, chunk);
+    return transfer->stopped == 0 ? chunk.size : 0;
+}
+
+/* The value of header `name` if this line is it, without the space around; else an empty span. */
+static struct bytes header_value(const char *data, size_t size, const char *name)
+{
+    size_t name_size = strlen(name);
+
+    if (size <= name_size || strncasecmp(data, name, name_size) != 0 || data[name_size] != ':')
+        return bytes_make(NULL, 0);
+    data += name_size + 1;
+    size -= name_size + 1;
+    while (size > 0 && (*data == ' ' || *data == '\t'))
+        data++, size--;
+    while (size > 0 && (data[size - 1] == '\r' || data[size - 1] == '\n' || data[size - 1] == ' '))
+        size--;
+    return bytes_make(data, size);
+}
+
+static size_t on_header(char *data, size_t size, size_t count, void *user)
+{
+    struct transfer *transfer = user;
+    struct client_answer *answer = transfer->answer;
+    uint64_t number;
+    struct bytes value;
+
+    size *= count;
+    value = header_value(data, size, "Daybook-Position");
+    if (value.size > 0 && bytes_parse_u64(value, &number) == 0)
+        answer->position = number;
+    value = header_value(data, size, "Retry-After");
+    if (value.size > 0 && bytes_parse_u64(value, &number) == 0)
+        transfer->retry_after_s = number > 3600 ? 3600 : (long)number;
+    value = header_value(data, size, "Content-Type");
+    if (value.size > 0)
+        snprintf(answer->content_type, sizeof answer->content_type, "%.*s", BYTES_PRINT(value));
+    return size;
+}
+
+static struct curl_slist *make_headers(const struct client *client, const struct client_request *request)
+{
+    struct curl_slist *list = curl_slist_append(NULL, "Expect:"); /* no 100-continue round trip */
+
+    for (size_t i = 0; i < CLIENT_HEADER_COUNT_MAX && request->headers[i]; i++)
+        list = curl_slist_append(list, request->headers[i]);
+    if (client->authorization[0])
+        list = curl_slist_append(list, client->authorization);
+    return list;
+}
+
+static CURLcode perform(struct client *client, const struct client_request *request, struct transfer *transfer)
+{
+    char url[URL_SIZE_MAX];
+    CURL *curl = client->curl;
+
+    snprintf(url, sizeof url, "%s%s", client->url, request->path);
+    curl_easy_reset(curl);
+    struct curl_slist *headers = make_headers(client, request);
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->error);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_TCP_NODELAY, 1L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
+    if (strcmp(request->method, "GET") != 0) {
+        curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body.size ? (const char *)request->body.data : "");
+    }
+    transfer->curl = curl;
+    client->error[0] = '\0';
+    CURLcode code = curl_easy_perform(curl);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer->answer->status);
+    curl_slist_free_all(headers);
+    if (code != CURLE_OK && client->error[0] == '\0')
+        snprintf(client->error, sizeof client->error, "%s", curl_easy_strerror(code));
+    return code;
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void pause_ms(uint64_t ms)
+{
+    struct timespec time = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    while (nanosleep(&time, &time) < 0 && errno == EINTR)
+        ;
+}
+
+/* One attempt. 0: an answer worth showing; -EAGAIN: worth repeating; else -errno. */
+static int attempt(struct client *client, const struct client_request *request, struct client_answer *answer,
+                   long *ret_retry_after_s)
+{
+    struct transfer transfer = {.answer = answer};
+
+    memset(answer, 0, sizeof *answer);
+    answer->body.size_max = CLIENT_ANSWER_SIZE_MAX;
+    CURLcode code = perform(client, request, &transfer);
+    *ret_retry_after_s = transfer.retry_after_s;
+    if (code == CURLE_OK)
+        return answer->status == 503 || answer->status == 502 || answer->status == 504 || answer->status == 429 ||
+                       answer->status == 507
+                   ? -EAGAIN
+                   : 0;
+    if (transfer.stopped < 0 || code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
+        return transfer.stopped < 0 ? transfer.stopped : -EINVAL;
+    return -EAGAIN;
+}
+
+int client_send(struct client *client, const struct client_request *request, struct client_answer *ret_answer)
+{
+    uint64_t until_ms = now_ms() + request->patience_ms;
+    uint64_t delay_ms = RETRY_DELAY_MS_MIN;
+
+    for (;;) {
+        struct client_answer answer;
+        long retry_after_s = 0;
+        int r = attempt(client, request, &answer, &retry_after_s);
+        uint64_t wait_ms = retry_after_s > 0 ? (uint64_t)retry_after_s * 1000 : delay_ms;
+
+        if (r == -EAGAIN && request->repeatable && now_ms() + wait_ms <= until_ms) {
+            client_answer_deinit(&answer);
+            pause_ms(wait_ms);
+            delay_ms = delay_ms * 2 > RETRY_DELAY_MS_MAX ? RETRY_DELAY_MS_MAX : delay_ms * 2;
+            continue;
+        }
+        if (r < 0 && (r != -EAGAIN || client->error[0])) {
+            client_answer_deinit(&answer);
+            return r == -EAGAIN ? -ECONNREFUSED : r;
+        }
+        *ret_answer = answer;
+        return 0;
+    }
+}
+
+int client_stream(struct client *client, const struct client_request *request,
+                  int (*line)(void *user, struct bytes line), void *user, struct client_answer *ret_answer)
+{
+    struct client_answer answer = {.body.size_max = CLIENT_ANSWER_SIZE_MAX};
+    struct transfer transfer = {.answer = &answer, .line = line, .user = user, .partial.size_max = LINE_SIZE_MAX};
+    CURLcode code = perform(client, request, &transfer);
+    int r = 0;
+
+    if (transfer.stopped != 0)
+        r = transfer.stopped;
+    else if (code != CURLE_OK)
+        r = -ECONNRESET;
+    else if (transfer.partial.size > 0 && answer.status == 200)
+        r = line(user, buffer_bytes(&transfer.partial));
+    buffer_deinit(&transfer.partial);
+    if (ret_answer)
+        *ret_answer = answer;
+    else
+        client_answer_deinit(&answer);
+    return r;
+}
+
+int client_escape(struct buffer *buffer, const char *text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
+        char escaped[3] = {'%', digits[c >> 4], digits[c & 15]};
+        int r = plain ? buffer_append_byte(buffer, c) : buffer_append(buffer, escaped, sizeof escaped);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int client_open(struct client **ret_client)
+{
+    int r = client_new(cli_url, cli_token, ret_client);
+    return r < 0 ? cli_error(CLI_FAILED, "cannot talk to %s: %s", cli_url, strerror(-r)) : CLI_DONE;
+}

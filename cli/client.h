@@ -1,0 +1,62 @@
+/* client: HTTP requests of the command line, over libcurl.
+ *
+ * One connection, kept alive. A request that can be repeated safely (reads; writes that carry an id or a key of their own)
+ * is repeated while the server is away or asks for patience (503 with Retry-After), up to `patience_ms`. Everything else is
+ * reported at once. One thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+enum { CLIENT_HEADER_COUNT_MAX = 8, CLIENT_ANSWER_SIZE_MAX = 256 << 20 };
+
+struct client;
+
+struct client_request {
+    const char *method;  /* "GET", "POST" */
+    const char *path;    /* from "/" on, query included, escaped */
+    const char *headers[CLIENT_HEADER_COUNT_MAX]; /* "Name: value"; ends with NULL */
+    struct bytes body;
+    bool repeatable;      /* sending it twice does no harm */
+    uint32_t patience_ms; /* how long to go on repeating; 0: once */
+};
+
+struct client_answer {
+    long status;          /* HTTP status */
+    struct buffer body;
+    uint64_t position;    /* Daybook-Position, or 0 */
+    char content_type[64];
+};
+
+/* A client of the server at `url` ("http://host:port"); `token` may be NULL. */
+int client_new(const char *url, const char *token, struct client **ret_client);
+void client_free(struct client *client);
+static inline void client_freep(struct client **client)
+{
+    client_free(*client);
+}
+
+/* 0: an answer came, whatever its status; the caller ends it with client_answer_deinit(). -errno: none came, and
+ * client_error() says why in a sentence. */
+int client_send(struct client *client, const struct client_request *request, struct client_answer *ret_answer);
+void client_answer_deinit(struct client_answer *answer);
+
+/* Receive a body as it comes, line by line without the line end. `line` returns 0 to go on; anything else ends it and is
+ * returned. 0: the server ended it. Status other than 200: its problem is in *ret_answer, which may be NULL. */
+int client_stream(struct client *client, const struct client_request *request,
+                  int (*line)(void *user, struct bytes line), void *user, struct client_answer *ret_answer);
+
+const char *client_error(const struct client *client);
+
+/* Append `text` percent-encoded for a path segment or a query value. */
+int client_escape(struct buffer *buffer, const char *text);
+
+/* Print a problem (RFC 9457) as `daybook NAME: title: detail` and one line for each violation or conflict; with --json the
+ * document itself on standard output. Returns CLI_NO for a 4xx, CLI_FAILED else. */
+int client_print_problem(const struct client_answer *answer);
+
+/* client_new() from --url and --token-file, or an error printed. */
+int client_open(struct client **ret_client);
