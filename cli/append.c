@@ -13,7 +13,8 @@ static const char *stream;
 
 static const struct cli_option options[] = {
     {"--stream", "NAME", "put the event or events into this stream", CLI_TEXT, &stream, 0, 0},
-    {"--expect", "VERSION", "only if the stream is at VERSION: a number, none or exists", CLI_TEXT, &expect, 0, 0},
+    {"--expect", "VERSION", "only if the stream is at VERSION: a number, none or exists", CLI_TEXT, &expect,
+     0, 0},
     {0},
 };
 
@@ -41,7 +42,8 @@ static int run(int argument_count, char **arguments)
     _cleanup_(buffer_deinit) struct buffer body = {0};
     _cleanup_(buffer_deinit) struct buffer path = {0};
     char header[64];
-    struct client_request request = {.method = "POST", .path = "/v1/append", .headers = {"Content-Type: application/json"}};
+    struct client_request request = {
+        .method = "POST", .path = "/v1/append", .headers = {"Content-Type: application/json"}};
     struct client_answer answer;
     int code = cli_read_input(arguments[0], &body);
 
@@ -71,7 +73,8 @@ const struct cli_command cli_append = {
     .name = "append",
     .arguments = "JSON|@FILE|-",
     .help = "store events",
-    .story = "The document is that of POST /v1/append: {\"events\":[{\"type\":…,\"data\":…}],\"condition\":…}. With --stream\n"
+    .story = "The document is that of POST /v1/append: "
+             "{\"events\":[{\"type\":…,\"data\":…}],\"condition\":…}. With --stream\n"
              "it is one event or an array of them.\n\n"
              "  daybook append '{\"events\":[{\"type\":\"Opened\",\"data\":{\"by\":\"me\"}}]}'\n"
              "  daybook append --stream door-1 --expect none '{\"type\":\"Opened\",\"data\":{}}'",

@@ -28,27 +28,28 @@ struct cli_option {
     const char *help;       /* one line, no full stop */
     enum cli_option_type type;
     void *target;
-    uint64_t min, max;      /* CLI_NUMBER; max 0: no bound */
+    uint64_t min, max; /* CLI_NUMBER; max 0: no bound */
 };
 
 struct cli_command {
     const char *name;
-    const char *arguments; /* "FILE", "[NAME]", "" */
-    const char *help;      /* one line */
-    const char *story;     /* a paragraph and an example, for `--help`; may be NULL */
+    const char *arguments;            /* "FILE", "[NAME]", "" */
+    const char *help;                 /* one line */
+    const char *story;                /* a paragraph and an example, for `--help`; may be NULL */
     const struct cli_option *options; /* ends with a zero row */
     int argument_count_min, argument_count_max;
     int (*run)(int argument_count, char **arguments);
 };
 
 /* Options every subcommand has; set before run(). */
-extern bool cli_json;        /* --json: one JSON document for machines, on standard output */
-extern const char *cli_url;  /* --url, or DAYBOOK_URL, or http://127.0.0.1:7070: for those that talk to a server */
+extern bool cli_json; /* --json: one JSON document for machines, on standard output */
+extern const char
+    *cli_url; /* --url, or DAYBOOK_URL, or http://127.0.0.1:7070: for those that talk to a server */
 extern const char *cli_token; /* --token-file's first line or DAYBOOK_TOKEN: a bearer token, or NULL */
 
 /* An error for a person on standard error: `daybook NAME: …`, with what to do about it. Returns `code`. */
 int cli_error(enum cli_exit code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The subcommands. */
-extern const struct cli_command cli_serve, cli_append, cli_read, cli_tail, cli_do_command, cli_query, cli_import,
-    cli_export, cli_verify, cli_backup, cli_bench;
+extern const struct cli_command cli_serve, cli_append, cli_read, cli_tail, cli_do_command, cli_query,
+    cli_import, cli_export, cli_verify, cli_backup, cli_bench;

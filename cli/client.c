@@ -13,7 +13,7 @@
 
 enum {
     CONNECT_TIMEOUT_MS = 5000,
-    RETRY_DELAY_MS_MIN = 50,   /* after the first refusal; doubles up to the next */
+    RETRY_DELAY_MS_MIN = 50, /* after the first refusal; doubles up to the next */
     RETRY_DELAY_MS_MAX = 1000,
     URL_SIZE_MAX = 16384,
     LINE_SIZE_MAX = 16 << 20,
@@ -138,6 +138,9 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
     value = header_value(data, size, "Daybook-Position");
     if (value.size > 0 && bytes_parse_u64(value, &number) == 0)
         answer->position = number;
+    value = header_value(data, size, "Daybook-Journal");
+    if (value.size > 0)
+        snprintf(answer->journal, sizeof answer->journal, "%.*s", BYTES_PRINT(value));
     value = header_value(data, size, "Retry-After");
     if (value.size > 0 && bytes_parse_u64(value, &number) == 0)
         transfer->retry_after_s = number > 3600 ? 3600 : (long)number;
@@ -158,7 +161,8 @@ static struct curl_slist *make_headers(const struct client *client, const struct
     return list;
 }
 
-static CURLcode perform(struct client *client, const struct client_request *request, struct transfer *transfer)
+static CURLcode perform(struct client *client, const struct client_request *request,
+                        struct transfer *transfer)
 {
     char url[URL_SIZE_MAX];
     CURL *curl = client->curl;
@@ -179,7 +183,8 @@ static CURLcode perform(struct client *client, const struct client_request *requ
     if (strcmp(request->method, "GET") != 0) {
         curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body.size ? (const char *)request->body.data : "");
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS,
+                         request->body.size ? (const char *)request->body.data : "");
     }
     transfer->curl = curl;
     client->error[0] = '\0';
@@ -218,8 +223,8 @@ static int attempt(struct client *client, const struct client_request *request, 
     CURLcode code = perform(client, request, &transfer);
     *ret_retry_after_s = transfer.retry_after_s;
     if (code == CURLE_OK)
-        return answer->status == 503 || answer->status == 502 || answer->status == 504 || answer->status == 429 ||
-                       answer->status == 507
+        return answer->status == 503 || answer->status == 502 || answer->status == 504 ||
+                       answer->status == 429 || answer->status == 507
                    ? -EAGAIN
                    : 0;
     if (transfer.stopped < 0 || code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
@@ -257,7 +262,8 @@ int client_stream(struct client *client, const struct client_request *request,
                   int (*line)(void *user, struct bytes line), void *user, struct client_answer *ret_answer)
 {
     struct client_answer answer = {.body.size_max = CLIENT_ANSWER_SIZE_MAX};
-    struct transfer transfer = {.answer = &answer, .line = line, .user = user, .partial.size_max = LINE_SIZE_MAX};
+    struct transfer transfer = {
+        .answer = &answer, .line = line, .user = user, .partial.size_max = LINE_SIZE_MAX};
     CURLcode code = perform(client, request, &transfer);
     int r = 0;
 
@@ -281,7 +287,8 @@ int client_escape(struct buffer *buffer, const char *text)
 
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
-        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
+        bool plain =
+            (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
         char escaped[3] = {'%', digits[c >> 4], digits[c & 15]};
         int r = plain ? buffer_append_byte(buffer, c) : buffer_append(buffer, escaped, sizeof escaped);
         if (r < 0)

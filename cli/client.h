@@ -16,8 +16,8 @@ enum { CLIENT_HEADER_COUNT_MAX = 8, CLIENT_ANSWER_SIZE_MAX = 256 << 20 };
 struct client;
 
 struct client_request {
-    const char *method;  /* "GET", "POST" */
-    const char *path;    /* from "/" on, query included, escaped */
+    const char *method;                           /* "GET", "POST" */
+    const char *path;                             /* from "/" on, query included, escaped */
     const char *headers[CLIENT_HEADER_COUNT_MAX]; /* "Name: value"; ends with NULL */
     struct bytes body;
     bool repeatable;      /* sending it twice does no harm */
@@ -25,9 +25,10 @@ struct client_request {
 };
 
 struct client_answer {
-    long status;          /* HTTP status */
+    long status; /* HTTP status */
     struct buffer body;
-    uint64_t position;    /* Daybook-Position, or 0 */
+    uint64_t position; /* Daybook-Position, or 0 */
+    char journal[40];  /* Daybook-Journal, or empty */
     char content_type[64];
 };
 
@@ -41,7 +42,8 @@ static inline void client_freep(struct client **client)
 
 /* 0: an answer came, whatever its status; the caller ends it with client_answer_deinit(). -errno: none came, and
  * client_error() says why in a sentence. */
-int client_send(struct client *client, const struct client_request *request, struct client_answer *ret_answer);
+int client_send(struct client *client, const struct client_request *request,
+                struct client_answer *ret_answer);
 void client_answer_deinit(struct client_answer *answer);
 
 /* Receive a body as it comes, line by line without the line end. `line` returns 0 to go on; anything else ends it and is

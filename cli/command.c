@@ -16,7 +16,8 @@ static const char *as_of;
 static bool csv;
 
 static const struct cli_option command_options[] = {
-    {"--key", "KEY", "an idempotency key: the same command twice happens once, and is repeated while the server is away",
+    {"--key", "KEY",
+     "an idempotency key: the same command twice happens once, and is repeated while the server is away",
      CLI_TEXT, &key, 0, 0},
     {0},
 };
@@ -58,9 +59,12 @@ static int run_command(int argument_count, char **arguments)
     if (buffer_append_string(&path, "/v1/commands/") < 0 || client_escape(&path, arguments[0]) < 0 ||
         buffer_printf(&header, "Idempotency-Key: %s", key ? key : "") < 0)
         return cli_error(CLI_FAILED, "no memory");
-    struct client_request request = {
-        .method = "POST", .path = buffer_string(&path), .headers = {"Content-Type: application/json"},
-        .body = buffer_bytes(&body), .repeatable = key != NULL, .patience_ms = COMMAND_PATIENCE_MS};
+    struct client_request request = {.method = "POST",
+                                     .path = buffer_string(&path),
+                                     .headers = {"Content-Type: application/json"},
+                                     .body = buffer_bytes(&body),
+                                     .repeatable = key != NULL,
+                                     .patience_ms = COMMAND_PATIENCE_MS};
     if (key)
         request.headers[1] = buffer_string(&header);
     return send_and_print(&request);
@@ -114,7 +118,9 @@ static int run_query(int argument_count, char **arguments)
         code = make_query_path(&path, kinds[i], argument_count, arguments);
         if (code != CLI_DONE)
             break;
-        struct client_request request = {.method = "GET", .path = buffer_string(&path), .repeatable = true,
+        struct client_request request = {.method = "GET",
+                                         .path = buffer_string(&path),
+                                         .repeatable = true,
                                          .headers = {csv ? "Accept: text/csv" : "Accept: application/json"}};
         if (client_send(client, &request, &answer) < 0)
             return cli_error(CLI_FAILED, "%s", client_error(client));
@@ -136,7 +142,8 @@ const struct cli_command cli_do_command = {
     .arguments = "NAME [JSON|@FILE|-]",
     .help = "ask the application to do something",
     .story = "Prints what happened, or which rule said no (exit code 1).\n\n"
-             "  daybook command CancelReservation '{\"reservation\":\"R-000017\",\"on\":\"2026-05-01\"}' --key cancel-17",
+             "  daybook command CancelReservation '{\"reservation\":\"R-000017\",\"on\":\"2026-05-01\"}' "
+             "--key cancel-17",
     .options = command_options,
     .argument_count_min = 1,
     .argument_count_max = 2,

@@ -25,7 +25,8 @@ int cli_read_file(const char *name, struct buffer *ret_text)
     if (r == 0)
         return CLI_DONE;
     buffer_deinit(ret_text);
-    return cli_error(CLI_FAILED, "cannot read %s: %s", name, r == -E2BIG ? "it is larger than 64 MiB" : strerror(-r));
+    return cli_error(CLI_FAILED, "cannot read %s: %s", name,
+                     r == -E2BIG ? "it is larger than 64 MiB" : strerror(-r));
 }
 
 int cli_read_input(const char *argument, struct buffer *ret_text)

@@ -25,7 +25,8 @@ static bool help_wanted, version_wanted;
 
 static const struct cli_option common_options[] = {
     {"--url", "URL", "the server to talk to (or DAYBOOK_URL)", CLI_TEXT, &cli_url, 0, 0},
-    {"--token-file", "FILE", "a bearer token to send, in the first line of FILE (or DAYBOOK_TOKEN)", CLI_TEXT, &token_file, 0, 0},
+    {"--token-file", "FILE", "a bearer token to send, in the first line of FILE (or DAYBOOK_TOKEN)", CLI_TEXT,
+     &token_file, 0, 0},
     {"--json", NULL, "answer with one JSON document, for machines", CLI_FLAG, &cli_json, 0, 0},
     {"--help", NULL, "say this and stop", CLI_FLAG, &help_wanted, 0, 0},
     {"--version", NULL, "say the version and stop", CLI_FLAG, &version_wanted, 0, 0},
@@ -131,7 +132,8 @@ static int take_option(const struct cli_option *own, char **arguments, int count
         return CLI_DONE;
     }
     if (!equals && *index + 1 >= count)
-        return cli_error(CLI_USAGE, "%s needs a value: %s %s", option->name, option->name, option->value_name);
+        return cli_error(CLI_USAGE, "%s needs a value: %s %s", option->name, option->name,
+                         option->value_name);
     const char *value = equals ? equals + 1 : arguments[++*index];
     if (option->type == CLI_NUMBER)
         return set_number(option, value);
@@ -196,8 +198,8 @@ static int run_command(const struct cli_command *command, char **arguments, int 
         return CLI_DONE;
     }
     if (left < command->argument_count_min || left > command->argument_count_max)
-        return cli_error(CLI_USAGE, "wrong number of arguments; it is: daybook %s [OPTION…] %s", command->name,
-                         command->arguments);
+        return cli_error(CLI_USAGE, "wrong number of arguments; it is: daybook %s [OPTION…] %s",
+                         command->name, command->arguments);
     code = read_token();
     return code == CLI_DONE ? command->run(left, arguments) : code;
 }
@@ -216,7 +218,8 @@ int main(int argument_count, char **arguments)
     if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
         const struct cli_command *asked = argument_count > 2 ? find_command(arguments[2]) : NULL;
         if (argument_count > 2 && !asked)
-            return cli_error(CLI_USAGE, "there is no command \"%s\"; daybook --help lists them", arguments[2]);
+            return cli_error(CLI_USAGE, "there is no command \"%s\"; daybook --help lists them",
+                             arguments[2]);
         if (asked)
             print_command_help(asked);
         else

@@ -51,7 +51,8 @@ int client_print_problem(const struct client_answer *answer)
     struct json_value problem = json_root(&doc);
     _cleanup_(buffer_deinit) struct buffer title = {0};
     _cleanup_(buffer_deinit) struct buffer detail = {0};
-    if (json_string(json_get(problem, "title"), &title) < 0 || json_string(json_get(problem, "detail"), &detail) < 0)
+    if (json_string(json_get(problem, "title"), &title) < 0 ||
+        json_string(json_get(problem, "detail"), &detail) < 0)
         return cli_error(CLI_FAILED, "no memory");
     cli_error(code, "%.*s%s%.*s (%ld)", BYTES_PRINT(buffer_bytes(&title)), detail.size ? ": " : "",
               BYTES_PRINT(buffer_bytes(&detail)), answer->status);

@@ -64,7 +64,8 @@ void progress_set(struct progress *progress, uint64_t done)
 {
     uint64_t now = now_ms();
 
-    if (!progress->terminal || now - progress->began_ms < QUIET_MS || now - progress->drawn_ms < DRAW_INTERVAL_MS)
+    if (!progress->terminal || now - progress->began_ms < QUIET_MS ||
+        now - progress->drawn_ms < DRAW_INTERVAL_MS)
         return;
     progress->drawn_ms = now;
     progress->visible = true;

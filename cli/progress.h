@@ -8,9 +8,9 @@
 #include <stdint.h>
 
 struct progress {
-    const char *unit;   /* "commands", "events", "bytes" */
-    uint64_t total;     /* 0: not known */
-    uint64_t first;     /* where a resumed piece of work began, so that the rate is honest */
+    const char *unit; /* "commands", "events", "bytes" */
+    uint64_t total;   /* 0: not known */
+    uint64_t first;   /* where a resumed piece of work began, so that the rate is honest */
     uint64_t began_ms, drawn_ms;
     bool terminal, visible;
 };

@@ -19,7 +19,8 @@ static const struct cli_option read_options[] = {
     {"--stream", "NAME", "only this stream", CLI_TEXT, &stream, 0, 0},
     {"--type", "A,B", "only these types", CLI_TEXT, &types, 0, 0},
     {"--tag", "TAG", "only events with this tag", CLI_TEXT, &tag, 0, 0},
-    {"--after", "POSITION", "begin after this position (a stream: after this version)", CLI_NUMBER, &after, 0, 0},
+    {"--after", "POSITION", "begin after this position (a stream: after this version)", CLI_NUMBER, &after, 0,
+     0},
     {"--limit", "N", "at most so many events (all of them, if not given)", CLI_NUMBER, &limit, 0, 0},
     {"--backward", NULL, "the newest first", CLI_FLAG, &backward, 0, 0},
     {0},
@@ -126,8 +127,8 @@ static int run_read(int argument_count, char **arguments)
 
         if (make_page_path(&path, &all, wanted) < 0)
             return cli_error(CLI_FAILED, "no memory");
-        struct client_request request = {.method = "GET", .path = buffer_string(&path),
-                                         .headers = {"Accept: application/x-ndjson"}};
+        struct client_request request = {
+            .method = "GET", .path = buffer_string(&path), .headers = {"Accept: application/x-ndjson"}};
         int r = client_stream(client, &request, on_line, &all, &answer);
         if (r < 0)
             code = cli_error(CLI_FAILED, "%s", client_error(client));
@@ -185,8 +186,8 @@ static int run_tail(int argument_count, char **arguments)
     snprintf(number, sizeof number, "%" PRIu64, after);
     if (make_path(&path) < 0 || (after && add_parameter(&path, "after", number) < 0))
         return cli_error(CLI_FAILED, "no memory");
-    struct client_request request = {.method = "GET", .path = buffer_string(&path),
-                                     .headers = {"Accept: text/event-stream"}};
+    struct client_request request = {
+        .method = "GET", .path = buffer_string(&path), .headers = {"Accept: text/event-stream"}};
     int r = client_stream(client, &request, on_sse_line, &own_frame, &answer);
     if (r < 0)
         code = cli_error(CLI_FAILED, "%s", client_error(client));
@@ -200,9 +201,10 @@ const struct cli_command cli_read = {
     .name = "read",
     .arguments = "",
     .help = "print events that are there",
-    .story = "On a terminal one line an event; into a pipe, or with --json, each event as JSON on its line.\n\n"
-             "  daybook read --tag reservation:R-000017\n"
-             "  daybook read --type RoomBooked --limit 10 --backward",
+    .story =
+        "On a terminal one line an event; into a pipe, or with --json, each event as JSON on its line.\n\n"
+        "  daybook read --tag reservation:R-000017\n"
+        "  daybook read --type RoomBooked --limit 10 --backward",
     .options = read_options,
     .run = run_read,
 };
@@ -211,7 +213,8 @@ const struct cli_command cli_tail = {
     .name = "tail",
     .arguments = "",
     .help = "print events as they come",
-    .story = "First what is there, then each event when it is stored; ends with Ctrl-C or when the server stops.\n\n"
+    .story = "First what is there, then each event when it is stored; ends with Ctrl-C or when the server "
+             "stops.\n\n"
              "  daybook tail --now --type RoomBooked",
     .options = tail_options,
     .run = run_tail,

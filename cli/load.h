@@ -1,0 +1,38 @@
+/* load: many HTTP/1.1 clients on one thread, each waiting for its answer before it asks again.
+ *
+ * What `daybook bench` measures with. One epoll loop, keep-alive connections, answers with a Content-Length. Latency is
+ * from the first byte written to the last byte read, kept in a histogram of 32 steps per power of two (3 % error).
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+enum { LOAD_CLIENT_COUNT_MAX = 4096, LOAD_BUCKET_COUNT = 64 * 40 };
+
+struct load_options {
+    const char *url; /* http://ADDRESS:PORT, an address, not a name */
+    unsigned client_count;
+    uint64_t duration_ms;
+    uint64_t warmup_ms; /* not counted */
+    /* Make request number `index` into `out`, head and body. Counted from 0 over all clients. */
+    int (*request)(void *user, uint64_t index, struct buffer *out);
+    void *user;
+};
+
+struct load_result {
+    uint64_t requests; /* answered with 2xx, counted ones */
+    uint64_t refused;  /* answered with anything else */
+    uint64_t bytes;    /* bodies of the answers */
+    uint64_t elapsed_ns;
+    uint32_t histogram[LOAD_BUCKET_COUNT];
+    char error[160];
+};
+
+/* 0, or -errno with result.error. */
+int load_run(const struct load_options *options, struct load_result *ret_result);
+
+/* The latency that `permille` of the requests did not exceed, in microseconds. */
+double load_percentile_us(const struct load_result *result, unsigned permille);
