@@ -24,12 +24,11 @@ struct hash128 hash_sip128(struct bytes bytes, const uint8_t key[HASH_SIP_KEY_SI
     return (struct hash128){.low = bytes_get_u64(out), .high = bytes_get_u64(out + 8)};
 }
 
-void hash_blake_init(struct hash_blake_state *state, const uint8_t key[HASH_BLAKE_KEY_SIZE])
+void hash_blake_init(struct hash_blake_state *state, struct bytes key)
 {
-    int r =
-        crypto_generichash_blake2b_init(&state->state, key, key ? HASH_BLAKE_KEY_SIZE : 0, HASH_BLAKE_SIZE);
+    int r = crypto_generichash_blake2b_init(&state->state, key.data, key.size, HASH_BLAKE_SIZE);
 
-    assert(r == 0); /* it fails for sizes out of range only, and these are constants */
+    assert(r == 0); /* it fails for sizes out of range only, which is the contract */
 }
 
 void hash_blake_update(struct hash_blake_state *state, struct bytes bytes)
@@ -45,7 +44,7 @@ struct hash256 hash_blake_final(struct hash_blake_state *state)
     return hash;
 }
 
-struct hash256 hash_blake(struct bytes bytes, const uint8_t key[HASH_BLAKE_KEY_SIZE])
+struct hash256 hash_blake(struct bytes bytes, struct bytes key)
 {
     struct hash_blake_state state;
 

@@ -14,9 +14,8 @@
 
 #include "base/bytes.h"
 
-#define HASH_SIP_KEY_SIZE   16
-#define HASH_BLAKE_SIZE     32
-#define HASH_BLAKE_KEY_SIZE 32
+#define HASH_SIP_KEY_SIZE 16
+#define HASH_BLAKE_SIZE   32
 
 struct hash128 {
     uint64_t low, high;
@@ -38,15 +37,15 @@ static inline bool hash256_equal(struct hash256 a, struct hash256 b)
 
 struct hash128 hash_sip128(struct bytes bytes, const uint8_t key[HASH_SIP_KEY_SIZE]);
 
-/* BLAKE2b-256 of the bytes; keyed when key is not NULL. */
-struct hash256 hash_blake(struct bytes bytes, const uint8_t key[HASH_BLAKE_KEY_SIZE]);
+/* BLAKE2b-256 of the bytes, keyed when key is not empty. A key has 1 to 64 bytes. */
+struct hash256 hash_blake(struct bytes bytes, struct bytes key);
 
 /* The same in pieces: init, update as often as needed, final once. */
 struct hash_blake_state {
     crypto_generichash_blake2b_state state;
 };
 
-void hash_blake_init(struct hash_blake_state *state, const uint8_t key[HASH_BLAKE_KEY_SIZE]);
+void hash_blake_init(struct hash_blake_state *state, struct bytes key);
 void hash_blake_update(struct hash_blake_state *state, struct bytes bytes);
 struct hash256 hash_blake_final(struct hash_blake_state *state);
 

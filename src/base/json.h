@@ -157,6 +157,7 @@ struct json_writer {
     struct buffer *out;
     int failure;
     unsigned depth;
+    bool has_value; /* the document has its value, or has begun it */
     bool after_key;
     uint64_t has_items; /* a bit a level: something stands there already */
     uint64_t objects;   /* a bit a level: it is an object */

@@ -16,7 +16,7 @@ struct json_writer json_writer(struct buffer *out)
 
 int json_write_end(struct json_writer *w)
 {
-    assert(w->failure != 0 || (w->depth == 0 && (w->has_items & 1)));
+    assert(w->failure != 0 || (w->depth == 0 && w->has_value));
     return w->failure;
 }
 
@@ -26,12 +26,19 @@ static void put(struct json_writer *w, struct bytes bytes)
         w->failure = buffer_append_bytes(w->out, bytes);
 }
 
+/* The bit of the innermost open container in has_items and objects. */
 static uint64_t level_bit(const struct json_writer *w)
 {
-    return UINT64_C(1) << w->depth;
+    assert(w->depth > 0);
+    return UINT64_C(1) << (w->depth - 1);
 }
 
-/* A comma, if something stands before. */
+static bool in_object(const struct json_writer *w)
+{
+    return w->depth > 0 && (w->objects & level_bit(w));
+}
+
+/* A comma, if something stands before in this container. */
 static void separate(struct json_writer *w)
 {
     if (w->has_items & level_bit(w))
@@ -44,18 +51,20 @@ static void begin_value(struct json_writer *w)
 {
     if (w->after_key) {
         w->after_key = false;
-        return;
+    } else if (w->depth > 0) {
+        assert(!in_object(w)); /* in an object a key comes first */
+        separate(w);
+    } else {
+        assert(!w->has_value); /* one value a document */
+        w->has_value = true;
     }
-    assert(!(w->objects & level_bit(w)));                   /* in an object a key comes first */
-    assert(w->depth > 0 || !(w->has_items & level_bit(w))); /* one value a document */
-    separate(w);
 }
 
 static void begin_container(struct json_writer *w, struct bytes bracket, bool object)
 {
     begin_value(w);
     put(w, bracket);
-    assert(w->depth + 1 < JSON_DEPTH_MAX);
+    assert(w->depth < JSON_DEPTH_MAX);
     w->depth++;
     w->has_items &= ~level_bit(w);
     w->objects = object ? w->objects | level_bit(w) : w->objects & ~level_bit(w);
@@ -63,7 +72,7 @@ static void begin_container(struct json_writer *w, struct bytes bracket, bool ob
 
 static void end_container(struct json_writer *w, struct bytes bracket, bool object)
 {
-    assert(w->depth > 0 && !w->after_key && !(w->objects & level_bit(w)) == !object);
+    assert(w->depth > 0 && !w->after_key && in_object(w) == object);
     w->depth--;
     put(w, bracket);
 }
@@ -146,7 +155,7 @@ static void put_string(struct json_writer *w, struct bytes text)
 
 void json_write_key_bytes(struct json_writer *w, struct bytes key)
 {
-    assert((w->objects & level_bit(w)) && !w->after_key && w->depth > 0);
+    assert(in_object(w) && !w->after_key);
     separate(w);
     put_string(w, key);
     put(w, BYTES_LITERAL(":"));
