@@ -238,7 +238,8 @@ struct breaker_region {
     int answer;         /* of the attach */
     uint64_t untracked; /* calls that passed unguarded through this door */
     uint64_t boot_id;
-    uint64_t reserved[4];
+    uint64_t self; /* this process, as its shards name it */
+    uint64_t reserved[3];
 };
 
 /* Bytes a region of these options needs (NULL: defaults); 0 when an option is out of its range. */
@@ -349,15 +350,15 @@ BREAKER_PUBLIC int breaker_report_result(const struct breaker *breaker, struct b
 BREAKER_PUBLIC int breaker_release(const struct breaker *breaker, struct breaker_permit *permit,
                                    uint64_t now_ns);
 
-/* How this permit was granted. */
+/* How this permit was granted: as a probe; though it would have been refused (shadow); with no breaker behind
+ * it. */
 BREAKER_PUBLIC int breaker_permit_is_probe(const struct breaker_permit *permit);
-BREAKER_PUBLIC int
-breaker_permit_is_shadow(const struct breaker_permit *permit); /* would have been refused */
-BREAKER_PUBLIC int
-breaker_permit_is_untracked(const struct breaker_permit *permit); /* no breaker behind it */
+BREAKER_PUBLIC int breaker_permit_is_shadow(const struct breaker_permit *permit);
+BREAKER_PUBLIC int breaker_permit_is_untracked(const struct breaker_permit *permit);
 
-/* ns until a refused caller should try again: what remains of the open time, or of the longest probe lease; 0
- * when calls pass now or no time is known (full). */
+/* ns until a refused caller should try again: what remains of the open time, or of the first probe lease to
+ * end; a tenth of the ramp; the base open time when forced open. 0 when calls pass now or no time is known
+ * (full). */
 BREAKER_PUBLIC uint64_t breaker_retry_after(const struct breaker *breaker, uint64_t now_ns);
 
 /* The same for the HTTP header: whole seconds, rounded up, at least 1. */

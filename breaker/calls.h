@@ -1,0 +1,28 @@
+/* What acquire and report share. Not installed. */
+#pragma once
+
+#include "machine.h"
+
+enum permit_kind {
+    PERMIT_SPENT,
+    PERMIT_NORMAL,    /* enters the window */
+    PERMIT_PROBE,     /* decides a half-open epoch */
+    PERMIT_COUNTED,   /* forced closed: totals only */
+    PERMIT_SHADOW,    /* would have been refused: totals only */
+    PERMIT_UNTRACKED, /* no breaker */
+};
+
+enum permit_flags { PERMIT_PLACE = 1, PERMIT_STARTED = 2 };
+
+/* The shard this thread counts in. */
+uint32_t lane_of(const struct breaker_region *region);
+
+/* Was this keyed breaker evicted since it was looked up? */
+static inline bool breaker_is_gone(const struct breaker *breaker)
+{
+    return breaker->id && word_load(&((struct slot *)breaker->slot)->identity) != breaker->id;
+}
+
+/* A place in flight: taken from max_in_flight, given back to the shard it was taken in. */
+bool place_take(const struct breaker *breaker, const struct rules *rules, uint32_t shard, uint64_t now_ns);
+void place_give(const struct breaker *breaker, uint32_t shard);

@@ -1,0 +1,353 @@
+/* Configuration as text and back. One table names every field, its kind and its range: parser, formatter,
+ * checks and the manual's table read it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "config.h"
+
+#define S           UINT64_C(1000000000)
+#define FIELD(name) offsetof(struct breaker_config, name)
+
+static const char *const mode_words[] = {"auto", "forced_open", "forced_closed", "shadow", NULL};
+static const char *const switch_words[] = {"off", "on", NULL};
+static const char *const every_words[] = {"failures", "every", NULL};
+
+const struct config_field config_fields[] = {
+    {"mode", KIND_WORD, FIELD(mode), 0, 3, mode_words},
+    {"window", KIND_WINDOW, FIELD(window_ns), 0, 0, NULL},
+    {"slices", KIND_NUMBER, FIELD(slices), 2, BREAKER_SLICES_MAX, NULL},
+    {"min_calls", KIND_NUMBER, FIELD(min_calls), 1, 1000000, NULL},
+    {"failure_rate", KIND_PERCENT, FIELD(failure_rate), 0, 100, NULL},
+    {"consecutive", KIND_NUMBER, FIELD(consecutive), 0, 1000000, NULL},
+    {"slow_rate", KIND_PERCENT, FIELD(slow_rate), 0, 100, NULL},
+    {"slow_call", KIND_TIME, FIELD(slow_call_ns), 0, 3600 * S, NULL},
+    {"hung", KIND_WORD, FIELD(hung), 0, 1, switch_words},
+    {"evaluate", KIND_WORD, FIELD(every), 0, 1, every_words},
+    {"open", KIND_TIME, FIELD(open_ns), S / 1000, 86400 * S, NULL},
+    {"open_max", KIND_TIME, FIELD(open_max_ns), S / 1000, 86400 * S, NULL},
+    {"jitter", KIND_PERCENT, FIELD(jitter), 0, 50, NULL},
+    {"probes", KIND_NUMBER, FIELD(probes), 1, BREAKER_PROBES_MAX, NULL},
+    {"probe_ok", KIND_NUMBER, FIELD(probe_ok), 1, BREAKER_PROBES_MAX, NULL},
+    {"max_in_flight", KIND_NUMBER, FIELD(max_in_flight), 0, 1000000, NULL},
+    {"probe_lease", KIND_TIME, FIELD(probe_lease_ns), S / 1000, 3600 * S, NULL},
+    {"ramp", KIND_TIME, FIELD(ramp_ns), 0, 3600 * S, NULL},
+    {"forget", KIND_TIME, FIELD(forget_ns), 0, 86400 * S, NULL},
+    {"retry_after_max", KIND_TIME, FIELD(retry_after_max_ns), 0, 86400 * S, NULL},
+    {"key_idle", KIND_TIME, FIELD(key_idle_ns), S / 1000, 86400 * S, NULL},
+};
+
+const size_t config_field_count = sizeof(config_fields) / sizeof(config_fields[0]);
+
+void breaker_config_init(struct breaker_config *config)
+{
+    *config = (struct breaker_config){
+        .struct_size = sizeof(*config),
+        .window_ns = 10 * S,
+        .slices = 20,
+        .min_calls = 20,
+        .failure_rate = 50,
+        .consecutive = 10,
+        .open_ns = 5 * S,
+        .open_max_ns = 60 * S,
+        .jitter = 15,
+        .probes = 3,
+        .probe_ok = 2,
+        .probe_lease_ns = 10 * S,
+        .ramp_ns = 10 * S,
+        .forget_ns = 60 * S,
+        .retry_after_max_ns = 300 * S,
+        .key_idle_ns = 60 * S,
+    };
+}
+
+/* ---- problems ---- */
+
+int problem_say(struct breaker_problem *ret_problem, const char *field, const char *value, const char *range,
+                const char *why, int is_warning)
+{
+    struct breaker_problem unheard;
+    struct breaker_problem *problem = ret_problem ? ret_problem : &unheard;
+    snprintf(problem->field, sizeof(problem->field), "%s", field);
+    snprintf(problem->value, sizeof(problem->value), "%s", value);
+    snprintf(problem->range, sizeof(problem->range), "%s", range);
+    snprintf(problem->message, sizeof(problem->message), "%s=%s: %s (%s)", problem->field, problem->value,
+             why, problem->range);
+    problem->is_warning = is_warning;
+    return is_warning ? 0 : BREAKER_E_CONFIG;
+}
+
+static void range_text(const struct config_field *field, char *buffer, size_t size)
+{
+    char least[32], most[32];
+    if (field->kind == KIND_WORD) {
+        size_t at = 0;
+        for (int i = 0; field->words[i] && at < size; i++)
+            at += (size_t)snprintf(buffer + at, size - at, "%s%s", i ? " | " : "one of ", field->words[i]);
+    } else if (field->kind == KIND_TIME) {
+        time_format(field->least, least, sizeof(least));
+        time_format(field->most, most, sizeof(most));
+        snprintf(buffer, size, "a time from %s to %s", least, most);
+    } else if (field->kind == KIND_WINDOW)
+        snprintf(buffer, size, "a time from 20ms to 2h, or count:1 to count:1000000");
+    else
+        snprintf(buffer, size, "%llu to %llu%s", (unsigned long long)field->least,
+                 (unsigned long long)field->most, field->kind == KIND_PERCENT ? "%" : "");
+}
+
+static int problem_range(struct breaker_problem *ret_problem, const struct config_field *field,
+                         const char *value, const char *why)
+{
+    char range[80];
+    range_text(field, range, sizeof(range));
+    return problem_say(ret_problem, field->name, value, range, why, 0);
+}
+
+/* ---- values ---- */
+
+static const struct {
+    const char *unit;
+    uint64_t ns;
+} units[] = {{"h", 3600 * S}, {"m", 60 * S}, {"s", S}, {"ms", S / 1000}, {"us", 1000}, {"ns", 1}};
+
+void time_format(uint64_t ns, char *buffer, size_t size)
+{
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+        if (ns >= units[i].ns && ns % units[i].ns == 0) {
+            snprintf(buffer, size, "%llu%s", (unsigned long long)(ns / units[i].ns), units[i].unit);
+            return;
+        }
+    snprintf(buffer, size, "0");
+}
+
+/* Digits, then a unit out of the table. A number without unit is only legal when it is zero. */
+bool time_parse(const char *text, uint64_t *ret_ns)
+{
+    char *end;
+    if (*text < '0' || *text > '9' || strlen(text) > 24)
+        return false;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (number == 0 && (*end == 0 || strcmp(text, "0") == 0)) {
+        *ret_ns = 0;
+        return *end == 0;
+    }
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+        if (strcmp(end, units[i].unit) == 0)
+            return !__builtin_mul_overflow((uint64_t)number, units[i].ns, ret_ns);
+    return false;
+}
+
+static bool number_parse(const char *text, bool may_percent, uint64_t *ret_number)
+{
+    char *end;
+    if (*text < '0' || *text > '9' || strlen(text) > 18)
+        return false;
+    *ret_number = strtoull(text, &end, 10);
+    return *end == 0 || (may_percent && strcmp(end, "%") == 0);
+}
+
+static bool value_parse(const struct config_field *field, const char *text, uint64_t *ret_value)
+{
+    if (field->kind == KIND_TIME)
+        return time_parse(text, ret_value) ||
+               (field->least == 0 && strcmp(text, "off") == 0 && (*ret_value = 0, true));
+    if (field->kind == KIND_NUMBER || field->kind == KIND_PERCENT)
+        return number_parse(text, field->kind == KIND_PERCENT, ret_value) ||
+               (field->least == 0 && strcmp(text, "off") == 0 && (*ret_value = 0, true));
+    for (uint64_t i = 0; field->words[i]; i++)
+        if (strcmp(field->words[i], text) == 0) {
+            *ret_value = i;
+            return true;
+        }
+    return false;
+}
+
+static int window_set(struct breaker_config *config, const struct config_field *field, const char *value,
+                      struct breaker_problem *ret_problem)
+{
+    uint64_t number;
+    if (strncmp(value, "count:", 6) == 0) {
+        if (!number_parse(value + 6, false, &number) || number < 1 || number > WINDOW_COUNT_MAX)
+            return problem_range(ret_problem, field, value, "out of range");
+        config->window_count = (uint32_t)number;
+        config->window_ns = 0;
+        return 0;
+    }
+    if (!time_parse(value, &number))
+        return problem_range(ret_problem, field, value, "neither a time nor a count of calls");
+    if (number < 2 * SLICE_NS_MIN || number > 7200 * S)
+        return problem_range(ret_problem, field, value, "out of range");
+    config->window_ns = number;
+    config->window_count = 0;
+    return 0;
+}
+
+static const struct config_field *field_find(const char *name)
+{
+    for (size_t i = 0; i < config_field_count; i++)
+        if (strcmp(config_fields[i].name, name) == 0)
+            return &config_fields[i];
+    return NULL;
+}
+
+uint64_t config_value(const struct breaker_config *config, const struct config_field *field)
+{
+    const char *at = (const char *)config + field->offset;
+    return field->kind == KIND_TIME || field->kind == KIND_WINDOW ? *(const uint64_t *)(const void *)at
+                                                                  : *(const uint32_t *)(const void *)at;
+}
+
+static void value_store(struct breaker_config *config, const struct config_field *field, uint64_t value)
+{
+    char *at = (char *)config + field->offset;
+    if (field->kind == KIND_TIME)
+        *(uint64_t *)(void *)at = value;
+    else
+        *(uint32_t *)(void *)at = (uint32_t)value;
+}
+
+int breaker_config_set(struct breaker_config *config, const char *name, const char *value,
+                       struct breaker_problem *ret_problem)
+{
+    uint64_t number;
+    if (strcmp(name, "preset") == 0)
+        return breaker_config_preset(config, value, ret_problem);
+    const struct config_field *field = field_find(name);
+    if (!field)
+        return problem_say(ret_problem, name, value, "see the table of fields", "no such field", 0);
+    if (field->kind == KIND_WINDOW)
+        return window_set(config, field, value, ret_problem);
+    if (!value_parse(field, value, &number))
+        return problem_range(ret_problem, field, value, "not a value of this field");
+    if (number < field->least || number > field->most)
+        return problem_range(ret_problem, field, value, "out of range");
+    value_store(config, field, number);
+    return 0;
+}
+
+/* One "name=value" at a time, into a copy, so that a mistake leaves everything as it was. */
+int breaker_config_parse(struct breaker_config *config, const char *text, struct breaker_problem *ret_problem)
+{
+    struct breaker_config copy = *config;
+    char pair[96];
+    for (;;) {
+        text += strspn(text, " \t\r\n;");
+        if (*text == 0)
+            break;
+        size_t length = strcspn(text, " \t\r\n;");
+        snprintf(pair, sizeof(pair), "%.*s", (int)(length < sizeof(pair) ? length : sizeof(pair)), text);
+        char *equals = strchr(pair, '=');
+        if (!equals || length >= sizeof(pair))
+            return problem_say(ret_problem, "", pair, "name=value, separated by blanks", "not a pair", 0);
+        *equals = 0;
+        int answer = breaker_config_set(&copy, pair, equals + 1, ret_problem);
+        if (answer)
+            return answer;
+        text += length;
+    }
+    *config = copy;
+    return 0;
+}
+
+int breaker_config_format(const struct breaker_config *config, char *buffer, size_t size)
+{
+    size_t at = 0;
+    char value[40];
+    for (size_t i = 0; i < config_field_count; i++) {
+        const struct config_field *field = &config_fields[i];
+        config_value_format(config, field, value, sizeof(value));
+        int wrote = snprintf(at < size ? buffer + at : NULL, at < size ? size - at : 0, "%s%s=%s",
+                             at ? " " : "", field->name, value);
+        at += (size_t)wrote;
+    }
+    return at < size ? 0 : BREAKER_E_SPACE;
+}
+
+void config_value_format(const struct breaker_config *config, const struct config_field *field, char *buffer,
+                         size_t size)
+{
+    uint64_t value = config_value(config, field);
+    if (field->kind == KIND_WINDOW && config->window_count)
+        snprintf(buffer, size, "count:%u", config->window_count);
+    else if (field->kind == KIND_TIME || field->kind == KIND_WINDOW)
+        time_format(value, buffer, size);
+    else if (field->kind == KIND_WORD)
+        snprintf(buffer, size, "%s", value <= field->most ? field->words[value] : field->words[0]);
+    else
+        snprintf(buffer, size, "%llu%s", (unsigned long long)value, field->kind == KIND_PERCENT ? "%" : "");
+}
+
+/* ---- the whole ---- */
+
+static int check_ranges(const struct breaker_config *config, struct breaker_problem *ret_problem)
+{
+    char value[40];
+    for (size_t i = 0; i < config_field_count; i++) {
+        const struct config_field *field = &config_fields[i];
+        uint64_t number = config_value(config, field);
+        bool is_wrong = number < field->least || number > field->most;
+        if (field->kind == KIND_WINDOW)
+            is_wrong = config->window_count
+                           ? config->window_ns != 0 || config->window_count > WINDOW_COUNT_MAX
+                           : number < 2 * SLICE_NS_MIN || number > 7200 * S;
+        if (!is_wrong)
+            continue;
+        config_value_format(config, field, value, sizeof(value));
+        if (field->kind == KIND_WORD)
+            snprintf(value, sizeof(value), "%llu", (unsigned long long)number);
+        return problem_range(ret_problem, field, value, "out of range");
+    }
+    return 0;
+}
+
+static int complain(const struct breaker_config *config, struct breaker_problem *ret_problem,
+                    const char *name, const char *range, const char *why, int is_warning)
+{
+    char value[40];
+    config_value_format(config, field_find(name), value, sizeof(value));
+    return problem_say(ret_problem, name, value, range, why, is_warning);
+}
+
+/* What fields must hold together. The range names the field it depends on. */
+static int check_together(const struct breaker_config *c, struct breaker_problem *ret)
+{
+    if (c->window_count && c->min_calls > c->window_count)
+        return complain(c, ret, "min_calls", "at most the calls of window=count:…",
+                        "the window never holds that many calls, so no rate could ever trip", 0);
+    if (c->window_ns && c->window_ns / c->slices < SLICE_NS_MIN)
+        return complain(c, ret, "slices", "such that window / slices is at least 10ms",
+                        "the slices are too short", 0);
+    if (c->window_ns && c->window_ns / c->slices > SLICE_NS_MAX)
+        return complain(c, ret, "slices", "such that window / slices is at most 1m",
+                        "the slices are too long", 0);
+    if (c->probe_ok > c->probes)
+        return complain(c, ret, "probe_ok", "at most probes", "more successes than probes", 0);
+    if (c->open_max_ns < c->open_ns)
+        return complain(c, ret, "open_max", "at least open", "the cap lies below the first open time", 0);
+    if (c->slow_rate && !c->slow_call_ns)
+        return complain(c, ret, "slow_rate", "needs slow_call", "no call is ever slow", 0);
+    if (c->hung && !(c->slow_call_ns && c->slow_rate))
+        return complain(c, ret, "hung", "on needs slow_call and slow_rate", "hung calls count as slow ones",
+                        0);
+    if (c->hung && c->window_count)
+        return complain(c, ret, "hung", "on needs a window of time", "a window of calls sees only ended ones",
+                        0);
+    if (c->window_ns && c->slow_call_ns >= c->window_ns)
+        return complain(c, ret, "slow_call", "below window",
+                        "a slow call ends after the slice it began in was forgotten", 1);
+    if (!c->failure_rate && !c->consecutive && !c->slow_rate && c->mode == BREAKER_MODE_AUTO)
+        return complain(c, ret, "failure_rate", "or consecutive, or slow_rate above 0",
+                        "no rule is on: this breaker never opens by itself", 1);
+    return 0;
+}
+
+int breaker_config_check(const struct breaker_config *config, struct breaker_problem *ret_problem)
+{
+    if (ret_problem)
+        memset(ret_problem, 0, sizeof(*ret_problem));
+    if (config->struct_size != sizeof(*config))
+        return problem_say(ret_problem, "struct_size", "", "begin with breaker_config_init()",
+                           "made for another version of the library", 0);
+    int answer = check_ranges(config, ret_problem);
+    return answer ? answer : check_together(config, ret_problem);
+}

@@ -1,0 +1,305 @@
+/* How a region lies in memory. Not installed; README.md draws it by byte.
+ *
+ *     struct head | index[index_size] | slot 0 | slot 1 | …
+ *     slot = struct slot | struct shard × (shards + 1) | struct cell × (shards + 1) × slices
+ *
+ * Everything is an offset, so every process may map it elsewhere. What is read here was written by another
+ * process and is never trusted as an index or a bound: geometry comes from the door (struct breaker_region),
+ * which was validated once, and the few indices kept in memory are checked where they are read.
+ *
+ * A counter carries its own tag: the upper half of the 64-bit word says which slice of which epoch the lower
+ * half counts. A word with another tag reads as zero and begins anew with the next count, so nothing has to
+ * be swept when a slice ends or the state changes, and no process can be killed in the middle of sweeping.
+ */
+#pragma once
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "breaker.h"
+
+#define REGION_MAGIC  UINT64_C(0x31524b4145524200) /* "\0BREAKR1" */
+#define REGION_LAYOUT 1u
+#define REGION_ORDER  0x01020304u
+#define LINE          64
+#define SLICE_NS_MIN  UINT64_C(10000000) /* 10 ms: slice numbers then last 497 days in 32 bits */
+#define SLICE_NS_MAX                                                                                         \
+    UINT64_C(60000000000) /* a counter of 32 bits holds a minute of 71 million calls a second */
+#define CLOCK_STEP_NS  UINT64_C(1000000)    /* the shared clock is written at most that often */
+#define PLACE_SWEEP_NS UINT64_C(1000000000) /* a full breaker looks for the dead at most that often */
+
+typedef _Atomic uint64_t word;
+
+/* ---- the packed state, the one word that decides ---- */
+
+/* epoch 32 | zero 8 | trips 8 | reason 8 | mode 4 | machine 4: closed under mode auto has a low byte of zero.
+ */
+static inline uint64_t state_pack(uint32_t epoch, unsigned trips, unsigned reason, unsigned mode,
+                                  unsigned machine)
+{
+    return (uint64_t)epoch << 32 | (uint64_t)(trips & 255) << 16 | (uint64_t)(reason & 255) << 8 |
+           (uint64_t)(mode & 15) << 4 | (machine & 15);
+}
+
+static inline uint32_t state_epoch(uint64_t state)
+{
+    return (uint32_t)(state >> 32);
+}
+
+static inline unsigned state_trips(uint64_t state)
+{
+    return state >> 16 & 255;
+}
+
+static inline unsigned state_reason(uint64_t state)
+{
+    return state >> 8 & 255;
+}
+
+static inline unsigned state_mode(uint64_t state)
+{
+    return state >> 4 & 15;
+}
+
+static inline unsigned state_machine(uint64_t state)
+{
+    return state & 15;
+}
+
+/* ---- what a slot holds ---- */
+
+enum rule_flags { RULE_HUNG = 1, RULE_PLACES = 2, RULE_COUNT = 4, RULE_EVERY = 8 };
+
+/* A configuration as the hot path reads it; the first line is all that a closed breaker touches. */
+struct rules {
+    word flags;
+    word slice_ns;
+    word slice_inverse; /* ⌊2⁶⁴ / slice_ns⌋ */
+    word slices;
+    word slow_call_ns;
+    word geometry; /* times the geometry has changed: part of every tag */
+    word max_in_flight;
+    word window_count;
+
+    word min_calls, failure_rate, consecutive, slow_rate;
+    word open_ns, open_max_ns, jitter, probes;
+    word probe_ok, probe_lease_ns, ramp_ns, forget_ns;
+    word retry_after_max_ns, key_idle_ns, mode, window_ns;
+};
+static_assert(sizeof(struct rules) == 3 * LINE, "rules are three lines");
+
+/* One transition; `check` mixes all other words, so that a torn record shows. */
+struct record {
+    word epoch; /* 0: being written */
+    word at_ns;
+    word what;   /* from 8 | to 8 | reason 8 | mode 8 | trips 32 */
+    word total;  /* total 32 | failures 32 */
+    word slow;   /* slow 32 | hung 32 */
+    word streak; /* consecutive 32 | zero 32 */
+    word open_ns;
+    word check;
+};
+static_assert(sizeof(struct record) == LINE, "a record is a line");
+
+struct slot {
+    /* read by every call, written by transitions (and the clock, once a millisecond) */
+    word state;
+    word since;      /* marked time of the last transition */
+    word until;      /* marked time when open ends */
+    word clock_ns;   /* latest time seen: time stands still when a caller's clock steps back */
+    word version;    /* rules[version & 1] are in force */
+    word identity;   /* 0: no breaker here; never used twice */
+    word hung_slice; /* the slice whose first acquire has looked for hung calls */
+    word group;      /* of a keyed breaker: its group's slot + 1 */
+
+    /* written by failures, and by successes after a failure */
+    word streak;   /* tagged with the epoch: failures in a row */
+    word evidence; /* tagged with the epoch: successes since it began, while ramping or while trips are
+                      remembered */
+    word hint;     /* marked time until which the upstream asked to be left alone */
+    word position; /* tagged with the era: writes into a window that counts calls */
+    word used_ns;  /* keyed: last look-up */
+    word swept_ns; /* last look for the dead */
+    word pinned;   /* made by name: never evicted */
+    word spare;
+
+    word probe[BREAKER_PROBES_MAX]; /* epoch 32 | state 2 | lease end in ms after the epoch began 30 */
+    word name[8];
+    struct rules rules[2];
+    struct record events[BREAKER_EVENTS];
+};
+static_assert(sizeof(struct slot) == (5 + 6 + BREAKER_EVENTS) * LINE, "a slot's head is 75 lines");
+
+enum total {
+    TOTAL_STARTED, /* not counted here: keeps totals and cells parallel */
+    TOTAL_OK,
+    TOTAL_FAILURE,
+    TOTAL_TIMEOUT,
+    TOTAL_SLOW,
+    TOTAL_SLOW_FAILURE,
+    TOTAL_SLOW_TIMEOUT,
+    TOTAL_NEUTRAL,
+    TOTAL_REFUSED_OPEN,
+    TOTAL_REFUSED_PROBING,
+    TOTAL_REFUSED_RAMP,
+    TOTAL_REFUSED_FULL,
+    TOTAL_REFUSED_FORCED,
+    TOTAL_SHADOW_REFUSED,
+    TOTAL_STALE,
+    TOTAL_PROBES,
+    TOTAL_LEASES_ENDED,
+    TOTALS = 22,
+};
+
+/* What one process (or lane of one) counts for one breaker. */
+struct shard {
+    word total[TOTALS];
+    word in_flight;
+    word turn; /* calls that came while ramping */
+};
+static_assert(sizeof(struct shard) == 3 * LINE, "a shard's head is three lines");
+
+/* One slice of one shard: how calls that began in it ended. Tagged words, same order as enum total. */
+struct cell {
+    word count[8];
+};
+static_assert(sizeof(struct cell) == LINE, "a cell is a line");
+
+struct head {
+    /* written once, guarded by `check` */
+    uint64_t magic;
+    uint32_t layout, order;
+    uint64_t size;
+    uint32_t breakers, shards, slices, index_size;
+    uint64_t boot_id;
+    uint64_t seed;
+    uint64_t check;
+
+    word lock;         /* owner of the registry, 0 free */
+    word lock_seen_ns; /* last time someone looked whether that owner lives */
+    word used;         /* slots ever taken */
+    word hand;         /* where the search for an idle one goes on */
+    word next_identity;
+    word shards_used; /* bit per shard that ever counted */
+    word spare[2];
+    word owner[BREAKER_SHARDS_MAX + 1]; /* pid 32 | start time 32, 0 free */
+};
+static_assert(offsetof(struct head, lock) == LINE, "what never changes has its own line");
+static_assert(sizeof(struct head) == 10 * LINE, "the head is ten lines");
+
+/* ---- tagged counters and marked times ---- */
+
+static inline uint64_t word_load(const word *from)
+{
+    return atomic_load_explicit((word *)from, memory_order_relaxed);
+}
+
+static inline void word_store(word *to, uint64_t value)
+{
+    atomic_store_explicit(to, value, memory_order_relaxed);
+}
+
+static inline uint64_t word_add(word *to, uint64_t more)
+{
+    return atomic_fetch_add_explicit(to, more, memory_order_relaxed);
+}
+
+static inline bool word_swap(word *to, uint64_t *expected, uint64_t value)
+{
+    return atomic_compare_exchange_strong_explicit(to, expected, value, memory_order_acq_rel,
+                                                   memory_order_acquire);
+}
+
+/* The count of a tagged word; 0 when it counts something else. */
+static inline uint32_t tagged_count(uint64_t value, uint32_t tag)
+{
+    return value >> 32 == tag ? (uint32_t)value : 0;
+}
+
+/* A time in µs with the lower 16 bits of an epoch: which transition it belongs to. */
+static inline uint64_t mark_pack(uint32_t epoch, uint64_t at_ns)
+{
+    return (uint64_t)(epoch & 0xffff) << 48 | ((at_ns + 999) / 1000 & UINT64_C(0xffffffffffff));
+}
+
+static inline bool mark_is_of(uint64_t mark, uint32_t epoch)
+{
+    return mark >> 48 == (epoch & 0xffff) && (mark & UINT64_C(0xffffffffffff)) != 0;
+}
+
+static inline uint64_t mark_ns(uint64_t mark)
+{
+    return (mark & UINT64_C(0xffffffffffff)) * 1000;
+}
+
+static inline uint64_t mix64(uint64_t value)
+{
+    value = (value ^ value >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+    value = (value ^ value >> 29) * UINT64_C(0xd6e8feb86659fd93);
+    return value ^ value >> 32;
+}
+
+/* ---- where things are ---- */
+
+static inline struct head *region_head(const struct breaker_region *region)
+{
+    return region->base;
+}
+
+static inline word *region_index(const struct breaker_region *region)
+{
+    return (word *)((char *)region->base + sizeof(struct head));
+}
+
+static inline uint32_t index_size_of(uint32_t breakers)
+{
+    uint32_t size = 8;
+    while (size < 2 * breakers)
+        size *= 2;
+    return size;
+}
+
+static inline uint64_t slot_size_of(uint32_t shards, uint32_t slices)
+{
+    return sizeof(struct slot) +
+           (shards + UINT64_C(1)) * (sizeof(struct shard) + slices * sizeof(struct cell));
+}
+
+static inline struct slot *region_slot(const struct breaker_region *region, uint32_t number)
+{
+    uint64_t index = index_size_of(region->breakers) * sizeof(word);
+    return (struct slot *)((char *)region->base + sizeof(struct head) + index +
+                           number * slot_size_of(region->shards, region->slices));
+}
+
+/* Where a slot's rules live: its group's slot when it was made by key. */
+static inline struct slot *slot_home(const struct breaker_region *region, struct slot *slot)
+{
+    uint64_t group = word_load(&slot->group);
+    return group >= 1 && group <= region->breakers ? region_slot(region, (uint32_t)group - 1) : slot;
+}
+
+static inline struct shard *slot_shard(struct slot *slot, uint32_t shard)
+{
+    return (struct shard *)(slot + 1) + shard;
+}
+
+static inline struct cell *slot_cells(const struct breaker_region *region, struct slot *slot, uint32_t shard)
+{
+    struct cell *cells = (struct cell *)((struct shard *)(slot + 1) + region->shards + 1);
+    return cells + (uint64_t)shard * region->slices;
+}
+
+/* Entries of a window that counts calls: it takes the room of all cells, four bytes a call. */
+static inline uint32_t ring_capacity(const struct breaker_region *region)
+{
+    return (region->shards + 1) * region->slices * (uint32_t)(sizeof(struct cell) / sizeof(uint32_t));
+}
+
+static inline struct rules *breaker_rules(const struct breaker *breaker)
+{
+    struct slot *home = breaker->rules;
+    return &home->rules[atomic_load_explicit(&home->version, memory_order_acquire) & 1];
+}

@@ -1,0 +1,159 @@
+/* Transitions, open times and the trip rules. */
+#include "machine.h"
+
+#include "events.h"
+
+uint64_t machine_clock(struct slot *slot, uint64_t now_ns)
+{
+    uint64_t seen = word_load(&slot->clock_ns);
+    if (now_ns <= seen)
+        return seen;
+    while (now_ns - seen >= CLOCK_STEP_NS && !word_swap(&slot->clock_ns, &seen, now_ns))
+        if (now_ns <= seen)
+            return seen;
+    return now_ns;
+}
+
+/* Publish a time for an epoch unless it, or a later one, is there. Returns what holds. */
+static uint64_t mark_publish(word *mark, uint32_t epoch, uint64_t at_ns)
+{
+    uint64_t fresh = mark_pack(epoch, at_ns ? at_ns : 1), value = word_load(mark);
+    for (;;) {
+        bool is_later = value != 0 && (int16_t)(uint16_t)((value >> 48) - epoch) > 0;
+        if (mark_is_of(value, epoch) || is_later)
+            return value;
+        if (word_swap(mark, &value, fresh))
+            return fresh;
+    }
+}
+
+uint64_t machine_since(struct slot *slot, uint64_t state, uint64_t now_ns)
+{
+    uint32_t epoch = state_epoch(state);
+    uint64_t mark = word_load(&slot->since);
+    if (epoch == 0)
+        return 0;
+    if (!mark_is_of(mark, epoch))
+        mark = mark_publish(&slot->since, epoch, now_ns);
+    return mark_ns(mark);
+}
+
+/* min(base·2^(trips−1), max), moved by at most ±jitter percent that all processes draw from the epoch alike.
+ */
+static uint64_t open_time(const struct breaker *breaker, const struct rules *rules, uint64_t state)
+{
+    uint64_t base = word_load(&rules->open_ns), most = word_load(&rules->open_max_ns);
+    for (unsigned trips = state_trips(state); trips > 1 && base < most; trips--)
+        base *= 2;
+    if (base > most && most > 0)
+        base = most;
+    uint64_t width = base / 100 * word_load(&rules->jitter) * 2;
+    uint64_t draw = mix64(state_epoch(state) ^ mix64(region_head(breaker->region)->seed ^
+                                                     word_load(&((struct slot *)breaker->slot)->identity)));
+    return width ? base - width / 2 + draw % (width + 1) : base;
+}
+
+/* The end of an open state that begins at now: what the upstream asked for (then jitter only adds), or our
+ * own rule. */
+static uint64_t open_end(const struct breaker *breaker, const struct rules *rules, uint64_t state,
+                         uint64_t now_ns)
+{
+    struct slot *slot = breaker->slot;
+    uint64_t hint = word_load(&slot->hint);
+    if (state_reason(state) == BREAKER_REASON_FORCED)
+        return now_ns;
+    if (mark_is_of(hint, state_epoch(state) - 1) && mark_ns(hint) > now_ns) {
+        uint64_t width = (mark_ns(hint) - now_ns) / 100 * word_load(&rules->jitter);
+        return mark_ns(hint) +
+               (width ? mix64(state_epoch(state) ^ region_head(breaker->region)->seed) % width : 0);
+    }
+    return now_ns + open_time(breaker, rules, state);
+}
+
+uint64_t machine_until(const struct breaker *breaker, const struct rules *rules, uint64_t state,
+                       uint64_t now_ns)
+{
+    struct slot *slot = breaker->slot;
+    uint32_t epoch = state_epoch(state);
+    uint64_t mark = word_load(&slot->until);
+    if (!mark_is_of(mark, epoch))
+        mark = mark_publish(&slot->until, epoch, open_end(breaker, rules, state, now_ns));
+    return mark_ns(mark);
+}
+
+void machine_hint(struct slot *slot, const struct rules *rules, uint64_t state, uint64_t retry_after_ns,
+                  uint64_t now_ns)
+{
+    uint64_t most = word_load(&rules->retry_after_max_ns);
+    if (most == 0 || retry_after_ns == 0)
+        return;
+    uint64_t asked = retry_after_ns < most ? retry_after_ns : most;
+    word_store(&slot->hint, mark_pack(state_epoch(state), now_ns + asked));
+}
+
+uint32_t epoch_add(word *counter, uint32_t epoch)
+{
+    uint64_t value = word_load(counter);
+    for (;;) {
+        uint64_t next = value >> 32 == epoch ? value + 1 : (uint64_t)epoch << 32 | 1;
+        if (word_swap(counter, &value, next))
+            return (uint32_t)next;
+    }
+}
+
+bool machine_set(const struct breaker *breaker, const struct rules *rules, uint64_t from, uint64_t to,
+                 const struct window_sum *numbers, uint64_t now_ns)
+{
+    struct slot *slot = breaker->slot;
+    struct window_sum none = {0};
+    uint32_t streak = tagged_count(word_load(&slot->streak), state_epoch(from));
+    uint64_t expected = from, until_ns = 0;
+    if (!word_swap(&slot->state, &expected, to))
+        return false;
+    mark_publish(&slot->since, state_epoch(to), now_ns);
+    if (state_machine(to) == BREAKER_OPEN)
+        until_ns = machine_until(breaker, rules, to, now_ns);
+    event_write(slot, from, to, numbers ? numbers : &none, streak, until_ns > now_ns ? until_ns - now_ns : 0,
+                now_ns);
+    return true;
+}
+
+bool machine_move(const struct breaker *breaker, const struct rules *rules, uint64_t from, unsigned machine,
+                  unsigned reason, const struct window_sum *numbers, uint64_t now_ns)
+{
+    unsigned trips = state_trips(from);
+    if (machine == BREAKER_OPEN && trips < 255)
+        trips++;
+    uint64_t to = state_pack(state_epoch(from) + 1, trips, reason, state_mode(from), machine);
+    return machine_set(breaker, rules, from, to, numbers, now_ns);
+}
+
+bool machine_judge(const struct breaker *breaker, const struct rules *rules, uint64_t state, uint32_t streak,
+                   uint64_t now_ns)
+{
+    uint64_t consecutive = word_load(&rules->consecutive), failure_rate = word_load(&rules->failure_rate);
+    uint64_t slow_rate = word_load(&rules->slow_rate), min_calls = word_load(&rules->min_calls);
+    bool is_streak = consecutive && streak >= consecutive;
+    if (!is_streak && !failure_rate && !slow_rate)
+        return false;
+    struct window_sum sum = window_sum(breaker, rules, state_epoch(state), now_ns);
+    unsigned reason = BREAKER_REASON_NONE;
+    uint64_t begun = sum.total + sum.hung;
+    if (is_streak)
+        reason = BREAKER_REASON_CONSECUTIVE;
+    else if (failure_rate && sum.total && sum.total >= min_calls &&
+             sum.failures * 100 >= failure_rate * sum.total)
+        reason = BREAKER_REASON_FAILURE_RATE;
+    else if (slow_rate && begun && begun >= min_calls && (sum.slow + sum.hung) * 100 >= slow_rate * begun)
+        reason = BREAKER_REASON_SLOW_RATE;
+    return reason && machine_move(breaker, rules, state, BREAKER_OPEN, reason, &sum, now_ns);
+}
+
+uint32_t ramp_share(const struct rules *rules, uint32_t successes, uint64_t elapsed_ns, bool *ret_is_done)
+{
+    uint64_t each = (word_load(&rules->min_calls) + 9) / 10, tenth = word_load(&rules->ramp_ns) / 10;
+    uint64_t by_evidence = successes / (each ? each : 1), by_time = tenth ? elapsed_ns / tenth : 10;
+    uint64_t steps = by_evidence < by_time ? by_evidence : by_time;
+    *ret_is_done = steps >= 10;
+    return steps >= 9 ? 100 : (uint32_t)(steps + 1) * 10;
+}
