@@ -1,0 +1,130 @@
+// app.js: wires the page. Each panel is one module: it gets the book (the server), the store (what is looked at) and
+// draws itself; this file brings the hotel's name, the month to begin with, and the news.
+
+import {Daybook} from './daybook.js';
+import {at, h, icon} from './dom.js';
+import {monthOf, today} from './dates.js';
+import {firstLanguage, speak, t, translate} from './i18n.js';
+import {makeLoader} from './loader.js';
+import {makeStore, recall, remember} from './store.js';
+import {mountBooking} from './booking.js';
+import {mountBreakers} from './breakers.js';
+import {mountCalendar} from './calendar.js';
+import {mountConnection} from './connection.js';
+import {mountFeed} from './feed.js';
+import {mountOccupancy} from './occupancy.js';
+import {mountReservation} from './reservation.js';
+import {mountReservations} from './reservations.js';
+import {mountTimeTravel} from './timetravel.js';
+
+const FEED_COUNT = 60; // events the feed begins with
+const GATHER_MS = 50; // news by the thousand is told in handfuls
+const HOTELS_COUNT_MAX = 10_000;
+const THEMES = ['auto', 'light', 'dark'];
+
+const book = new Daybook(new URL('./', document.baseURI).pathname);
+const store = makeStore({
+  hotel: null,
+  hotels: [],
+  types: [], // types: [{type, rooms}] of the hotel shown
+  month: monthOf(today()),
+  head: 0,
+  asOf: null, // the newest position; the position shown, null for now
+  stay: null,
+  refused: null, // {type, arrival, nights} being picked; {type, nights: Set} the rule refused
+  language: firstLanguage(),
+  theme: recall('theme', 'auto'),
+});
+const page = {book, store, following: false};
+page.openReservation = mountReservation(page);
+for (const mount of [
+  mountConnection,
+  mountTimeTravel,
+  mountCalendar,
+  mountBooking,
+  mountReservations,
+  mountFeed,
+  mountOccupancy,
+  mountBreakers,
+])
+  mount(page);
+
+mountSwitches();
+const hotels = makeLoader({body: at('main'), load: loadHotels, show: showHotels});
+begin();
+
+function begin() {
+  store.on('language', () => {
+    speak(store.state.language);
+    translate();
+    drawNames();
+  });
+  speak(store.state.language);
+  translate();
+  store.set({language: store.state.language, ready: true});
+  hotels.now();
+  let newest = 0,
+    timer = null;
+  book.on('event', event => {
+    newest = event.position;
+    timer ??= setTimeout(() => {
+      timer = null;
+      store.set({head: Math.max(newest, store.state.head)});
+    }, GATHER_MS);
+    if (event.type === 'RoomsAdded') hotels.soon();
+  });
+  book.on('reset', () => location.reload()); // restored from a backup: nothing on this page holds any more
+}
+
+async function loadHotels(signal) {
+  const {events, head} = await book.events({type: 'RoomsAdded', limit: HOTELS_COUNT_MAX}, {signal});
+  const names = [...new Set(events.map(event => event.data.hotel))];
+  const latest = await book.view('reservations', {select: 'arrival', order: 'arrival.desc', limit: 1}, {signal});
+  return {names, head, lastArrival: latest.rows[0]?.arrival};
+}
+
+function showHotels({names, head, lastArrival}) {
+  const first = store.state.hotels.length === 0;
+  const wanted = store.state.hotel ?? recall('hotel', null);
+  store.set({
+    hotels: names,
+    hotel: names.includes(wanted) ? wanted : (names[0] ?? null),
+    head: Math.max(head, store.state.head),
+    ...(first && lastArrival && lastArrival < today() && {month: monthOf(lastArrival)}),
+  });
+  drawNames();
+  if (!page.following) book.follow({after: Math.max(0, head - FEED_COUNT)});
+  page.following = true;
+}
+
+function drawNames() {
+  const {hotel, hotels: names} = store.state;
+  at('hotel-name').textContent = hotel ?? t('hotel');
+  document.title = t('title', hotel ?? t('hotel'));
+  const choice = at('hotel-choice');
+  choice.replaceChildren(...names.map(name => h('option', {}, name)));
+  choice.value = hotel ?? '';
+  choice.parentElement.hidden = names.length < 2;
+}
+
+function mountSwitches() {
+  at('hotel-choice').addEventListener('change', ({target}) => {
+    remember('hotel', target.value);
+    store.set({hotel: target.value, stay: null, refused: null});
+    drawNames();
+  });
+  at('language').addEventListener('click', () => store.set({language: store.state.language === 'ko' ? 'en' : 'ko'}));
+  at('theme').addEventListener('click', () =>
+    store.set({theme: THEMES[(THEMES.indexOf(store.state.theme) + 1) % THEMES.length]}),
+  );
+  store.on('language theme ready', ({language, theme}) => {
+    at('language').textContent = t('language.other');
+    at('language').lang = language === 'ko' ? 'en' : 'ko';
+    at('language').setAttribute('aria-label', t('language.label'));
+    document.documentElement.dataset.theme = theme;
+    remember('theme', theme);
+    at('theme').replaceChildren(icon({auto: 'auto', light: 'sun', dark: 'moon'}[theme]));
+    at('theme').setAttribute('aria-label', t(`theme.${theme}`));
+    at('theme').title = t(`theme.${theme}`);
+  });
+}

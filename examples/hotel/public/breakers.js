@@ -1,0 +1,88 @@
+// breakers.js: the breakers of the gateway the page came through. Without a gateway it says so, gently.
+
+import {at, h} from './dom.js';
+import {format, knows, t} from './i18n.js';
+
+const ASK_MS = 2_000;
+const ASK_MS_CALM = 15_000; // without a gateway there is little to expect
+
+export function mountBreakers({book, store}) {
+  const body = at('breakers-body');
+  let breakers = null,
+    drawn = '';
+
+  async function ask() {
+    if (document.hidden) {
+      setTimeout(ask, ASK_MS);
+      return;
+    }
+    try {
+      const answer = await fetch('breakers', {headers: {Accept: 'application/json'}, cache: 'no-store'});
+      const isJson = answer.headers.get('Content-Type')?.startsWith('application/json');
+      breakers = answer.ok && isJson ? listOf(await answer.json()) : null;
+    } catch {
+      breakers = null;
+    }
+    draw();
+    setTimeout(ask, breakers ? ASK_MS : ASK_MS_CALM);
+  }
+
+  function draw() {
+    const picture = JSON.stringify([breakers, store.state.language]);
+    if (picture === drawn) return;
+    drawn = picture;
+    if (breakers === null)
+      body.replaceChildren(
+        h('div', {class: 'empty'}, h('p', {}, t('breakers.none')), h('p', {class: 'hint'}, t('breakers.none.hint'))),
+      );
+    else if (breakers.length === 0) body.replaceChildren(h('p', {class: 'empty'}, t('breakers.empty')));
+    else body.replaceChildren(h('ul', {class: 'breaker-list'}, breakers.map(itemOf)));
+  }
+
+  store.on('language ready', draw);
+  book.on('state', () => {
+    if (breakers) draw();
+  });
+  ask();
+}
+
+function itemOf({name, state, reason, rate, retry_s: retry}) {
+  const words = [
+    knows(`breaker.means.${state}`) && t(`breaker.means.${state}`),
+    state !== 'closed' && reason && (knows(`reason.${reason}`) ? t(`reason.${reason}`) : reason),
+    retry > 0 && t('breakers.retry', retry),
+  ];
+  return h(
+    'li',
+    {class: `breaker ${state}`, 'data-breaker': name, 'data-state': state},
+    h('span', {class: 'lamp', 'aria-hidden': 'true'}),
+    h(
+      'div',
+      {},
+      h(
+        'p',
+        {class: 'name'},
+        h('code', {}, name),
+        ' ',
+        h('strong', {}, knows(`breaker.${state}`) ? t(`breaker.${state}`) : state),
+      ),
+      h('p', {class: 'hint'}, words.filter(Boolean).join(' · ')),
+    ),
+    rate !== null &&
+      h('p', {class: 'rate'}, h('span', {}, format('percent', rate)), h('span', {class: 'hint'}, t('breakers.rate'))),
+  );
+}
+
+/** The gateway's answer, whatever is left out of it, as a list. */
+function listOf({breakers = []}) {
+  const list = Array.isArray(breakers)
+    ? breakers
+    : Object.entries(breakers).map(([name, breaker]) => ({name, ...breaker}));
+  return list.map(({name, state, reason, failure_rate: rate, retry_after_ms: retry_ms}) => ({
+    name,
+    state,
+    reason: reason && reason !== 'none' ? reason : null,
+    rate: rate === undefined || rate === null ? null : rate / 100,
+    retry_s: Math.ceil((retry_ms ?? 0) / 1000),
+  }));
+}
