@@ -1,0 +1,333 @@
+/* libmicrohttpd's callbacks, and what a connection may take its time for.
+ *
+ * libmicrohttpd calls: on_connection (made, gone), on_target (a request line is there: the request is born), on_request
+ * (header there; pieces of body; body complete; and once more after each resume until an answer is queued), on_completed
+ * (the request is over, whatever way). Its own timeout knows only silence; a client that sends a byte now and then never
+ * ends. So each phase has a deadline of ours, looked at ten times a second. */
+
+#include <arpa/inet.h>
+#include <linux/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "http/internal.h"
+
+/* ---- phases and deadlines ---- */
+
+static uint64_t phase_ms_max(const struct http_limits *limits, enum connection_phase phase)
+{
+    switch (phase) {
+    case PHASE_IDLE: return limits->idle_ms_max;
+    case PHASE_HEADER: return limits->header_ms_max;
+    case PHASE_BODY: return limits->body_ms_max;
+    case PHASE_SENDING: return limits->write_ms_max;
+    case PHASE_HANDLED:
+    case PHASE_WAITING: break;
+    }
+    return 0;
+}
+
+void connection_phase_set(struct http_connection *connection, enum connection_phase phase)
+{
+    uint64_t ms_max = phase_ms_max(&connection->http->options.limits, phase);
+
+    connection->phase = phase;
+    connection->deadline_ms = ms_max == 0 ? UINT64_MAX : http_now_ms() + ms_max;
+}
+
+static struct tcp_info connection_figures(const struct http_connection *connection)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+
+    getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+    return info;
+}
+
+/* libmicrohttpd finds the socket ended and cleans up. */
+static void connection_shut(struct http_connection *connection)
+{
+    connection->deadline_ms = UINT64_MAX;
+    connection->gone = true;
+    shutdown(connection->fd, SHUT_RDWR);
+}
+
+void connection_cut(struct http_connection *connection, unsigned status, const char *code, const char *detail)
+{
+    struct http_problem problem = {.status = status, .code = code, .detail = detail};
+    struct buffer body = {0}, head = {0};
+
+    /* Nothing has been sent for this request yet and nothing waits to be, so the answer cannot be torn in. */
+    if (http_problem_write(&problem, connection->http->options.problem_prefix, (struct bytes){0}, &body) ==
+            0 &&
+        buffer_printf(&head,
+                      "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+                      "Connection: close\r\n\r\n%.*s",
+                      status, http_status_phrase(status), body.size, BYTES_PRINT(buffer_bytes(&body))) == 0) {
+        ssize_t sent = send(connection->fd, head.data, head.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        (void)sent; /* a courtesy */
+        connection->http->counters.answers[status / 100]++;
+    }
+    buffer_deinit(&head);
+    buffer_deinit(&body);
+    connection_shut(connection);
+}
+
+static void connection_expire(struct http_connection *connection)
+{
+    struct tcp_info figures;
+
+    switch (connection->phase) {
+    case PHASE_SENDING:
+        figures = connection_figures(connection);
+        if (figures.tcpi_bytes_acked != connection->bytes_acked) {
+            connection->bytes_acked = figures.tcpi_bytes_acked;
+            connection_phase_set(connection, PHASE_SENDING);
+            return;
+        }
+        break;
+    case PHASE_HEADER:
+        if (connection_figures(connection).tcpi_bytes_received == 0)
+            break; /* opened in advance and not used: nothing to say */
+        connection_cut(connection, 408, "header-timeout", "The header of the request did not end in time.");
+        break;
+    case PHASE_BODY:
+        connection_cut(connection, 408, "body-timeout", "The body of the request did not end in time.");
+        break;
+    case PHASE_IDLE: connection_shut(connection); return; /* not worth counting */
+    case PHASE_HANDLED:
+    case PHASE_WAITING: return;
+    }
+    connection->http->counters.connections_timed_out++;
+    connection_shut(connection);
+}
+
+void connection_sweep(struct http *http, uint64_t now_ms)
+{
+    for (struct http_connection *connection = http->connections; connection; connection = connection->next) {
+        if (connection->deadline_ms <= now_ms)
+            connection_expire(connection);
+    }
+}
+
+void connection_drain(struct http *http, bool all)
+{
+    for (struct http_connection *connection = http->connections; connection; connection = connection->next) {
+        bool unused =
+            connection->phase == PHASE_IDLE || (connection->phase == PHASE_HEADER && !connection->request);
+        if (connection->phase == PHASE_WAITING)
+            http_wake(connection->request);
+        if (unused || all)
+            connection_shut(connection);
+    }
+}
+
+void connection_left(struct http *http, int fd)
+{
+    for (struct http_connection *connection = http->connections; connection; connection = connection->next) {
+        if (connection->fd != fd || connection->phase != PHASE_WAITING)
+            continue;
+        connection_shut(connection);
+        http_wake(connection->request);
+    }
+}
+
+/* ---- callbacks ---- */
+
+static struct http_connection *connection_of(struct MHD_Connection *mhd)
+{
+    return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+static void peer_format(struct MHD_Connection *mhd, char peer[48])
+{
+    const struct sockaddr *address =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+
+    if (address && address->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, peer, 48);
+    else if (address && address->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, peer, 48);
+}
+
+static struct http_connection *connection_new(struct http *http, struct MHD_Connection *mhd)
+{
+    struct http_connection *connection = calloc(1, sizeof(*connection));
+
+    if (!connection)
+        return NULL;
+    connection->http = http;
+    connection->mhd = mhd;
+    connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    peer_format(mhd, connection->peer);
+    connection_phase_set(connection, PHASE_HEADER);
+    connection->surplus = http->connection_count >= http->options.limits.connection_count_max;
+    connection->next = http->connections;
+    if (connection->next)
+        connection->next->previous = connection;
+    http->connections = connection;
+    http->connection_count++;
+    http->counters.connections_open = http->connection_count;
+    return connection;
+}
+
+static void connection_free(struct http_connection *connection)
+{
+    struct http *http = connection->http;
+
+    if (connection->previous)
+        connection->previous->next = connection->next;
+    else
+        http->connections = connection->next;
+    if (connection->next)
+        connection->next->previous = connection->previous;
+    http->connection_count--;
+    http->counters.connections_open = http->connection_count;
+    free(connection);
+}
+
+static void on_connection(void *user, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = connection_new(user, mhd);
+    } else if (*context) {
+        connection_free(*context);
+        *context = NULL;
+    }
+}
+
+static void *on_target(void *user, const char *target, struct MHD_Connection *mhd)
+{
+    struct http_connection *connection = connection_of(mhd);
+    struct http_request *request = connection ? request_new(connection, target) : NULL;
+
+    if (request) {
+        connection->request = request;
+        connection_phase_set(connection, PHASE_HEADER);
+    }
+    return request;
+}
+
+static void on_completed(void *user, struct MHD_Connection *mhd, void **request_at,
+                         enum MHD_RequestTerminationCode how)
+{
+    struct http_request *request = *request_at;
+
+    if (!request)
+        return;
+    struct http_connection *connection = request->connection;
+    if (connection->watched)
+        epoll_ctl(connection->http->epoll_fd, EPOLL_CTL_DEL, connection->fd, NULL);
+    connection->watched = false;
+    connection->request = NULL;
+    connection_phase_set(connection, PHASE_IDLE);
+    request_log(request);
+    request_free(request);
+    *request_at = NULL;
+    if (http_draining(connection->http))
+        connection_shut(connection);
+}
+
+/* ---- answers to libmicrohttpd ---- */
+
+/* Hands the answer over. MHD_NO closes the connection. */
+static enum MHD_Result request_send(struct http_request *request)
+{
+    struct MHD_Response *response = answer_response(request);
+    enum MHD_Result result;
+
+    if (!response)
+        return MHD_NO;
+    request->queued = true;
+    connection_phase_set(request->connection, PHASE_SENDING);
+    request->connection->bytes_acked = 0;
+    result = MHD_queue_response(request->connection->mhd, request->status, response);
+    MHD_destroy_response(response); /* libmicrohttpd keeps its own reference */
+    return result;
+}
+
+/* The header is there. A request that is refused already may still have a body coming: it is read and thrown away, for a
+ * connection closed with bytes unread takes the answer with it; unless the client waits for a word, or it is too long. */
+static enum MHD_Result header_received(struct http_request *request, const char *method)
+{
+    const char *expect, *length;
+    uint64_t size = 0;
+
+    connection_phase_set(request->connection, PHASE_BODY);
+    request_begin(request, method);
+    if (!request->answered)
+        return MHD_YES;
+    request->discarding = true;
+    expect = http_request_header(request, "Expect");
+    length = http_request_header(request, "Content-Length");
+    if (expect || (length && bytes_parse_u64(bytes_from_string(length), &size) != 0) ||
+        size > request->http->options.limits.discard_size_max) {
+        http_header(request, "Connection", "close");
+        return request_send(request);
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result body_received(struct http_request *request, const char *data, size_t size)
+{
+    request_body(request, data, size);
+    if (request->received <= request->http->options.limits.discard_size_max + request->body_size_max)
+        return MHD_YES;
+    connection_cut(request->connection, 413, "body-too-large", "The body of the request is too large.");
+    return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *size, void **request_at)
+{
+    struct http_request *request = *request_at;
+
+    if (!request)
+        return MHD_NO; /* there was no memory for it */
+    request->suspended = false;
+    if (!request->method)
+        return header_received(request, method);
+    if (*size > 0) {
+        size_t piece = *size;
+        *size = 0;
+        return body_received(request, data, piece);
+    }
+    if (request->connection->phase == PHASE_BODY && !request->answered) {
+        connection_phase_set(request->connection, PHASE_HANDLED);
+        request_dispatch(request);
+    }
+    if (request->answered)
+        return request->queued ? MHD_YES : request_send(request);
+    request->suspended = true;
+    MHD_suspend_connection(mhd); /* T2 */
+    return MHD_YES;
+}
+
+static size_t on_unescape(void *user, struct MHD_Connection *mhd, char *text)
+{
+    return strlen(text); /* the router decodes, segment by segment */
+}
+
+static void on_panic(void *user, const char *file, unsigned line, const char *reason)
+{
+    fprintf(stderr, "libmicrohttpd: %s (%s:%u)\n", reason ? reason : "panic", file, line);
+    abort();
+}
+
+int connection_daemon_start(struct http *http)
+{
+    const struct http_limits *limits = &http->options.limits;
+    size_t memory = (size_t)limits->header_size_max * 2 + 16384;
+
+    MHD_set_panic_func(on_panic, NULL);
+    http->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, http,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)limits->connection_count_max + 1024,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
+        MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, http, MHD_OPTION_END);
+    return http->daemon ? 0 : errno != 0 ? error_from_errno() : -ENOMEM;
+}

@@ -1,0 +1,150 @@
+#pragma once
+
+/* What the files of http share and nobody else includes. Everything here belongs to the loop unless it says otherwise. */
+
+#include <assert.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "http/http.h"
+#include "http/pool.h"
+#include "http/router.h"
+
+/* What a connection is doing, and so which limit its deadline comes from. */
+enum connection_phase {
+    PHASE_IDLE,    /* nothing asked: idle_ms_max */
+    PHASE_HEADER,  /* connected, or the request line is there: header_ms_max */
+    PHASE_BODY,    /* body_ms_max */
+    PHASE_HANDLED, /* somebody works on the answer: no deadline of ours */
+    PHASE_SENDING, /* write_ms_max without progress */
+    PHASE_WAITING, /* the source has nothing to send: no deadline, but the client's leaving is watched */
+};
+
+struct http_connection {
+    struct http *http;
+    struct MHD_Connection *mhd;
+    int fd;
+    enum connection_phase phase;
+    uint64_t deadline_ms;
+    uint64_t bytes_acked; /* when progress was last seen */
+    bool watched;         /* in our epoll set, for its leaving */
+    bool gone;            /* shut down: nothing more is sent */
+    bool surplus;         /* above connection_count_max: only good for a 503 */
+    struct http_request *request;
+    struct http_connection *next, *previous;
+    char peer[48];
+};
+
+struct request_memory {
+    struct request_memory *next;
+    _Alignas(16) uint8_t data[];
+};
+
+struct request_end {
+    void (*release)(void *user);
+    void *user;
+    struct request_end *next;
+};
+
+struct response_field {
+    const char *name;
+    char *value;
+    struct response_field *next;
+};
+
+struct http_request {
+    struct http *http;
+    struct http_connection *connection;
+    const char *method;
+    char *target; /* as sent; path and query are parts of it */
+    struct bytes path, query;
+    struct http_match match;
+    struct http_parameter *parameters;
+    size_t parameter_count;
+    struct buffer body;
+    size_t body_size_max;
+    uint64_t received; /* bytes of body, kept or not */
+    uint64_t started_us;
+    struct request_memory *memory;
+    struct request_end *ends;
+    struct http_task task; /* on its way to a worker, or with its answer back to the loop */
+    bool suspended;
+    bool discarding; /* the answer stands already; the rest of the body is thrown away */
+
+    /* the answer */
+    bool given;    /* T1: whoever works on the request has answered it */
+    bool answered; /* and the loop knows */
+    bool queued;
+    bool is_stream;
+    unsigned status;
+    const char *type;
+    struct response_field *fields, **fields_tail;
+    struct buffer answer;
+    const char *answer_text; /* constant */
+    int file_fd;             /* -1: none */
+    uint64_t file_size;
+    struct http_source source;
+    void *source_user;
+    uint64_t sent; /* bytes of a stream */
+};
+
+struct http {
+    struct http_options options;
+    struct MHD_Daemon *daemon;
+    int epoll_fd, wake_fd, listen_fd;
+    pthread_t loop;
+    atomic_bool running, draining;
+    bool drain_begun, accept_paused;
+    uint64_t drain_deadline_ms, sweep_ms;
+    struct http_connection *connections;
+    size_t connection_count;
+    struct http_timer accept_timer;
+    struct http_timer **timers; /* heap by due_ms, from slot 1 */
+    size_t timer_count, timer_capacity;
+    struct pool pool;
+    pthread_mutex_t lock; /* the tasks */
+    struct http_task *tasks, **tasks_tail;
+    struct {
+        atomic_uint_fast64_t connections, connections_open, connections_refused, connections_timed_out,
+            requests, requests_open, answers[6], bytes_received;
+    } counters;
+};
+
+uint64_t http_now_ms(void); /* monotonic */
+uint64_t http_now_us(void);
+bool http_on_loop(const struct http *http);
+
+/* connection.c: libmicrohttpd's callbacks */
+int connection_daemon_start(struct http *http);
+void connection_phase_set(struct http_connection *connection, enum connection_phase phase);
+void connection_sweep(struct http *http, uint64_t now_ms);
+void connection_drain(struct http *http, bool all);
+/* Answer over the bare socket, where libmicrohttpd lets nobody answer, and end the connection. */
+void connection_cut(struct http_connection *connection, unsigned status, const char *code,
+                    const char *detail);
+
+/* A watched client has closed its side. */
+void connection_left(struct http *http, int fd);
+
+/* request.c */
+struct http_request *request_new(struct http_connection *connection, const char *target);
+void request_free(struct http_request *request);
+/* The header is there: find the route, check what can be checked. Answers by itself when something is wrong. */
+void request_begin(struct http_request *request, const char *method);
+void request_body(struct http_request *request, const void *data, size_t size);
+/* The body is there: hand the request to its route, a file, or nobody. */
+void request_dispatch(struct http_request *request);
+void request_log(struct http_request *request);
+
+/* answer.c */
+struct MHD_Response *answer_response(struct http_request *request);
+/* Answer 200 with a file, whose descriptor is taken. */
+void answer_fd(struct http_request *request, const char *type, int fd, uint64_t size);
+
+/* files.c */
+void files_answer(struct http_request *request);
+
+/* timer.c */
+int timers_timeout_ms(const struct http *http, uint64_t now_ms); /* -1: none */
+void timers_run(struct http *http, uint64_t now_ms);

@@ -1,0 +1,421 @@
+/* A request: what was asked, and the way from its header to its handler. */
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/time.h"
+#include "http/field.h"
+#include "http/internal.h"
+#include "http/query.h"
+
+/* ---- life ---- */
+
+struct http_request *request_new(struct http_connection *connection, const char *target)
+{
+    struct http_request *request = calloc(1, sizeof(*request));
+
+    if (!request)
+        return NULL;
+    request->target = strdup(target);
+    if (!request->target) {
+        free(request);
+        return NULL;
+    }
+    request->http = connection->http;
+    request->connection = connection;
+    request->file_fd = -1;
+    request->fields_tail = &request->fields;
+    request->started_us = http_now_us();
+    request->http->counters.requests++;
+    request->http->counters.requests_open++;
+    return request;
+}
+
+void request_free(struct http_request *request)
+{
+    if (request->is_stream && request->source.free)
+        request->source.free(request->source_user);
+    for (struct request_end *end = request->ends; end; end = end->next)
+        end->release(end->user);
+    while (request->memory) {
+        struct request_memory *memory = request->memory;
+        request->memory = memory->next;
+        free(memory);
+    }
+    request->http->counters.requests_open--;
+    if (request->file_fd >= 0)
+        close(request->file_fd);
+    buffer_deinit(&request->body);
+    buffer_deinit(&request->answer);
+    free(request->target);
+    free(request);
+}
+
+void *http_request_alloc(struct http_request *request, size_t size)
+{
+    struct request_memory *memory = size < SIZE_MAX / 2 ? calloc(1, sizeof(*memory) + size) : NULL;
+
+    if (!memory)
+        return NULL;
+    memory->next = request->memory;
+    request->memory = memory;
+    return memory->data;
+}
+
+int http_request_on_end(struct http_request *request, void (*release)(void *user), void *user)
+{
+    struct request_end *end = http_request_alloc(request, sizeof(*end));
+
+    if (!end)
+        return -ENOMEM;
+    *end = (struct request_end){release, user, request->ends};
+    request->ends = end;
+    return 0;
+}
+
+/* ---- what was asked ---- */
+
+struct http *http_request_server(const struct http_request *request)
+{
+    return request->http;
+}
+
+void *http_request_user(const struct http_request *request)
+{
+    return request->http->options.user;
+}
+
+const struct http_route *http_request_route(const struct http_request *request)
+{
+    return request->match.route;
+}
+
+const char *http_request_method(const struct http_request *request)
+{
+    return request->method;
+}
+
+struct bytes http_request_path(const struct http_request *request)
+{
+    return request->path;
+}
+
+struct bytes http_request_query(const struct http_request *request)
+{
+    return request->query;
+}
+
+struct bytes http_request_param(const struct http_request *request, size_t index)
+{
+    assert(index < request->match.param_count); /* the route's own pattern says how many */
+    return request->match.params[index];
+}
+
+struct bytes http_request_body(const struct http_request *request)
+{
+    return buffer_bytes(&request->body);
+}
+
+const char *http_request_header(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection->mhd, MHD_HEADER_KIND, name);
+}
+
+size_t http_request_parameters(const struct http_request *request,
+                               const struct http_parameter **ret_parameters)
+{
+    *ret_parameters = request->parameters;
+    return request->parameter_count;
+}
+
+bool http_request_parameter(const struct http_request *request, const char *name, struct bytes *ret_value)
+{
+    for (size_t i = 0; i < request->parameter_count; i++) {
+        if (bytes_equal_string(request->parameters[i].name, name)) {
+            *ret_value = request->parameters[i].value;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool http_request_is_head(const struct http_request *request)
+{
+    return strcmp(request->method, "HEAD") == 0;
+}
+
+int http_request_accepts(const struct http_request *request, const char *const *types, size_t count)
+{
+    return http_accept_choose(http_request_header(request, "Accept"), types, count);
+}
+
+/* ---- from the header to the handler ---- */
+
+static void split_target(struct http_request *request)
+{
+    char *mark = strchr(request->target, '?');
+    size_t size = strlen(request->target);
+    size_t path_size = mark ? (size_t)(mark - request->target) : size;
+
+    request->path = bytes_make(request->target, path_size);
+    request->query =
+        bytes_make(request->target + path_size + (mark != NULL), size - path_size - (mark != NULL));
+}
+
+static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    size_t *counts = user;
+
+    counts[0]++;
+    counts[1] += strcasecmp(name, "Host") == 0;
+    counts[2] += strcasecmp(name, "Content-Length") == 0;
+    counts[3] += strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+/* Sizes, counts, and fields that must not come twice or together (RFC 9112 §3.2, §6.3). */
+static void check_header(struct http_request *request)
+{
+    const struct http_limits *limits = &request->http->options.limits;
+    size_t counts[4] = {0};
+    size_t size = MHD_get_connection_info(request->connection->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
+                      ->header_size;
+
+    MHD_get_connection_values(request->connection->mhd, MHD_HEADER_KIND, count_header, counts);
+    if (request->connection->surplus) {
+        struct http_problem problem = {.status = 503,
+                                       .code = "too-many-connections",
+                                       .detail = "The server has as many connections as it takes.",
+                                       .retry_after_s = 1};
+        http_answer_problem(request, &problem);
+    } else if (strlen(request->target) > limits->target_size_max) {
+        http_answer_error(request, 414, "target-too-long", "Path and query may have %" PRIu64 " bytes.",
+                          limits->target_size_max);
+    } else if (size > limits->header_size_max) {
+        http_answer_error(request, 431, "header-too-large", "The header may have %" PRIu64 " bytes.",
+                          limits->header_size_max);
+    } else if (counts[0] > limits->header_count_max) {
+        http_answer_error(request, 431, "too-many-header-fields",
+                          "A request may have %" PRIu64 " header fields.", limits->header_count_max);
+    } else if (counts[1] > 1 || counts[2] > 1 || (counts[2] && counts[3])) {
+        http_answer_error(request, 400, "ambiguous-header",
+                          "Host and Content-Length may stand there once, and "
+                          "Content-Length not beside Transfer-Encoding.");
+    }
+    if (request->answered)
+        http_header(request, "Connection", "close");
+}
+
+static void check_host(struct http_request *request)
+{
+    const struct http_options *options = &request->http->options;
+    const char *host = http_request_header(request, "Host");
+
+    switch (http_host_check(host, options->hosts, options->host_count)) {
+    case HTTP_E_HOST_INVALID:
+        http_answer_error(request, 400, "host-invalid", "The Host field is missing or is not a host.");
+        break;
+    case HTTP_E_HOST_UNKNOWN:
+        http_answer_error(request, 421, "unknown-host",
+                          "This server is not known as %s; its operator can name it with --host.", host);
+        break;
+    }
+}
+
+static void find_route(struct http_request *request)
+{
+    const struct http_options *options = &request->http->options;
+    char allow[HTTP_ALLOW_SIZE_MAX];
+    uint8_t *memory = http_request_alloc(request, request->path.size + 1);
+    int r = memory ? http_route_find(options->routes, options->route_count, request->method, request->path,
+                                     memory, &request->match, allow)
+                   : -ENOMEM;
+
+    if (r == HTTP_E_METHOD && strcmp(request->method, "OPTIONS") == 0) {
+        http_header(request, "Allow", allow);
+        http_answer_text(request, 204, NULL, NULL);
+    } else if (r == HTTP_E_METHOD) {
+        http_header(request, "Allow", allow);
+        http_answer_error(request, 405, "method-not-allowed", "Here one may %s.", allow);
+    } else if (r == HTTP_E_PATH) {
+        http_answer_error(request, 400, "path-invalid",
+                          "The path has a broken percent escape or is not UTF-8.");
+    } else if (r == HTTP_E_NOT_FOUND && !options->folder) {
+        http_answer_error(request, 404, "not-found", "There is nothing at this path.");
+    } else if (r < 0) {
+        http_answer_error(request, 500, "out-of-memory", "There is no memory for this request.");
+    }
+}
+
+static void parse_query(struct http_request *request)
+{
+    uint64_t count_max = request->http->options.limits.parameter_count_max;
+    size_t count = http_query_count(request->query);
+    int r = HTTP_E_COUNT;
+
+    if (count == 0)
+        return;
+    if (count <= count_max) {
+        uint8_t *memory = http_request_alloc(request, request->query.size);
+        request->parameters = http_request_alloc(request, count * sizeof(*request->parameters));
+        r = memory && request->parameters ? http_query_parse(request->query, memory, request->parameters,
+                                                             count, &request->parameter_count)
+                                          : -ENOMEM;
+    }
+    if (r == HTTP_E_COUNT)
+        http_answer_error(request, 400, "too-many-parameters", "A query may have %" PRIu64 " parameters.",
+                          count_max);
+    else if (r == HTTP_E_ENCODING)
+        http_answer_error(request, 400, "query-invalid",
+                          "The query has a broken percent escape or is not UTF-8.");
+    else if (r < 0)
+        http_answer_error(request, 500, "out-of-memory", "There is no memory for this request.");
+}
+
+/* Whether a body is announced. */
+static bool has_body(const struct http_request *request)
+{
+    const char *length = http_request_header(request, "Content-Length");
+
+    return http_request_header(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
+}
+
+static void check_body(struct http_request *request)
+{
+    const struct http_route *route = request->match.route;
+    const char *type = http_request_header(request, "Content-Type");
+    const char *length = http_request_header(request, "Content-Length");
+    uint64_t size;
+
+    request->body_size_max = request->http->options.limits.body_size_max;
+    if (route && route->body_size_max > 0 && route->body_size_max < request->body_size_max)
+        request->body_size_max = route->body_size_max;
+    buffer_init(&request->body, request->body_size_max);
+    if (route && route->flags & HTTP_JSON && !(route->flags & HTTP_OPTIONAL_BODY && !has_body(request)) &&
+        !http_media_type_is(type, "application/json") &&
+        !(route->type_also && http_media_type_is(type, route->type_also)))
+        http_answer_error(request, 415, "json-needed", "Content-Type must be application/json.");
+    else if (length &&
+             (bytes_parse_u64(bytes_from_string(length), &size) != 0 || size > request->body_size_max))
+        http_answer_error(request, 413, "body-too-large", "The body may have %zu bytes.",
+                          request->body_size_max);
+}
+
+static void check_authorized(struct http_request *request)
+{
+    const struct http_options *options = &request->http->options;
+    unsigned status = options->authorize ? options->authorize(options->user, request) : 0;
+
+    if (status == 401)
+        http_header(request, "WWW-Authenticate", "Bearer");
+    if (status != 0)
+        http_answer_error(request, status, status == 401 ? "unauthorized" : "forbidden",
+                          status == 401 ? "A bearer token is needed that this server knows."
+                                        : "This token does not allow that.");
+}
+
+void request_begin(struct http_request *request, const char *method)
+{
+    unsigned flags;
+
+    request->method = method; /* libmicrohttpd's memory, for as long as the request */
+    split_target(request);
+    check_header(request);
+    if (!request->answered)
+        find_route(request);
+    flags = request->match.route ? request->match.route->flags : 0;
+    if (!request->answered && !(flags & HTTP_ANY_HOST))
+        check_host(request);
+    if (!request->answered && !(flags & HTTP_PUBLIC))
+        check_authorized(request);
+    if (!request->answered)
+        check_body(request);
+    if (!request->answered)
+        parse_query(request);
+}
+
+void request_body(struct http_request *request, const void *data, size_t size)
+{
+    request->received += size;
+    request->http->counters.bytes_received += size;
+    if (request->discarding)
+        return;
+    int r = buffer_append(&request->body, data, size);
+    if (r == 0)
+        return;
+    request->discarding = true;
+    if (r == -E2BIG)
+        http_answer_error(request, 413, "body-too-large", "The body may have %zu bytes.",
+                          request->body_size_max);
+    else
+        http_answer_error(request, 500, "out-of-memory", "There is no memory for this request.");
+}
+
+static void run_blocking(struct http_task *task)
+{
+    struct http_request *request =
+        (struct http_request *)((char *)task - offsetof(struct http_request, task));
+
+    request->match.route->handle(request);
+}
+
+void request_dispatch(struct http_request *request)
+{
+    const struct http_route *route = request->match.route;
+
+    if (!route) {
+        files_answer(request);
+    } else if (!(route->flags & HTTP_BLOCKING)) {
+        route->handle(request);
+    } else {
+        request->task.run = run_blocking;
+        if (http_work(request->http, &request->task) != 0) {
+            struct http_problem problem = {.status = 503,
+                                           .code = "busy",
+                                           .detail = "More requests are waiting than the server takes.",
+                                           .retry_after_s = 1};
+            http_answer_problem(request, &problem);
+        }
+    }
+}
+
+/* ---- the log ---- */
+
+void request_log(struct http_request *request)
+{
+    int fd = request->http->options.log_fd;
+    struct buffer line = {0};
+    struct json_writer w = json_writer(&line);
+    struct timespec now;
+    char time[TIME_TEXT_SIZE] = "";
+
+    if (request->queued)
+        request->http->counters.answers[request->status / 100 % 6]++;
+    if (fd < 0)
+        return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (time_format(now.tv_sec * TIME_US_PER_SECOND + now.tv_nsec / 1000, time) != 0)
+        return;
+    json_write_object_begin(&w);
+    json_write_member_string(&w, "time", time);
+    json_write_member_string(&w, "client", request->connection->peer);
+    json_write_member_string(&w, "method", request->method ? request->method : "");
+    json_write_member_string(&w, "target", request->target);
+    json_write_member_u64(&w, "status", request->queued ? request->status : 0);
+    json_write_member_u64(&w, "duration_us", http_now_us() - request->started_us);
+    json_write_member_u64(&w, "received_bytes", request->received);
+    json_write_member_u64(&w, "sent_bytes", request->sent);
+    const char *trace = request->method ? http_request_header(request, "traceparent") : NULL;
+    if (trace)
+        json_write_member_string(&w, "traceparent", trace);
+    json_write_object_end(&w);
+    if (json_write_end(&w) == 0 && buffer_append_byte(&line, '\n') == 0) {
+        ssize_t written = write(fd, line.data, line.size); /* nobody left to tell if this fails */
+        (void)written;
+    }
+    buffer_deinit(&line);
+}
