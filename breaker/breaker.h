@@ -406,6 +406,7 @@ struct breaker_snapshot {
     uint64_t retry_at_ns;     /* open: when it ends */
     uint64_t window_total;    /* live window: completed, not neutral */
     uint64_t window_failures; /* slow failures included */
+    uint64_t window_timeouts; /* of these; 0 for a window of calls */
     uint64_t window_slow;     /* slow failures included */
     uint64_t window_hung;     /* running, started longer than slow_call ago */
     uint64_t consecutive;     /* failures in a row */

@@ -115,15 +115,15 @@ struct slot {
     word group;      /* of a keyed breaker: its group's slot + 1 */
 
     /* written by failures, and by successes after a failure */
-    word streak;   /* tagged with the epoch: failures in a row */
-    word evidence; /* tagged with the epoch: successes since it began, while ramping or while trips are
+    word streak;      /* tagged with the epoch: failures in a row */
+    word evidence;    /* tagged with the epoch: successes since it began, while ramping or while trips are
                       remembered */
-    word hint;     /* marked time until which the upstream asked to be left alone */
-    word position; /* tagged with the era: writes into a window that counts calls */
-    word used_ns;  /* keyed: last look-up */
-    word swept_ns; /* last look for the dead */
-    word pinned;   /* made by name: never evicted */
-    word spare;
+    word hint;        /* marked time until which the upstream asked to be left alone */
+    word position;    /* tagged with the era: writes into a window that counts calls */
+    word used_ns;     /* keyed: last look-up */
+    word swept_ns;    /* last look for the dead */
+    word pinned;      /* made by name: never evicted */
+    word stream_base; /* refusals at the beginning of the stream's window */
 
     word probe[BREAKER_PROBES_MAX]; /* epoch 32 | state 2 | lease end in ms after the epoch began 30 */
     word name[8];

@@ -94,6 +94,7 @@ int breaker_snapshot(const struct breaker *breaker, uint64_t now_ns, struct brea
     struct window_sum sum = window_sum(breaker, rules, s.epoch, now);
     s.window_total = sum.total;
     s.window_failures = sum.failures;
+    s.window_timeouts = sum.timeouts;
     s.window_slow = sum.slow;
     s.window_hung = sum.hung;
     s.consecutive = tagged_count(word_load(&slot->streak), s.epoch);

@@ -139,6 +139,7 @@ static void slice_sum(const struct breaker *breaker, uint64_t shards, uint32_t p
         uint64_t total = count[TOTAL_OK] + failures + count[TOTAL_SLOW] + slow_failures;
         sum->total += total;
         sum->failures += failures + slow_failures;
+        sum->timeouts += count[TOTAL_TIMEOUT] + count[TOTAL_SLOW_TIMEOUT];
         sum->slow += count[TOTAL_SLOW] + slow_failures;
         running += (int64_t)count[TOTAL_STARTED] - (int64_t)(total + count[TOTAL_NEUTRAL]);
     }

@@ -9,7 +9,7 @@
 #include "layout.h"
 
 struct window_sum {
-    uint64_t total, failures, slow, hung;
+    uint64_t total, failures, slow, hung, timeouts;
 };
 
 /* The slice a time lies in: exact division by multiplication with the inverse. */
