@@ -1,5 +1,3 @@
-#pragma once
-
 /*
  * daybook/app.h: how an application decides. This header is all that an application includes and it links
  * nothing.
@@ -32,6 +30,7 @@
  * server refuses one made for another version, by name. Both tables begin with struct_size, their size as
  * their author knew it, and grow only at the end: a newer server serves an older application as it is.
  */
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>

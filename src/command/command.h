@@ -1,5 +1,3 @@
-#pragma once
-
 /*
  * command: the write side. Takes commands for an application (daybook/app.h), decides them one after another
  * on states that include everything before them, and stores what was decided.
@@ -28,13 +26,14 @@
  * concurrently it is sent; what it answers is the original positions. A refusal, and a command that had
  * nothing to do, are not remembered. C6 Every accepted submit is answered by exactly one done().
  */
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
-#include "daybook/app.h"
+#include <daybook/app.h>
 
 struct journal;
 
