@@ -192,7 +192,7 @@ static bool is_idle(const struct breaker *breaker, uint64_t now_ns)
     struct slot *slot = breaker->slot;
     const struct rules *rules = breaker_rules(breaker);
     uint64_t state = word_load(&slot->state), used = word_load(&slot->used_ns);
-    if (word_load(&slot->pinned) || (state & 0xff) != 0 || state_trips(state) != 0)
+    if (word_load(&slot->pinned) || (state & 0xff) != 0)
         return false;
     if (now_ns < used || now_ns - used < word_load(&rules->key_idle_ns))
         return false;
