@@ -12,13 +12,10 @@ export function nightsBetween(from, to) {
   return Math.round((Date.parse(to) - Date.parse(from)) / DAY_MS);
 }
 
-/** The day of a moment, where the visitor is. */
-export function dayOf(moment) {
-  return new Date(moment.getTime() - moment.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
-}
-
+/** Today where the visitor is. */
 export function today() {
-  return dayOf(new Date());
+  const now = new Date();
+  return new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
 }
 
 export function monthOf(date) {
