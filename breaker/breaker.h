@@ -66,9 +66,17 @@ enum breaker_answer {
     BREAKER_E_RAMP = 3,    /* coming back: this call is not in the share that passes yet */
     BREAKER_E_FULL = 4,    /* max_in_flight calls are under way */
     BREAKER_E_FORCED = 5,  /* an operator forced it open */
+    /* the rest of the kit refuses */
+    BREAKER_E_RATE = 6,      /* no token: breaker_rate_take() says when there will be one */
+    BREAKER_E_THROTTLED = 7, /* the service accepts too little of what it is asked */
     /* breaker_report() did not count */
     BREAKER_E_SPENT = 10, /* reported before, or never granted (B1) */
     BREAKER_E_STALE = 11, /* granted in an older epoch (B2), or the probe's lease had ended (B4) */
+    /* breaker_retry_next(), breaker_run() */
+    BREAKER_E_FAILED = 12,   /* the call failed, and so did every fallback */
+    BREAKER_E_TIME = 13,     /* the time limit has passed, or would before the next try */
+    BREAKER_E_ATTEMPTS = 14, /* tried as often as allowed */
+    BREAKER_E_BUDGET = 15,   /* too many retries lately for the calls there were */
     /* breaker_get(), breaker_key(), breaker_find() */
     BREAKER_E_NAME = 20,     /* empty, longer than BREAKER_NAME_MAX, or holds control characters */
     BREAKER_E_CAPACITY = 21, /* the region holds as many breakers as it can */
@@ -450,6 +458,158 @@ enum breaker_format {
  * final zero; ret_length is what the whole needs without it. BREAKER_E_SPACE: cut. */
 BREAKER_PUBLIC int breaker_export(struct breaker_region *region, enum breaker_format format, uint64_t now_ns,
                                   uint64_t wall_ms, char *buffer, size_t size, size_t *ret_length);
+
+/* ---- The rest of the kit ----
+ *
+ * Small things in the caller's memory, usable alone, from any thread; they hold no pointers, so they may lie in shared
+ * memory too. Zeroed ones let everything pass. Same clock, same outcomes. README.md tells the theory of each.
+ */
+
+/* At most so many calls at a time. Adaptive: the limit follows the gradient of latency – long-term average by recent
+ * one – between `least` and `most`: it shrinks when calls get slower than they usually are, and grows by about its
+ * square root while they do not. */
+struct breaker_bulkhead {
+    uint64_t in_flight, peak;
+    uint64_t limit; /* in 1/256 */
+    uint32_t least, most, tolerance, smoothing;
+    uint64_t usual_ns, sum_ns, count, window_ns;
+};
+
+/* A fixed limit, at least 1. BREAKER_E_OPTIONS. */
+BREAKER_PUBLIC int breaker_bulkhead_init(struct breaker_bulkhead *bulkhead, uint32_t limit);
+
+/* Adaptive from `first` on. tolerance: percent by which calls may be slower than usual, 0 reads as 50. */
+BREAKER_PUBLIC int breaker_bulkhead_init_adaptive(struct breaker_bulkhead *bulkhead, uint32_t least,
+                                                  uint32_t first, uint32_t most, uint32_t tolerance);
+
+/* 0: leave it once; BREAKER_E_FULL. */
+BREAKER_PUBLIC int breaker_bulkhead_enter(struct breaker_bulkhead *bulkhead);
+BREAKER_PUBLIC void breaker_bulkhead_leave(struct breaker_bulkhead *bulkhead, uint64_t took_ns,
+                                           enum breaker_outcome outcome, uint64_t now_ns);
+BREAKER_PUBLIC uint32_t breaker_bulkhead_limit(const struct breaker_bulkhead *bulkhead);
+
+/* A bucket of tokens: `rate` a second, at most `burst` at once. */
+struct breaker_rate {
+    uint64_t full_at_ns; /* when the bucket would be full again: its whole state */
+    uint64_t token_ns, burst_ns;
+};
+
+/* BREAKER_E_OPTIONS: rate or burst is 0 or above 1000000000. */
+BREAKER_PUBLIC int breaker_rate_init(struct breaker_rate *rate, uint32_t tokens_per_second, uint32_t burst);
+
+/* Take tokens. BREAKER_E_RATE: none taken, *ret_wait_ns (may be NULL) until there are enough; UINT64_MAX if never. */
+BREAKER_PUBLIC int breaker_rate_take(struct breaker_rate *rate, uint32_t tokens, uint64_t now_ns,
+                                     uint64_t *ret_wait_ns);
+
+/* The throttle of Google's SRE book: refuse by yourself, with the probability (requests − K·accepts) / (requests + 1)
+ * over the last two minutes, what the service would refuse anyway. */
+#define BREAKER_THROTTLE_SLICES 12
+struct breaker_throttle {
+    uint64_t requests[BREAKER_THROTTLE_SLICES], accepts[BREAKER_THROTTLE_SLICES];
+    uint64_t slice_ns, random;
+    uint32_t k_percent, reserved;
+};
+
+/* k_percent: 200 lets twice as much through as is accepted; 0 reads as 200. window_ns 0: two minutes. */
+BREAKER_PUBLIC int breaker_throttle_init(struct breaker_throttle *throttle, uint32_t k_percent,
+                                         uint64_t window_ns, uint64_t seed);
+
+/* 0, report it; BREAKER_E_THROTTLED, do not. */
+BREAKER_PUBLIC int breaker_throttle_enter(struct breaker_throttle *throttle, uint64_t now_ns);
+BREAKER_PUBLIC void breaker_throttle_report(struct breaker_throttle *throttle, enum breaker_outcome outcome,
+                                            uint64_t now_ns);
+
+/* Retries: waits that double, each drawn evenly between 0 and its length (full jitter), out of a budget that grows with
+ * the calls, so that retries never multiply an outage. */
+struct breaker_retry {
+    uint64_t balance; /* thousandths of retries 32 | time in ms 32 */
+    uint64_t random;
+    uint64_t base_ns, max_ns;
+    uint32_t attempts, budget_percent, budget_per_second, reserved;
+};
+
+/* attempts: the first one included, 0 reads as 3. base, max: 0 reads as 100 ms and 10 s. budget_percent: retries per 100
+ * calls, 0 reads as 20; per_second: retries that are always there, 0 reads as 1. */
+BREAKER_PUBLIC int breaker_retry_init(struct breaker_retry *retry, uint32_t attempts, uint64_t base_ns,
+                                      uint64_t max_ns, uint32_t budget_percent, uint32_t budget_per_second,
+                                      uint64_t seed);
+
+/* A call begins: its share goes into the budget. Once a call, not once an attempt. */
+BREAKER_PUBLIC void breaker_retry_begin(struct breaker_retry *retry, uint64_t now_ns);
+
+/* Attempt number `attempt` (from 1) has failed: try again after *ret_wait_ns? retry_after_ns: what the upstream asked for,
+ * at least that long is waited. BREAKER_E_ATTEMPTS, _BUDGET, _TIME (asked to wait longer than max). */
+BREAKER_PUBLIC int breaker_retry_next(struct breaker_retry *retry, uint32_t attempt, uint64_t retry_after_ns,
+                                      uint64_t now_ns, uint64_t *ret_wait_ns);
+
+/* A time limit is a point in time; what is inside another's limit cannot last longer than that. limit_ns 0: only the
+ * outer one (may be NULL). The library stops nothing: pass what is left on to poll(), to CURLOPT_TIMEOUT_MS … */
+struct breaker_deadline {
+    uint64_t end_ns; /* UINT64_MAX: none */
+};
+BREAKER_PUBLIC struct breaker_deadline breaker_deadline_make(uint64_t now_ns, uint64_t limit_ns,
+                                                             const struct breaker_deadline *outer);
+BREAKER_PUBLIC uint64_t breaker_deadline_left(const struct breaker_deadline *deadline, uint64_t now_ns);
+
+/* One step of a fallback chain. why: the answer the call ended with. 0: this one has served; anything else: the next. */
+struct breaker_fallback {
+    const char *name;
+    int (*serve)(void *context, int why);
+    struct breaker_bulkhead *bulkhead; /* its own limit; NULL without */
+};
+
+/* Try them in their order. 0 and *ret_which, or BREAKER_E_FAILED. None is tried twice. */
+BREAKER_PUBLIC int breaker_fallback_run(const struct breaker_fallback *chain, size_t count, void *context,
+                                        int why, size_t *ret_which);
+
+/* All of it around one call, in this order, outermost first; NULL or 0 leaves a part out:
+ *
+ *     fallback     serves whatever comes out as an answer, refusals too, within no other limit but its own
+ *     time limit   of the whole, so that retries cannot outlast the caller's patience
+ *     retry        outside of everything that judges, so that each attempt is judged for itself; a refusal is not
+ *                  retried: it would only come again
+ *     rate, throttle, bulkhead
+ *                  what we ourselves refuse: before the breaker, so that it neither takes a probe nor says anything
+ *                  about the service
+ *     breaker      next to the call, so that it sees every attempt and nothing else
+ *     time limit   of the attempt: the call is told how long it may take
+ */
+struct breaker_policy {
+    const struct breaker_fallback *fallbacks;
+    size_t fallback_count;
+    uint64_t limit_ns; /* of the whole */
+    struct breaker_retry *retry;
+    struct breaker_rate *rate;
+    struct breaker_throttle *throttle;
+    struct breaker_bulkhead *bulkhead;
+    const struct breaker *breaker;
+    uint64_t attempt_limit_ns;
+    uint64_t (*clock)(void *clock_context);         /* NULL: breaker_clock() */
+    void (*wait)(void *clock_context, uint64_t ns); /* NULL: nanosleep(); only retries wait */
+    void *clock_context;
+};
+
+/* The call: takes at most left_ns (UINT64_MAX: no limit) and fills what it has to tell; a zeroed result is a success. */
+typedef void breaker_call(void *context, uint32_t attempt, uint64_t left_ns,
+                          struct breaker_result *ret_result);
+
+struct breaker_run {
+    int why;                 /* answer before the fallbacks; 0 when the call succeeded */
+    uint32_t attempts;       /* calls that were made */
+    uint32_t outcome;        /* of the last one */
+    size_t fallback;         /* which one served, plus 1; 0 none */
+    uint64_t retry_after_ns; /* when refused by the breaker or the rate */
+};
+
+/* 0: the call or a fallback has served; else the answer nothing could be done about, and *ret_run tells more. An outcome of
+ * neutral is an answer the caller asked for and ends the run with 0. */
+BREAKER_PUBLIC int breaker_run(const struct breaker_policy *policy, breaker_call *call, void *context,
+                               struct breaker_run *ret_run);
+
+/* Is the policy sensible with its breaker's rules? A warning when an attempt may last as long as the window or as a probe's
+ * lease: its result then comes too late to count. Always 0; ret_problem->field is "" when there is nothing to say. */
+BREAKER_PUBLIC int breaker_policy_check(const struct breaker_policy *policy, uint64_t now_ns,
+                                        struct breaker_problem *ret_problem);
 
 /* CLOCK_MONOTONIC in ns: what most programs pass as now. */
 BREAKER_PUBLIC uint64_t breaker_clock(void);

@@ -5,13 +5,13 @@
 //   book.on('event', event => show(event));        // any number of listeners,
 //   book.follow({after: 0});                       // one connection a page
 //   await book.command('BookRoom', {…});           // sent until answered, done at most once
-//   const {rows} = await book.view('reservations', {status: 'eq.booked'});   // sees that booking
+//   const {rows} = await book.view('reservations', {status: 'eq.booked'}); // sees that booking
 //
 // What holds:
 // D1  Listeners get every event after the start exactly once and in order, whatever dies in between: the cursor of
-//     the last event handed out is what the next connection resumes from.
+//     the last frame taken in is what the next connection resumes from.
 // D2  A command keeps its Idempotency-Key over all its tries, so trying again is always safe.
-// D3  A read never shows less than this page has already written or seen (min_position); one in the past (as_of) is exempt.
+// D3  A read never shows less than this page has written or seen (min_position); one of the past (as_of) is exempt.
 //
 // Listeners: 'event' (an event), 'caught-up', 'reset' (another journal: forget everything, its events follow),
 // 'state' ({state: 'connecting' | 'live' | 'lost', problem?}), 'role' ('leader' | 'follower': who answered last),
@@ -36,16 +36,9 @@ export class Problem extends Error {
 }
 
 export class Daybook {
-  #base;
-  #limits;
-  #ears = new Map();
-  #floor = 0;
-  #journal = '';
-  #role = '';
-  #cursor = '';
-  #seen = 0;
-  #stop = null;
-  #pause_ms = 1000;
+  #base; #limits; #ears = new Map(); #journal = ''; #role = '';
+  #floor = 0; // reads show at least this position
+  #cursor = ''; #seen = 0; #stop = null; #pause_ms = 1000; // the connection
 
   constructor(base = '/', limits = {}) {
     this.#base = base;
@@ -59,32 +52,23 @@ export class Daybook {
     return () => this.#ears.get(name).delete(ear);
   }
 
-  /** Sends a command; answers {position, events, replayed}. Throws a Problem with `rule` or `violations` when refused. */
+  /** Sends a command; answers {position, events, replayed}. Throws a Problem with `rule` or `violations` if refused. */
   async command(name, body, {key = newKey(), signal} = {}) {
     const headers = {'Content-Type': 'application/json', 'Idempotency-Key': key};
-    const done = await this.#ask(
-      `v1/commands/${encodeURIComponent(name)}`,
-      {method: 'POST', headers, body: JSON.stringify(body)},
-      signal,
-    );
-    this.#floor = Math.max(this.#floor, done.body.position ?? 0);
-    return done.body;
+    const init = {method: 'POST', headers, body: JSON.stringify(body)};
+    const {body: done} = await this.#ask(`v1/commands/${encodeURIComponent(name)}`, init, signal);
+    this.#floor = Math.max(this.#floor, done.position ?? 0);
+    return done;
   }
 
   /** Rows of a view, in PostgREST's grammar; answers {rows, position, total} (`total` with `count: true`). */
-  view(name, params, options) {
-    return this.#rows(`v1/views/${encodeURIComponent(name)}`, params, options);
-  }
+  view(name, params, options) { return this.#rows(`v1/views/${encodeURIComponent(name)}`, params, options); }
 
   /** Rows of a named query; answers as `view` does. */
-  query(name, params, options) {
-    return this.#rows(`v1/queries/${encodeURIComponent(name)}`, params, options);
-  }
+  query(name, params, options) { return this.#rows(`v1/queries/${encodeURIComponent(name)}`, params, options); }
 
   /** A page of the journal: {events, after, head, more}. */
-  async events(params, {signal} = {}) {
-    return (await this.#ask(`v1/events?${search(params)}`, {}, signal)).body;
-  }
+  async events(params, {signal} = {}) { return (await this.#ask(`v1/events?${search(params)}`, {}, signal)).body; }
 
   /** Opens the page's one connection: the events after position `after`, then live ones, until `close`. */
   follow({after = 0} = {}) {
@@ -103,29 +87,22 @@ export class Daybook {
   async #rows(path, params = {}, {signal, count = false} = {}) {
     const past = params.as_of !== undefined && params.as_of !== null;
     const asked = past || !this.#floor ? params : {...params, min_position: this.#floor};
-    const prefer = [asked.min_position && `wait=${this.#limits.wait_s}`, count && 'count=exact']
-      .filter(Boolean)
-      .join(', ');
-    const {body, answer} = await this.#ask(
-      `${path}?${search(asked)}`,
-      prefer ? {headers: {Prefer: prefer}} : {},
-      signal,
-    );
-    return {
-      rows: body,
-      position: Number(answer.headers.get('Daybook-Position')),
-      total: Number(answer.headers.get('Content-Range')?.split('/')[1]),
-    };
+    const wishes = [asked.min_position && `wait=${this.#limits.wait_s}`, count && 'count=exact'].filter(Boolean);
+    const init = wishes.length ? {headers: {Prefer: wishes.join(', ')}} : {};
+    const {body, headers} = await this.#ask(`${path}?${search(asked)}`, init, signal);
+    const total = Number(headers.get('Content-Range')?.split('/')[1]);
+    return {rows: body, position: Number(headers.get('Daybook-Position')), total};
   }
 
   /** One request, tried again while that can help and patience lasts. */
   async #ask(path, init, signal) {
-    const until = Date.now() + this.#limits.patience_ms;
-    for (let pause_ms = this.#limits.pause_ms; ; pause_ms = Math.min(2 * pause_ms, this.#limits.pause_ms_max)) {
+    const {pause_ms, pause_ms_max, patience_ms} = this.#limits;
+    const until = Date.now() + patience_ms;
+    for (let pause = pause_ms; ; pause = Math.min(2 * pause, pause_ms_max)) {
       try {
         return await this.#once(path, init, signal);
       } catch (problem) {
-        const wait_ms = problem.retryAfter_s * 1000 || pause_ms * (0.75 + Math.random() / 2);
+        const wait_ms = problem.retryAfter_s * 1000 || pause * (0.75 + Math.random() / 2);
         if (signal?.aborted || !passing(problem) || Date.now() + wait_ms > until) throw problem;
         this.#tell('retry', {wait_ms, problem});
         await sleep(wait_ms, signal);
@@ -134,73 +111,51 @@ export class Daybook {
   }
 
   async #once(path, init, signal) {
-    const limit = new AbortController(),
-      end = () => limit.abort();
-    const timer = setTimeout(end, this.#limits.try_ms_max);
-    signal?.addEventListener('abort', end);
+    const limit = deadline(this.#limits.try_ms_max, signal);
     try {
       const answer = await fetch(this.#base + path, {...init, signal: limit.signal, cache: 'no-store'});
       const text = await answer.text(); // a body cut short is a try that failed
       if (!answer.ok) throw problemOf(answer, text);
       this.#note(answer);
-      return {answer, body: text ? JSON.parse(text) : null};
+      return {headers: answer.headers, body: text ? JSON.parse(text) : null};
     } catch (error) {
-      throw error instanceof Problem || signal?.aborted
-        ? error
-        : new Problem(0, {title: 'No answer', code: 'no-answer', detail: String(error)});
+      if (error instanceof Problem || signal?.aborted) throw error;
+      throw new Problem(0, {title: 'No answer', code: 'no-answer', detail: String(error)});
     } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', end);
+      limit.release();
     }
   }
 
   async #run(signal) {
-    let pause_ms = this.#limits.pause_ms;
-    while (!signal.aborted) {
+    const {pause_ms, pause_ms_max, patience_ms} = this.#limits;
+    for (let pause = pause_ms; ; ) {
       this.#tell('state', {state: 'connecting'});
-      let problem,
-        heard = false;
-      try {
-        await this.#listen(signal, () => {
-          heard = true;
-        });
-      } catch (error) {
-        problem = error;
-      }
+      let problem, heard = false;
+      await this.#listen(signal, () => { heard = true; }).catch(error => { problem = error; });
       if (signal.aborted) return;
       this.#tell('state', {state: 'lost', problem});
-      pause_ms = heard ? this.#pause_ms : Math.min(2 * pause_ms, this.#limits.pause_ms_max);
-      await sleep(Math.min(problem?.retryAfter_s * 1000 || pause_ms, this.#limits.patience_ms), signal);
+      pause = heard ? this.#pause_ms : Math.min(2 * pause, pause_ms_max);
+      await sleep(Math.min(problem?.retryAfter_s * 1000 || pause, patience_ms), signal);
+      if (signal.aborted) return;
     }
   }
 
   /** One connection, from the cursor on, until it ends. */
   async #listen(signal, onHeard) {
-    const cut = new AbortController(),
-      end = () => cut.abort();
-    let timer = setTimeout(end, this.#limits.silence_ms_max);
-    signal.addEventListener('abort', end);
+    const silence = deadline(this.#limits.silence_ms_max, signal);
     try {
       const headers = {Accept: 'text/event-stream', ...(this.#cursor && {'Last-Event-ID': this.#cursor})};
-      const answer = await fetch(`${this.#base}v1/events?after=${this.#seen}`, {
-        headers,
-        signal: cut.signal,
-        cache: 'no-store',
-      });
+      const init = {headers, signal: silence.signal, cache: 'no-store'};
+      const answer = await fetch(`${this.#base}v1/events?after=${this.#seen}`, init);
       if (!answer.ok) throw problemOf(answer, await answer.text());
       this.#note(answer);
       this.#tell('state', {state: 'live'});
-      for await (const frame of frames(answer.body, () => {
-        clearTimeout(timer);
-        timer = setTimeout(end, this.#limits.silence_ms_max);
-      })) {
+      for await (const frame of frames(answer.body, silence.postpone)) {
         onHeard();
         this.#take(frame);
       }
     } finally {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      cut.abort();
+      silence.release();
     }
   }
 
@@ -211,41 +166,37 @@ export class Daybook {
       this.#tell('reset');
     }
     if (event === 'daybook.caught-up') this.#tell('caught-up');
-    if (data !== undefined && !event?.startsWith('daybook.')) {
-      const happened = JSON.parse(data);
-      if (happened.position > this.#seen) {
-        // D1, should a server ever repeat itself
-        this.#seen = happened.position;
-        this.#floor = Math.max(this.#floor, happened.position);
-        this.#tell('event', happened);
-      }
-    }
+    if (data !== undefined && !event?.startsWith('daybook.')) this.#hand(JSON.parse(data));
     if (id) this.#cursor = id;
   }
 
-  #note(answer) {
-    const journal = answer.headers.get('Daybook-Journal') ?? this.#journal;
-    if (this.#journal && journal !== this.#journal) this.#floor = 0; // restored: positions start anew
+  #hand(event) {
+    if (event.position <= this.#seen) return; // D1, should a server ever repeat itself
+    this.#seen = event.position;
+    this.#floor = Math.max(this.#floor, event.position);
+    this.#tell('event', event);
+  }
+
+  /** Who answered, and from which journal: after a restore positions begin anew. */
+  #note({headers}) {
+    const journal = headers.get('Daybook-Journal') ?? this.#journal;
+    if (this.#journal && journal !== this.#journal) this.#floor = 0;
     this.#journal = journal;
-    const role = answer.headers.get('Daybook-Role') ?? this.#role;
+    const role = headers.get('Daybook-Role') ?? this.#role;
     if (role !== this.#role) this.#tell('role', (this.#role = role));
   }
 
   #tell(name, what) {
-    for (const ear of this.#ears.get(name) ?? [])
-      try {
-        ear(what);
-      } catch (error) {
-        console.error(error);
-      }
+    for (const ear of this.#ears.get(name) ?? []) {
+      try { ear(what); } catch (error) { console.error(error); }
+    }
   }
 }
 
 /** The frames of an event stream (WHATWG HTML §9.2.6); one that the end cuts off is dropped. */
 async function* frames(body, onBytes) {
-  const reader = body.getReader(),
-    text = new TextDecoder();
-  for (let rest = '', frame = {}; ;) {
+  const reader = body.getReader(), text = new TextDecoder();
+  for (let rest = '', frame = {}; ; ) {
     const {done, value} = await reader.read();
     if (done) return;
     onBytes();
@@ -253,35 +204,41 @@ async function* frames(body, onBytes) {
     rest = lines.pop();
     for (const line of lines) {
       const [, name, content] = /^([^:]*):? ?(.*)$/s.exec(line);
-      if (line === '') {
-        yield frame;
-        frame = {};
-      } else if (name === 'data') frame.data = frame.data === undefined ? content : `${frame.data}\n${content}`;
+      if (line === '') { yield frame; frame = {}; }
+      else if (name === 'data') frame.data = frame.data === undefined ? content : `${frame.data}\n${content}`;
       else if (name) frame[name] = content; // a comment has no name
     }
   }
 }
 
+/** A signal that fires after `time_ms`, counted from the last `postpone`, or with `other`; `release` when done. */
+function deadline(time_ms, other) {
+  const end = new AbortController(), abort = () => end.abort();
+  let timer = setTimeout(abort, time_ms);
+  other?.addEventListener('abort', abort);
+  if (other?.aborted) abort();
+  const postpone = () => { clearTimeout(timer); timer = setTimeout(abort, time_ms); };
+  const release = () => { clearTimeout(timer); other?.removeEventListener('abort', abort); abort(); };
+  return {signal: end.signal, postpone, release};
+}
+
+async function sleep(time_ms, signal) {
+  const limit = deadline(time_ms, signal);
+  if (!limit.signal.aborted) await new Promise(resolve => { limit.signal.addEventListener('abort', resolve); });
+  limit.release();
+}
+
 /** True when the same request may succeed later: nothing was wrong with the request itself. */
 function passing({status, code}) {
-  return (
-    [0, 429, 502, 503, 504].includes(status) ||
-    ['contention', 'idempotency-in-progress', 'not-caught-up'].includes(code)
-  );
+  const codes = ['contention', 'idempotency-in-progress', 'not-caught-up'];
+  return [0, 429, 502, 503, 504].includes(status) || codes.includes(code);
 }
 
 function problemOf(answer, text) {
   let body = {};
-  try {
-    body = JSON.parse(text);
-  } catch {
-    /* not ours: the status has to do */
-  }
-  return new Problem(
-    answer.status,
-    {title: answer.statusText, ...body},
-    Number(answer.headers.get('Retry-After') ?? NaN),
-  );
+  try { body = JSON.parse(text); } catch { /* not ours: the status has to do */ }
+  const retryAfter_s = Number(answer.headers.get('Retry-After') ?? NaN);
+  return new Problem(answer.status, {title: answer.statusText, ...body}, retryAfter_s);
 }
 
 function search(params = {}) {
@@ -291,16 +248,4 @@ function search(params = {}) {
 /** 128 random bits; crypto.randomUUID() is missing on plain http outside localhost. */
 function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
-}
-
-function sleep(time_ms, signal) {
-  return new Promise(resolve => {
-    const end = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, time_ms);
-    signal?.addEventListener('abort', end);
-  });
 }

@@ -18,23 +18,25 @@
 #include "journal/journal.h"
 
 enum {
-    APPEND_JSON_APPEND_COUNT_MAX = 1000,    /* appends of one request */
-    APPEND_JSON_VIOLATION_COUNT_MAX = 100,  /* reported of one request; what is beyond is counted only */
+    APPEND_JSON_APPEND_COUNT_MAX = 1000,   /* appends of one request */
+    APPEND_JSON_VIOLATION_COUNT_MAX = 100, /* reported of one append; what is beyond is counted only */
 };
 
 /* Answers. */
 enum {
-    APPEND_JSON_E_MALFORMED = 1, /* not JSON, a key twice, too deep: `detail` and `offset` say what and where (400) */
-    APPEND_JSON_E_INVALID = 2,   /* at least one violation (422) */
+    APPEND_JSON_E_MALFORMED =
+        1, /* not JSON, a key twice, too deep: `detail` and `offset` say what and where (400) */
+    APPEND_JSON_E_INVALID = 2, /* at least one violation (422) */
 };
 
 enum append_json_form { APPEND_JSON_REQUEST, APPEND_JSON_EVENTS, APPEND_JSON_LINE };
 
 struct append_json_options {
     enum append_json_form form;
-    struct bytes stream;      /* APPEND_JSON_EVENTS: the stream; an event may repeat it, but not name another */
-    struct bytes traceparent; /* not empty: put into each event's meta as "traceparent" unless it has one already */
-    bool system;              /* names may begin with `$` */
+    struct bytes stream; /* APPEND_JSON_EVENTS: the stream; an event may repeat it, but not name another */
+    struct bytes
+        traceparent; /* not empty: put into each event's meta as "traceparent" unless it has one already */
+    bool system;     /* names may begin with `$` */
 };
 
 /* One violated rule. */
@@ -53,18 +55,18 @@ struct append_json_item {
 struct append_json {
     struct append_json_item *items;
     size_t item_count;
-    bool many;         /* it was {"appends":[…]}: answer with {"results":[…]} */
-    const struct append_json_violation *violations; /* of the request as a whole: those of all items, in order, and those
-                                                     * that belong to none */
+    bool many; /* it was {"appends":[…]}: answer with {"results":[…]} */
+    const struct append_json_violation
+        *violations; /* of all items, in order, and those that belong to none */
     size_t violation_count;
     size_t violation_count_all; /* also those beyond APPEND_JSON_VIOLATION_COUNT_MAX */
-    size_t offset;     /* APPEND_JSON_E_MALFORMED: bytes from the start of `text` */
-    char detail[256];  /* a sentence, for every answer but 0 */
+    size_t offset;              /* APPEND_JSON_E_MALFORMED: bytes from the start of `text` */
+    char detail[256];           /* a sentence, for every answer but 0 */
 };
 
 /* Parse and check. 0, APPEND_JSON_E_*, or -errno. `*ret_parsed` is set for 0 and for both answers (they are described in
  * it) and is the caller's; it is untouched on failure. With {"appends":[…]} violations inside single appends leave the
- * answer 0 when at least one append is right: look at each item. */
+ * answer 0: look at each item. */
 _must_check_ int append_json_parse(struct bytes text, const struct append_json_options *options,
                                    struct append_json **ret_parsed);
 

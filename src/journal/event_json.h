@@ -16,7 +16,8 @@
 #include "journal/journal.h"
 
 enum {
-    EVENT_JSON_LINE_SIZE_MAX = 4 * 1024 * 1024, /* bytes of one line of an import: far above LOG_APPEND_SIZE_MAX */
+    EVENT_JSON_LINE_SIZE_MAX =
+        4 * 1024 * 1024, /* bytes of one line of an import: far above LOG_APPEND_SIZE_MAX */
 };
 
 /* Append `event` to `out` as one JSON object. 0, -ENOMEM or -E2BIG; then `out` is as it was. */

@@ -32,31 +32,34 @@
 #include "base/bytes.h"
 #include "log/log.h"
 
-/* Limits: one table (journal/limits.c names and explains each; API errors cite it). */
+/* Limits. A breach is answered with the limit's value in `detail`. */
 enum {
-    JOURNAL_NAME_SIZE_MAX = 256,        /* bytes of a stream name, type or tag */
-    JOURNAL_TAG_COUNT_MAX = 512,        /* tags of an event */
-    JOURNAL_EVENT_COUNT_MAX = 1000,     /* events of an append */
-    JOURNAL_ITEM_COUNT_MAX = 100,       /* items of a query */
+    JOURNAL_NAME_SIZE_MAX = 256,          /* bytes of a stream name, type or tag */
+    JOURNAL_TAG_COUNT_MAX = 512,          /* tags of an event */
+    JOURNAL_EVENT_COUNT_MAX = 1000,       /* events of an append */
+    JOURNAL_EXPECTATION_COUNT_MAX = 1000, /* streams whose version an append expects */
+    JOURNAL_ITEM_COUNT_MAX = 100,         /* items of a query */
+    JOURNAL_QUERY_TERM_COUNT_MAX = 4096,  /* types and tags of a query, all items together */
     JOURNAL_CONTENT_TYPE_SIZE_MAX = 256,
-    JOURNAL_KEY_SIZE_MAX = 512,         /* idempotency key with its scope */
-    JOURNAL_QUEUE_COUNT_MAX = 65536,    /* appends waiting for the writer */
+    JOURNAL_KEY_SIZE_MAX = 512,      /* idempotency key with its scope */
+    JOURNAL_QUEUE_COUNT_MAX = 65536, /* appends waiting for the writer */
 };
 
 /* Answers. */
 enum {
-    JOURNAL_E_INVALID = 1,    /* a name, size or count breaks a rule: `detail` says which, `index` which event */
-    JOURNAL_E_CONFLICT = 2,   /* expected versions or the condition: all violations are listed */
-    JOURNAL_E_ID_REUSED = 3,  /* an event id is known with other content, or only some ids of the append are known */
-    JOURNAL_E_FULL = 4,       /* no room on the disk; later appends may succeed */
-    JOURNAL_E_READ_ONLY = 5,  /* follower, damaged, or after a failed sync: journal_status() says why */
-    JOURNAL_E_TOO_LARGE = 6,  /* above LOG_APPEND_SIZE_MAX when encoded */
-    JOURNAL_E_BUSY = 7,       /* JOURNAL_QUEUE_COUNT_MAX reached */
-    JOURNAL_E_UNKNOWN = 8,    /* the log cannot say whether it is there: send it again with the same ids after reopening */
-    JOURNAL_E_FAILED = 9,     /* the write or sync failed; nothing of it will be read */
-    JOURNAL_E_END = 10,       /* reader: nothing more up to the head, or the limit position is reached */
-    JOURNAL_E_DIVERGED = 11,  /* replicate: the records do not continue this journal's chain */
-    JOURNAL_E_REFUSED = 64,   /* first answer free for prepare() */
+    JOURNAL_E_INVALID = 1, /* a name, size or count breaks a rule: `detail` says which, `index` which event */
+    JOURNAL_E_CONFLICT = 2, /* expected versions or the condition: all violations are listed */
+    JOURNAL_E_ID_REUSED =
+        3,              /* an id is known with other content, or only some of the append's ids are known */
+    JOURNAL_E_FULL = 4, /* no room on the disk; later appends may succeed */
+    JOURNAL_E_READ_ONLY = 5, /* follower, damaged, or after a failed sync: journal_status() says why */
+    JOURNAL_E_TOO_LARGE = 6, /* above LOG_APPEND_SIZE_MAX when encoded */
+    JOURNAL_E_BUSY = 7,      /* JOURNAL_QUEUE_COUNT_MAX reached */
+    JOURNAL_E_UNKNOWN = 8,   /* may be there or not: send it again with the same ids after reopening */
+    JOURNAL_E_FAILED = 9,    /* the write or sync failed; nothing of it will be read */
+    JOURNAL_E_END = 10,      /* reader: nothing more up to the head, or the limit position is reached */
+    JOURNAL_E_DIVERGED = 11, /* replicate: the records do not continue this journal's chain */
+    JOURNAL_E_REFUSED = 64,  /* first answer free for prepare() */
 };
 
 struct journal_id {
@@ -65,32 +68,32 @@ struct journal_id {
 
 /* An event to append. All memory stays the caller's, until done(). */
 struct journal_event_new {
-    struct bytes stream;       /* empty: the event is in no stream */
+    struct bytes stream; /* empty: the event is in no stream */
     struct bytes type;
-    const struct bytes *tags;  /* a set: order and repetition mean nothing; stored sorted, once each */
+    const struct bytes *tags; /* a set: order and repetition mean nothing; stored sorted, once each */
     size_t tag_count;
     struct bytes data;         /* JSON without insignificant white space, or any bytes with content_type */
     struct bytes content_type; /* empty: application/json */
     struct bytes meta;         /* a JSON object, or empty */
     bool has_id;
-    uint8_t id[16];            /* else the journal makes a UUIDv7 */
-    bool system;               /* daybook's own: names may begin with `$` */
+    uint8_t id[16]; /* else the journal makes a UUIDv7 */
+    bool system;    /* daybook's own: names may begin with `$` */
 };
 
 /* An event as read. Points into the reader's memory, valid until its next call. */
 struct journal_event {
     uint64_t position;
-    uint64_t version;  /* in its stream; 0: in no stream */
-    int64_t time_us;   /* microseconds since 1970, UTC */
+    uint64_t version;      /* in its stream; 0: in no stream */
+    int64_t time_us;       /* microseconds since 1970, UTC */
     uint64_t append_first; /* position of the first event of its append */
     uint32_t append_count; /* events in its append */
     uint8_t id[16];
     struct bytes stream, type, content_type, data, meta;
     const struct bytes *tags;
     size_t tag_count;
-    struct bytes key;       /* idempotency key with scope, or empty */
-    struct bytes key_hash;  /* hash of the request body it came with */
-    bool stub;              /* data and meta were scavenged or erased */
+    struct bytes key;      /* idempotency key with scope, or empty */
+    struct bytes key_hash; /* hash of the request body it came with */
+    bool stub;             /* data and meta were scavenged or erased */
 };
 
 /* A query: OR of items; an item matches when the type is one of its types (none: any) AND all its tags are on the event.
@@ -106,7 +109,12 @@ struct journal_query {
     size_t count;
 };
 
-enum journal_expect { JOURNAL_EXPECT_ANY, JOURNAL_EXPECT_NONE, JOURNAL_EXPECT_EXISTS, JOURNAL_EXPECT_VERSION };
+enum journal_expect {
+    JOURNAL_EXPECT_ANY,
+    JOURNAL_EXPECT_NONE,
+    JOURNAL_EXPECT_EXISTS,
+    JOURNAL_EXPECT_VERSION
+};
 
 struct journal_expectation {
     struct bytes stream;
@@ -143,8 +151,8 @@ struct journal_result {
     size_t stream_count;
     const struct journal_conflict *conflicts;
     size_t conflict_count;
-    size_t index;         /* JOURNAL_E_INVALID, JOURNAL_E_ID_REUSED: the event concerned */
-    char detail[256];     /* a sentence for a human, for every answer but 0 */
+    size_t index;     /* JOURNAL_E_INVALID, JOURNAL_E_ID_REUSED: the event concerned */
+    char detail[256]; /* a sentence for a human, for every answer but 0 */
 };
 
 struct journal;
@@ -163,7 +171,8 @@ struct journal_append {
     /* NULL, or called at the append's turn to look at all that stands before it (see journal_turn_*) and to set events,
      * expectations and condition. 0: go on with them (no events: nothing is written, answer 0, first and last = tail).
      * >= JOURNAL_E_REFUSED: the append ends with that answer, once what it was decided on is durable. < 0: failure.
-     * May be called again for the same append if the log was fenced in between; it must then decide anew. */
+     * May be called again for the same append if a batch could not be written in between; it must then decide anew (see
+     * journal_turn_era()). Called on the writer thread. */
     int (*prepare)(struct journal_append *append, struct journal_turn *turn);
     void (*done)(struct journal_append *append, const struct journal_result *result);
     void *user;
@@ -171,16 +180,17 @@ struct journal_append {
 };
 
 struct journal_options {
-    const struct os_clock *clock;   /* NULL: the real one */
-    const struct os_random *random; /* NULL: the real one */
-    bool follower;                  /* only journal_replicate() writes */
-    bool read_only;                 /* no writer thread: for tools */
+    const struct os_clock *clock;                                   /* NULL: the real one */
+    const struct os_random *random;                                 /* NULL: the real one */
+    bool follower;                                                  /* only journal_replicate() writes */
+    bool read_only;                                                 /* no writer thread: for tools */
     void (*on_progress)(void *user, uint64_t done, uint64_t total); /* opening: records read; may be NULL */
     void *user;
 };
 
 /* Take `log` (also on failure) and open the journal. `ret_error`: 256 bytes or NULL, a sentence. */
-int journal_open(struct log *log, const struct journal_options *options, struct journal **ret_journal, char *ret_error);
+int journal_open(struct log *log, const struct journal_options *options, struct journal **ret_journal,
+                 char *ret_error);
 
 /* Refuse new appends, let the queue end, stop the writer, close the log. NULL is fine. */
 void journal_close(struct journal *journal);
@@ -191,41 +201,51 @@ int journal_submit(struct journal *journal, struct journal_append *append, struc
 
 /* The same and wait for the end; for tools, tests and embedding. `ret_result` outlives the call only in its plain fields
  * (streams and conflicts are NULL). Returns result.answer. */
-int journal_append_wait(struct journal *journal, struct journal_append *append, struct journal_result *ret_result);
+int journal_append_wait(struct journal *journal, struct journal_append *append,
+                        struct journal_result *ret_result);
 
 /* --- at a turn: inside prepare() only ------------------------------------------------------------------------------- */
 
 /* Position of the last event before this append, durable or earlier in the batch. */
 uint64_t journal_turn_tail(const struct journal_turn *turn);
 
-/* Each event after `after` that matches, in order, those of the batch too. `each` returns 0 to go on, else it stops and
+/* Rises whenever events that earlier turns saw were not written after all: what was folded from them must be forgotten. */
+uint64_t journal_turn_era(const struct journal_turn *turn);
+
+/* Each event after `after` that matches, in order, those of the batch too. An event is valid during its call only. `each` returns 0 to go on, else it stops and
  * that is returned. */
 int journal_turn_each(struct journal_turn *turn, const struct journal_query *query, uint64_t after,
                       int (*each)(void *user, const struct journal_event *event), void *user);
 
-/* How many events match after `after`, counted no further than `limit`: to find out whether folding them here is cheap. */
-uint64_t journal_turn_count(struct journal_turn *turn, const struct journal_query *query, uint64_t after, uint64_t limit);
+/* How many events match after `after`, counted no further than `limit`: to find out whether folding them here is cheap.
+ * Asks the index alone and may count a few that do not match; `limit` also when there is no memory to count. */
+uint64_t journal_turn_count(struct journal_turn *turn, const struct journal_query *query, uint64_t after,
+                            uint64_t limit);
 
 /* The append that came with this idempotency key: 0 and its positions and key hash (16 bytes); JOURNAL_E_END: none. */
-int journal_turn_find_key(struct journal_turn *turn, struct bytes key, uint64_t *ret_first, uint64_t *ret_last,
-                          uint8_t ret_key_hash[16]);
+int journal_turn_find_key(struct journal_turn *turn, struct bytes key, uint64_t *ret_first,
+                          uint64_t *ret_last, uint8_t ret_key_hash[16]);
 
 /* --- reading ---------------------------------------------------------------------------------------------------------- */
 
 enum journal_direction { JOURNAL_FORWARD, JOURNAL_BACKWARD };
 
 struct journal_read {
-    struct bytes stream;              /* not empty: only this stream, and from/to are versions */
+    struct bytes stream;               /* not empty: only this stream, and from/to are versions */
     const struct journal_query *query; /* NULL: everything. Copied */
-    uint64_t after;                   /* forward: first position shown is after + 1. Streams: version */
-    uint64_t before;                  /* backward: first shown is before - 1; forward: stop there. 0: the head */
+    uint64_t after;                    /* forward: first position shown is after + 1. Streams: version */
+    uint64_t before; /* backward: first shown is before - 1; forward: stop there. 0: the head */
     enum journal_direction direction;
-    bool system;                      /* show `$` events too */
+    bool system;      /* show `$` events too */
+    bool by_position; /* with a stream: after and before are positions all the same (subscriptions) */
 };
 
 struct journal_reader;
-int journal_reader_new(struct journal *journal, const struct journal_read *read, struct journal_reader **ret_reader);
-/* The next event. JOURNAL_E_END: none now (forward readers may ask again when the head has moved). -EBADMSG: damaged. */
+/* 0; JOURNAL_E_INVALID: the query breaks a rule; -errno. A stream that does not exist is empty, and may come to be. */
+int journal_reader_new(struct journal *journal, const struct journal_read *read,
+                       struct journal_reader **ret_reader);
+/* The next event. JOURNAL_E_END: none now (forward readers may ask again when the head has moved). -EBADMSG: damaged;
+ * asking again answers the same. */
 int journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event);
 /* Every position up to and including this one has been shown or passed over. Forward readers only. */
 uint64_t journal_reader_examined(const struct journal_reader *reader);
@@ -249,8 +269,9 @@ int journal_chain_at(struct journal *journal, uint64_t position, struct log_chai
 
 /* --- following the head ----------------------------------------------------------------------------------------------- */
 
-/* Heard on the writer thread after the head moved (or the journal stopped being writable): be quick, wake somebody.
- * The struct is the caller's and linked in until journal_unlisten(). */
+/* Heard on the writer thread after the head moved (or the journal stopped being writable): be quick, wake somebody, and
+ * do not call journal_listen() or journal_unlisten() from there. The struct is the caller's and linked in until
+ * journal_unlisten(), after which `moved` does not run any more. */
 struct journal_listener {
     void (*moved)(struct journal_listener *listener, uint64_t head);
     struct journal_listener *next, *previous;
@@ -262,9 +283,14 @@ int journal_wait(struct journal *journal, uint64_t after, uint32_t timeout_ms);
 
 /* --- a follower's ------------------------------------------------------------------------------------------------------ */
 
-/* Store another journal's records unchanged. They must continue this journal: first position = head + 1 and `chain` the
- * chain after the last (else JOURNAL_E_DIVERGED, nothing stored). Returns when they are durable. One thread. */
-int journal_replicate(struct journal *journal, struct log_record *records, size_t count, const struct log_chain *chain);
+/* Store another journal's records unchanged: whole appends, at most LOG_APPEND_SIZE_MAX each. They must continue this
+ * journal: first position = head + 1 and `chain` the chain after the last (else JOURNAL_E_DIVERGED, nothing stored).
+ * Returns when they are durable: 0; JOURNAL_E_DIVERGED, _FULL, _FAILED, _UNKNOWN, _READ_ONLY, _TOO_LARGE; -EINVAL: an
+ * append is cut in two; -EBADMSG: a record is no event's, or its version does not continue its stream. One thread. */
+int journal_replicate(struct journal *journal, struct log_record *records, size_t count,
+                      const struct log_chain *chain);
+/* Whether a record is the last one of its append: where what is handed to journal_replicate() may end. */
+bool journal_record_ends_append(const struct log_record *record);
 /* Records verbatim, for GET /v1/log: a log reader after a position. */
 int journal_log_reader(struct journal *journal, uint64_t after, struct log_reader **ret_reader);
 
@@ -273,8 +299,8 @@ int journal_log_reader(struct journal *journal, uint64_t after, struct log_reade
 struct journal_status {
     struct log_status log;
     bool writable;
-    bool full;          /* the last batch found no room */
-    char reason[256];   /* when not writable */
+    bool full;        /* the last batch found no room */
+    char reason[256]; /* when not writable */
     uint64_t streams, events, appends, conflicts, replays;
     uint64_t queue_count;
     uint64_t index_bytes;

@@ -19,6 +19,7 @@ enum {
     FILE_LOG_E_NEWER = 17,   /* a file carries a newer format; `error` names it */
     FILE_LOG_E_DAMAGED = 18, /* not even readable: log.head is broken or missing beside segments */
     FILE_LOG_E_MISSING = 19, /* read_only and nothing there */
+    FILE_LOG_E_EXISTS = 20,  /* file_log_backup(): there is something in the target folder */
 };
 
 struct file_log_options {
@@ -55,3 +56,11 @@ int file_log_verify(const char *folder, const struct os_file_ops *file,
                     void (*on_damage)(void *user, const struct file_log_damage *damage),
                     void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user,
                     struct file_log_report *ret_report, char *ret_error);
+
+/* Copy a log, also one that is being written to, up to its durable head, into the folder `target`, which must be empty or
+ * missing. The copy gets a new id from the first writer that opens it. A copy that was cut short has no log.head and does
+ * not open. 0 and the last position copied; FILE_LOG_E_EXISTS; -EBADMSG when the source is damaged (nothing is copied
+ * then); else as file_log_open(). */
+int file_log_backup(const char *source, const char *target, const struct os_file_ops *file,
+                    void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user, uint64_t *ret_head,
+                    char *ret_error);

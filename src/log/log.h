@@ -16,7 +16,8 @@
  * integers little-endian, u64 u64 u32 u32 u32, LOG_RECORD_STUB cleared in flags; docs/formats/log.md has it byte by byte.
  *
  * Threads: log_append(), log_replace() and log_close() belong to one thread, the writer. Everything else may be called
- * from any thread at any time.
+ * from any thread at any time. A batch may be handed over while those before it are under way; when one of them fails,
+ * those behind it end likewise, each with its own done(), in order.
  *
  * Invariants:
  * L1 a record is readable only when it is durable in the mode the log was opened with: the head never runs ahead.
@@ -38,8 +39,9 @@ enum {
     LOG_ID_SIZE = 16,
     LOG_CHAIN_SIZE = 32,
     LOG_SALT_SIZE = 16,
-    LOG_APPEND_SIZE_MAX = 900 * 1024, /* encoded bytes of one append, all its records: fits every engine we know */
+    LOG_APPEND_SIZE_MAX = 900 * 1024, /* log_record_size() of all records of one append: fits every engine we know */
     LOG_APPEND_COUNT_MAX = 10000,     /* records of one append */
+    LOG_RECORD_SIZE_EXTRA = 64,       /* what a record is counted as beside its head and body */
 };
 
 /* Answers. */
@@ -71,11 +73,14 @@ struct log_chain {
 };
 
 /* A record. Going in: head and body are set, and for a verbatim record (a follower's) everything else too. Coming out:
- * all set; head and body point into the reader's memory until its next call. */
+ * all set; head and body point into the reader's memory until its next call. Of a stub, body is empty, body_size says how
+ * large it was, body_hash what is left of it, and the salt is zero. Of any other record a reader leaves body_hash zero:
+ * nobody needs it but log_chain_step(), which fills it in. */
 struct log_record {
     uint64_t position;
     uint64_t epoch;
     uint32_t flags;
+    uint32_t body_size; /* of a stub: what its body had. Of others body.size counts; a reader sets both */
     struct bytes head;
     struct bytes body;
     uint8_t salt[LOG_SALT_SIZE];
@@ -105,7 +110,7 @@ struct log_batch {
 struct log_status {
     uint8_t id[LOG_ID_SIZE];
     uint8_t key[16];      /* SipHash key for terms: lives as long as the log, secret to it */
-    uint64_t epoch;       /* the writer's */
+    uint64_t epoch;       /* the writer's: above that of every frame that was there when it opened */
     uint64_t head;        /* last durable position; 0: empty */
     uint64_t first;       /* first position still held (1 until something was taken away whole) */
     uint64_t size_bytes;  /* on the disk */
@@ -169,6 +174,9 @@ int log_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain
 /* The chain one record further. `record` needs position, epoch, flags, head, body and salt, or body_hash for a stub;
  * body_hash is filled in. Pure: the one definition all engines and verifiers use. */
 void log_chain_step(const struct log_chain *before, struct log_record *record, struct log_chain *ret_after);
+
+/* What a record is counted as against LOG_APPEND_SIZE_MAX. */
+size_t log_record_size(const struct log_record *record);
 
 /* Let outstanding batches end, note the durable floor, let the folder go. NULL is fine. */
 int log_close(struct log *log);

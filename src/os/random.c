@@ -46,3 +46,15 @@ int os_random(void *data, size_t size)
     pool_left -= size;
     return 0;
 }
+
+static int real_fill(const struct os_random *random, void *data, size_t size)
+{
+    return os_random(data, size);
+}
+
+const struct os_random *os_random_real(void)
+{
+    static const struct os_random random = {.fill = real_fill};
+
+    return &random;
+}

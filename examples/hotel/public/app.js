@@ -36,6 +36,11 @@ const store = makeStore({
   theme: recall('theme', 'auto'),
 });
 const page = {book, store, following: false};
+store.on('language ready', () => {
+  speak(store.state.language); // before any panel says a word
+  translate();
+  drawNames();
+});
 page.openReservation = mountReservation(page);
 for (const mount of [
   mountConnection,
@@ -54,14 +59,7 @@ const hotels = makeLoader({body: at('main'), load: loadHotels, show: showHotels}
 begin();
 
 function begin() {
-  store.on('language', () => {
-    speak(store.state.language);
-    translate();
-    drawNames();
-  });
-  speak(store.state.language);
-  translate();
-  store.set({language: store.state.language, ready: true});
+  store.set({ready: true}); // from here on everybody draws
   hotels.now();
   let newest = 0,
     timer = null;

@@ -63,6 +63,7 @@ export function mountBooking({book, store, openReservation}) {
       h('button', {type: 'submit', class: 'primary', id: 'b-submit'}, t('booking.submit')),
       h('p', {class: 'hint only-past'}, t('booking.past')),
     );
+    for (const name of Object.keys(fields)) fields[name].addEventListener('input', () => wrong(name, ''));
     fillTypes();
     fields.guest.value = kept.guest ?? '';
     fill();

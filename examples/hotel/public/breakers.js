@@ -49,7 +49,7 @@ export function mountBreakers({book, store}) {
 function itemOf({name, state, reason, rate, retry_s: retry}) {
   const words = [
     knows(`breaker.means.${state}`) && t(`breaker.means.${state}`),
-    state !== 'closed' && reason && (knows(`reason.${reason}`) ? t(`reason.${reason}`) : reason),
+    ['open', 'forced_open'].includes(state) && (knows(`reason.${reason}`) ? t(`reason.${reason}`) : reason),
     retry > 0 && t('breakers.retry', retry),
   ];
   return h(
@@ -73,16 +73,13 @@ function itemOf({name, state, reason, rate, retry_s: retry}) {
   );
 }
 
-/** The gateway's answer, whatever is left out of it, as a list. */
-function listOf({breakers = []}) {
-  const list = Array.isArray(breakers)
-    ? breakers
-    : Object.entries(breakers).map(([name, breaker]) => ({name, ...breaker}));
-  return list.map(({name, state, reason, failure_rate: rate, retry_after_ms: retry_ms}) => ({
+/** What the gateway tells of each breaker, as much as is shown here. */
+function listOf({breakers}) {
+  return breakers.map(({name, state, reason, window, retry_after_ms: retry_ms}) => ({
     name,
     state,
-    reason: reason && reason !== 'none' ? reason : null,
-    rate: rate === undefined || rate === null ? null : rate / 100,
-    retry_s: Math.ceil((retry_ms ?? 0) / 1000),
+    reason,
+    rate: window.total > 0 ? window.failures / window.total : null,
+    retry_s: Math.ceil(retry_ms / 1000),
   }));
 }

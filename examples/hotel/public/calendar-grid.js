@@ -5,6 +5,7 @@ import {h} from './dom.js';
 import {addDays, nightsOf, today, weekday} from './dates.js';
 import {firstWeekday, format, t} from './i18n.js';
 
+const FEW_TYPES = 5; // rows of so few can be taller
 const MOVES = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
 
 /** `onPick(type, night)`, `onExtend(type, from, to)`, `onMonth(±1)` tell what the visitor did. */
@@ -39,7 +40,7 @@ export function makeGrid({onPick, onExtend, onMonth}) {
       'table',
       {
         role: 'grid',
-        class: view.wide ? 'matrix' : 'page',
+        class: view.wide ? (view.types.length > FEW_TYPES ? 'matrix' : 'matrix few') : 'page',
         'aria-describedby': 'calendar-hint',
         onkeydown,
         onclick,

@@ -12,10 +12,13 @@ export function nightsBetween(from, to) {
   return Math.round((Date.parse(to) - Date.parse(from)) / DAY_MS);
 }
 
-/** Today where the visitor is. */
+/** The day of a moment, where the visitor is. */
+export function dayOf(moment) {
+  return new Date(moment.getTime() - moment.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
+}
+
 export function today() {
-  const now = new Date();
-  return new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
+  return dayOf(new Date());
 }
 
 export function monthOf(date) {

@@ -1,5 +1,6 @@
 // events.js: an event of the hotel in words.
 
+import {dayOf} from './dates.js';
 import {h} from './dom.js';
 import {format, knows, t} from './i18n.js';
 
@@ -25,9 +26,15 @@ export function dot({type}) {
   return h('span', {class: `dot ${TONES[type] ?? ''}`, 'aria-hidden': 'true'});
 }
 
-/** When it happened, as a <time>. */
-export function moment({time}, how = 'time') {
-  return h('time', {datetime: time}, format(how, time));
+/** When it happened: the day the hotel gave it, if that is another than the recording's (an import), else the time. */
+export function when({time, data}) {
+  const {on} = data ?? {};
+  return on && on !== dayOf(new Date(time)) ? format('full', on) : format('time', time);
+}
+
+/** The same as a <time>; pointing at it tells when it was recorded. */
+export function moment(event) {
+  return h('time', {datetime: event.time, title: format('time', event.time)}, when(event));
 }
 
 /** The tag that every event of one reservation carries. */

@@ -214,5 +214,6 @@ export default {
   'reason.consecutive': 'failures in a row',
   'reason.failure_rate': 'too many failures',
   'reason.slow_rate': 'too slow',
+  'reason.probes_failed': 'still failing when asked again',
   'reason.forced': 'by hand',
 };

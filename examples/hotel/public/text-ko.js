@@ -213,5 +213,6 @@ export default {
   'reason.consecutive': '연속 실패',
   'reason.failure_rate': '실패율 초과',
   'reason.slow_rate': '응답 지연',
+  'reason.probes_failed': '다시 확인했을 때도 실패',
   'reason.forced': '수동',
 };

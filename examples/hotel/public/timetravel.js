@@ -2,8 +2,8 @@
 // after that event, and says so.
 
 import {at, h, icon} from './dom.js';
-import {describe, dot, moment} from './events.js';
-import {format, t} from './i18n.js';
+import {describe, dot, moment, when} from './events.js';
+import {t} from './i18n.js';
 import {makeLoader} from './loader.js';
 
 const HAND_MS = 120; // the hand on the slider rests this long before the page follows
@@ -72,7 +72,7 @@ export function mountTimeTravel({book, store}) {
           : t('time.live', state.head);
     slider.setAttribute(
       'aria-valuetext',
-      [count.textContent, shown && describe(shown), shown && format('time', shown.time)].filter(Boolean).join(', '),
+      [count.textContent, shown && describe(shown), shown && when(shown)].filter(Boolean).join(', '),
     );
   }
 
@@ -99,7 +99,7 @@ export function mountTimeTravel({book, store}) {
       return;
     }
     if (banner.firstChild && banner.dataset.language === state.language) {
-      banner.querySelector('.past-when').textContent = shown ? format('time', shown.time) : '';
+      banner.querySelector('.past-when').textContent = shown ? when(shown) : '';
       return;
     }
     banner.dataset.language = state.language;
@@ -110,7 +110,7 @@ export function mountTimeTravel({book, store}) {
         {},
         h('strong', {}, t('time.past')),
         ' ',
-        h('span', {class: 'past-when'}, shown ? format('time', shown.time) : ''),
+        h('span', {class: 'past-when'}, shown ? when(shown) : ''),
         ' ',
         h('span', {class: 'past-hint'}, t('time.past.hint')),
       ),

@@ -1,0 +1,42 @@
+/* codec: an event as a log record and back. The format is docs/formats/event.md, byte by byte.
+ *
+ * Writing is for events that have been checked; reading trusts no byte. Pure: no I/O, no state, any thread.
+ */
+#pragma once
+
+#include "journal/journal.h"
+
+enum {
+    CODEC_FORMAT = 1,
+    CODEC_HEAD_FIXED_SIZE = 48,
+    CODEC_BODY_FIXED_SIZE = 8,
+    CODEC_KEY_HASH_SIZE = 16,
+};
+
+/* Answers of codec_read(). */
+enum {
+    CODEC_E_DAMAGED = 1, /* a rule of the format is broken */
+    CODEC_E_NEWER = 2,   /* a format this daybook does not know */
+};
+
+/* Memory for the tags of one event as read. */
+struct codec_tags {
+    struct bytes tags[JOURNAL_TAG_COUNT_MAX];
+};
+
+/* Encoded sizes in bytes. `event` needs type, stream, key and tags; content type, meta and data. */
+size_t codec_head_size(const struct journal_event *event);
+size_t codec_body_size(const struct journal_event *event);
+
+/* Write the head, or the body, to `to`, which has room for exactly the size above. The event is whole but for its
+ * position: tags sorted and once each (asserted), append_first not above position, sizes within the limits. */
+void codec_write_head(const struct journal_event *event, uint8_t *to);
+void codec_write_body(const struct journal_event *event, uint8_t *to);
+
+/* Read a record. 0: `ret_event` points into the record and into `tags`. Else CODEC_E_*, and `*ret_rule` (may be NULL)
+ * is the broken rule, a static text: "version must be 0 outside of streams". */
+_must_check_ int codec_read(const struct log_record *record, struct codec_tags *tags,
+                            struct journal_event *ret_event, const char **ret_rule);
+
+/* Whether the record is the last one of its append; false for one that cannot be read. */
+bool codec_ends_append(const struct log_record *record);

@@ -1,0 +1,45 @@
+#include "journal/fetch.h"
+
+int fetch_init(struct fetch *fetch, struct log *log)
+{
+    fetch->log_reader = NULL;
+    fetch->at = 0;
+    fetch->lost = false;
+    int r = log_reader_new(log, 0, &fetch->log_reader);
+    return r > 0 ? -EIO : r;
+}
+
+void fetch_deinit(struct fetch *fetch)
+{
+    if (fetch->log_reader)
+        log_reader_free(fetch->log_reader);
+    fetch->log_reader = NULL;
+}
+
+static int go_before(struct fetch *fetch, uint64_t position)
+{
+    if (fetch->at + 1 == position && !fetch->lost)
+        return 0;
+    int r = log_reader_seek(fetch->log_reader, position - 1);
+    if (r == 0) {
+        fetch->at = position - 1;
+        fetch->lost = false;
+    }
+    return r;
+}
+
+int fetch_event(struct fetch *fetch, uint64_t position, struct journal_event *ret_event)
+{
+    struct log_record record;
+    int r = go_before(fetch, position);
+    if (r == 0)
+        r = log_reader_next(fetch->log_reader, &record);
+    if (r != 0) {
+        fetch->lost = true;
+        return r < 0 ? r : -EBADMSG;
+    }
+    fetch->at = record.position;
+    if (record.position != position || codec_read(&record, &fetch->tags, ret_event, NULL) != 0)
+        return -EBADMSG;
+    return 0;
+}

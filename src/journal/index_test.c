@@ -1,0 +1,189 @@
+/* The index may propose too much and must not leave anything out (I2), also when hashes collide all the time. */
+#include "lib/cmocka_all.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "journal/index.h"
+#include "journal/query.h"
+#include "lib/dice.h"
+
+enum { COUNT = 600 };
+
+static const uint8_t key[16] = "0123456789abcdef";
+
+struct made {
+    struct journal_event event;
+    struct bytes tags[3];
+    char type[8], stream[8], tag[3][8], key[8];
+};
+
+static int order_tags(const void *a, const void *b)
+{
+    return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
+}
+
+static void make(struct made *made, uint64_t position, uint64_t *versions)
+{
+    unsigned stream = dice(20);
+    made->event = (struct journal_event){.position = position, .append_first = position, .append_count = 1};
+    snprintf(made->type, sizeof(made->type), "T%u", dice(8));
+    snprintf(made->stream, sizeof(made->stream), "s%u", stream);
+    snprintf(made->key, sizeof(made->key), "k%u", dice(1000));
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(made->tag[i], sizeof(made->tag[i]), "g%zu%u", i, dice(6));
+        made->tags[i] = bytes_from_string(made->tag[i]);
+    }
+    qsort(made->tags, 3, sizeof(made->tags[0]), order_tags);
+    made->event.type = bytes_from_string(made->type);
+    made->event.stream = bytes_from_string(made->stream);
+    made->event.version = ++versions[stream];
+    made->event.key = bytes_from_string(made->key);
+    made->event.tags = made->tags;
+    made->event.tag_count = dice(4);
+    for (size_t i = 0; i < 16; i++)
+        made->event.id[i] = (uint8_t)dice(256);
+}
+
+/* Walk the candidates, both ways; each event that matches must be among them. */
+static void compare_scan(const struct index *index, const struct made *events, uint64_t base,
+                         const struct journal_query *query)
+{
+    struct arena arena = {0};
+    struct index_scan *scan;
+    uint64_t at = 0;
+    assert_ok(index_scan_new(index, query, &arena, &scan));
+    for (uint64_t position = base + 1; position <= index_last(index); position++) {
+        if (at < position)
+            at = index_scan_next(scan, position);
+        assert_true(at == 0 || at >= position);
+        if (query_matches(query, &events[position].event, true))
+            assert_int_equal(at, position);
+        if (at == 0)
+            at = UINT64_MAX;
+    }
+    at = UINT64_MAX;
+    for (uint64_t position = index_last(index); position > base; position--) {
+        if (at > position)
+            at = index_scan_previous(scan, position);
+        assert_true(at <= position);
+        if (query_matches(query, &events[position].event, true))
+            assert_int_equal(at, position);
+    }
+    for (size_t i = 0; i < query->count; i++)
+        for (uint64_t after = base; after <= index_last(index); after += 50)
+            if (!index_may_match(index, &query->items[i], after))
+                for (uint64_t position = after + 1; position <= index_last(index); position++)
+                    assert_false(query_item_matches(&query->items[i], &events[position].event, true));
+    arena_deinit(&arena);
+}
+
+static void find_everything(const struct index *index, const struct made *events, uint64_t base)
+{
+    for (uint64_t position = base + 1; position <= index_last(index); position++) {
+        struct index_probe id = {0}, by_key = {0};
+        uint64_t found;
+        while ((found = index_find_id(index, events[position].event.id, &id)) != 0 && found != position)
+            ;
+        assert_int_equal(found, position);
+        while ((found = index_find_key(index, events[position].event.key, &by_key)) != 0 && found != position)
+            ;
+        assert_int_equal(found, position);
+    }
+}
+
+static void check_streams(const struct index *index, const uint64_t *versions)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        char name[8];
+        struct posting_cursor cursor;
+        snprintf(name, sizeof(name), "s%u", i);
+        assert_int_equal(index_stream_version(index, bytes_from_string(name)), versions[i]);
+        posting_cursor_init(&cursor, index_stream(index, bytes_from_string(name)));
+        if (index_base(index) == 0 && versions[i] > 0) {
+            assert_true(posting_at(&cursor, versions[i] - 1) > 0); /* I3 */
+            assert_int_equal(posting_at(&cursor, versions[i]), 0);
+        }
+    }
+}
+
+static void play(unsigned term_bits, uint64_t base)
+{
+    static struct made events[COUNT + 200];
+    static struct bytes names[8];
+    struct index *index;
+    uint64_t versions[20] = {0};
+    assert_ok(index_new(key, base, term_bits, &index));
+    for (uint64_t position = base + 1; position <= base + COUNT; position++) {
+        make(&events[position], position, versions);
+        assert_ok(index_add(index, &events[position].event));
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        char text[8][8];
+        struct journal_item items[2];
+        struct journal_query query = {.items = items, .count = dice(3)};
+        for (unsigned j = 0; j < 8; j++) {
+            snprintf(text[j], sizeof(text[j]), j % 4 < 2 ? "T%u" : "g%u%u", j % 4 < 2 ? dice(9) : dice(3),
+                     dice(6));
+            names[j] = bytes_from_string(text[j]);
+        }
+        for (unsigned j = 0; j < 2; j++)
+            items[j] = (struct journal_item){.types = &names[j * 4],
+                                             .type_count = dice(3),
+                                             .tags = &names[j * 4 + 2],
+                                             .tag_count = dice(2) + 1};
+        compare_scan(index, events, base, &query);
+    }
+    find_everything(index, events, base);
+    check_streams(index, versions);
+    assert_true(index_size(index) > COUNT * 16);
+    index_free(index);
+}
+
+static void no_event_that_matches_is_left_out(void **state)
+{
+    dice_seed(3);
+    play(0, 0);
+    play(0, 150);
+}
+
+static void no_event_is_left_out_when_nearly_all_hashes_collide(void **state)
+{
+    dice_seed(4);
+    play(2, 0);
+    play(1, 100);
+}
+
+static void a_scan_sees_terms_that_come_after_it_was_made(void **state)
+{
+    struct index *index;
+    struct index_scan *scan;
+    struct arena arena = {0};
+    struct bytes tag = BYTES_LITERAL("x");
+    struct journal_item item = {.tags = &tag, .tag_count = 1};
+    struct journal_query query = {.items = &item, .count = 1};
+    struct journal_event event = {.position = 1,
+                                  .append_first = 1,
+                                  .append_count = 1,
+                                  .type = BYTES_LITERAL("A"),
+                                  .tags = &tag,
+                                  .tag_count = 1};
+    assert_ok(index_new(key, 0, 0, &index));
+    assert_ok(index_scan_new(index, &query, &arena, &scan));
+    assert_int_equal(index_scan_next(scan, 1), 0);
+    assert_ok(index_add(index, &event));
+    assert_int_equal(index_scan_next(scan, 1), 1);
+    assert_int_equal(index_scan_next(scan, 2), 0);
+    arena_deinit(&arena);
+    index_free(index);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_event_that_matches_is_left_out),
+        cmocka_unit_test(no_event_is_left_out_when_nearly_all_hashes_collide),
+        cmocka_unit_test(a_scan_sees_terms_that_come_after_it_was_made),
+    };
+    return cmocka_run_group_tests_name("journal/index", tests, NULL, NULL);
+}

@@ -1,0 +1,226 @@
+/* Reading: candidates from the index, a handful at a time under its lock, then the records themselves without it.
+ *
+ * The index moves together with the head (journal_publish()), so what is found in it is never above the head (J3). A
+ * reader remembers how far it has come, not what it has found: when the head has moved on it simply looks again. */
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "journal/query.h"
+#include "journal/state.h"
+
+enum { CANDIDATE_COUNT = 64 };
+
+enum mode {
+    MODE_ALL,             /* every position; the index is not needed */
+    MODE_QUERY,           /* candidates of a query */
+    MODE_STREAM_VERSION,  /* a stream, from and to versions */
+    MODE_STREAM_POSITION, /* a stream, from and to positions */
+};
+
+struct journal_reader {
+    struct journal *journal;
+    enum mode mode;
+    bool backward, system;
+    uint64_t after, before; /* as asked for, both exclusive; before 0: none */
+    uint64_t at;            /* forward: all up to here is done; backward: all from here on */
+    uint64_t version_at;    /* likewise, in versions */
+    uint64_t candidates[CANDIDATE_COUNT];
+    size_t taken, found;
+    struct bytes stream;
+    bool filtered;
+    struct journal_query query;
+    struct index_scan *scan;
+    struct posting_cursor cursor; /* of the stream */
+    struct arena arena;
+    struct fetch fetch;
+};
+
+/* ---- candidates ---- */
+
+/* The next one beyond `from` in the reader's direction, 0: none. Under the index lock. */
+static uint64_t step(struct journal_reader *reader, uint64_t from)
+{
+    if (reader->backward && from <= 1)
+        return 0;
+    from = reader->backward ? from - 1 : from + 1;
+    switch (reader->mode) {
+    case MODE_ALL: return from;
+    case MODE_QUERY:
+        return reader->backward ? index_scan_previous(reader->scan, from)
+                                : index_scan_next(reader->scan, from);
+    case MODE_STREAM_POSITION:
+        return reader->backward ? posting_previous(&reader->cursor, from)
+                                : posting_next(&reader->cursor, from);
+    case MODE_STREAM_VERSION: return posting_at(&reader->cursor, from - 1);
+    }
+    return 0;
+}
+
+static void find_stream_cursor(struct journal_reader *reader)
+{
+    if (reader->stream.size > 0 && !reader->cursor.posting)
+        posting_cursor_init(&reader->cursor, index_stream(reader->journal->index, reader->stream));
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* By version: the stream's positions side by side. */
+static void fill_versions(struct journal_reader *reader)
+{
+    uint64_t version = reader->version_at;
+    while (reader->found < CANDIDATE_COUNT) {
+        uint64_t position = step(reader, version);
+        version = reader->backward ? version - 1 : version + 1;
+        bool within =
+            reader->backward ? version > reader->after : reader->before == 0 || version < reader->before;
+        if (position == 0 || !within)
+            break;
+        reader->candidates[reader->found++] = position;
+    }
+}
+
+static void fill_positions(struct journal_reader *reader, uint64_t limit)
+{
+    uint64_t position = reader->at;
+    while (reader->found < CANDIDATE_COUNT && (reader->backward || position < limit)) {
+        position = step(reader, position);
+        if (position == 0 || (reader->backward ? position <= reader->after : position > limit))
+            break;
+        reader->candidates[reader->found++] = position;
+    }
+}
+
+/* Look for more candidates. When there are none a forward reader has examined everything up to the limit. */
+static void fill(struct journal_reader *reader)
+{
+    struct journal *journal = reader->journal;
+    bool locked = reader->mode != MODE_ALL;
+    reader->taken = reader->found = 0;
+    if (locked)
+        pthread_rwlock_rdlock(&journal->index_lock);
+    uint64_t limit = journal_head(journal);
+    if (reader->mode != MODE_STREAM_VERSION && !reader->backward && reader->before > 0)
+        limit = min_u64(limit, reader->before - 1);
+    find_stream_cursor(reader);
+    if (reader->mode == MODE_STREAM_VERSION)
+        fill_versions(reader);
+    else
+        fill_positions(reader, limit);
+    if (locked)
+        pthread_rwlock_unlock(&journal->index_lock);
+    if (reader->found == 0 && !reader->backward && limit > reader->at)
+        reader->at = limit;
+}
+
+/* ---- the reader ---- */
+
+static void set_start(struct journal_reader *reader, const struct journal_read *read)
+{
+    struct journal *journal = reader->journal;
+    if (!reader->backward) {
+        reader->version_at = read->after;
+        reader->at = reader->mode == MODE_STREAM_VERSION ? 0 : read->after;
+        return;
+    }
+    uint64_t end = reader->mode == MODE_STREAM_VERSION ? journal_stream_version(journal, reader->stream)
+                                                       : journal_head(journal);
+    reader->at = reader->version_at = read->before > 0 ? min_u64(read->before, end + 1) : end + 1;
+}
+
+static int set_filter(struct journal_reader *reader, const struct journal_read *read)
+{
+    struct journal *journal = reader->journal;
+    char detail[256];
+    int r = arena_copy(&reader->arena, read->stream, &reader->stream);
+    if (r < 0 || !read->query || read->query->count == 0)
+        return r;
+    if (query_check(read->query, detail) != 0)
+        return JOURNAL_E_INVALID;
+    reader->filtered = true;
+    r = query_copy(&reader->arena, read->query, &reader->query);
+    if (r < 0 || reader->mode != MODE_QUERY)
+        return r;
+    pthread_rwlock_rdlock(&journal->index_lock);
+    r = index_scan_new(journal->index, &reader->query, &reader->arena, &reader->scan);
+    pthread_rwlock_unlock(&journal->index_lock);
+    return r;
+}
+
+static enum mode mode_of(const struct journal_read *read)
+{
+    if (read->stream.size > 0)
+        return read->by_position ? MODE_STREAM_POSITION : MODE_STREAM_VERSION;
+    return read->query && read->query->count > 0 ? MODE_QUERY : MODE_ALL;
+}
+
+int journal_reader_new(struct journal *journal, const struct journal_read *read,
+                       struct journal_reader **ret_reader)
+{
+    struct journal_reader *reader = calloc(1, sizeof(*reader));
+    if (!reader)
+        return -ENOMEM;
+    reader->journal = journal;
+    reader->mode = mode_of(read);
+    reader->backward = read->direction == JOURNAL_BACKWARD;
+    reader->system = read->system;
+    reader->after = read->after;
+    reader->before = read->before;
+    int r = fetch_init(&reader->fetch, journal->log);
+    if (r == 0)
+        r = set_filter(reader, read);
+    if (r != 0) {
+        journal_reader_free(reader);
+        return r;
+    }
+    set_start(reader, read);
+    *ret_reader = reader;
+    return 0;
+}
+
+void journal_reader_free(struct journal_reader *reader)
+{
+    if (!reader)
+        return;
+    fetch_deinit(&reader->fetch);
+    arena_deinit(&reader->arena);
+    free(reader);
+}
+
+static bool shown(const struct journal_reader *reader, const struct journal_event *event)
+{
+    if (reader->filtered)
+        return query_matches(&reader->query, event, reader->system);
+    return reader->system || !query_event_is_system(event);
+}
+
+int journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event)
+{
+    for (;;) {
+        struct journal_event event;
+        if (reader->taken == reader->found)
+            fill(reader);
+        if (reader->taken == reader->found)
+            return JOURNAL_E_END;
+        int r = fetch_event(&reader->fetch, reader->candidates[reader->taken], &event);
+        if (r == 0 && reader->stream.size > 0 && !bytes_equal(event.stream, reader->stream))
+            r = -EBADMSG; /* streams are exact in the index (I3) */
+        if (r < 0)
+            return r;
+        reader->taken++;
+        reader->at = event.position;
+        reader->version_at = event.version;
+        if (shown(reader, &event)) {
+            *ret_event = event;
+            return 0;
+        }
+    }
+}
+
+uint64_t journal_reader_examined(const struct journal_reader *reader)
+{
+    return reader->backward ? 0 : reader->at;
+}

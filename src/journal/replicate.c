@@ -1,0 +1,117 @@
+/* A follower stores its leader's records as they are. They go the way of every batch – checked, written with one write
+ * and one sync, published – but nothing is decided: the leader has done that. */
+
+#include <stdlib.h>
+
+#include "base/vector.h"
+#include "journal/state.h"
+
+/* Read the record and put its event on top of the past, where versions are looked up. */
+static int take_record(struct journal *journal, const struct log_record *record)
+{
+    struct batch *batch = &journal->batch;
+    struct codec_tags tags;
+    struct journal_event event;
+    if (record->position != past_tail(&journal->past) + 1)
+        return JOURNAL_E_DIVERGED;
+    if (codec_read(record, &tags, &event, NULL) != 0)
+        return -EBADMSG;
+    if (event.stream.size > 0 && event.version != past_stream_version(&journal->past, event.stream) + 1)
+        return -EBADMSG; /* J7 */
+    struct bytes *kept = arena_alloc_array(&batch->arena, event.tag_count, sizeof(*kept));
+    if (!kept)
+        return -ENOMEM;
+    memcpy(kept, tags.tags, event.tag_count * sizeof(*kept));
+    event.tags = kept;
+    return past_push(&journal->past, &event);
+}
+
+/* One log entry for each append. */
+static int take_append(struct journal *journal, struct log_record *records, size_t count, size_t *taken)
+{
+    struct batch *batch = &journal->batch;
+    size_t size = 0;
+    uint64_t first = past_tail(&journal->past) + 1;
+    do {
+        if (*taken + size == count)
+            return -EINVAL;
+        int r = take_record(journal, &records[*taken + size]);
+        if (r != 0)
+            return r;
+        if (batch->past->events[batch->past->event_count - 1].append_first != first)
+            return -EINVAL;
+    } while (!codec_ends_append(&records[*taken + size++]));
+    int r = vector_reserve(&batch->entries, &batch->entry_capacity, batch->entry_count + 1);
+    if (r < 0)
+        return r;
+    batch->entries[batch->entry_count++] = (struct log_entry){.records = records + *taken, .count = size};
+    *taken += size;
+    return 0;
+}
+
+static int conclude(struct journal *journal, int r, enum log_outcome outcome)
+{
+    static const struct {
+        int answer;
+        const char *reason; /* not NULL: writing ends */
+    } conclusions[] = {
+        [LOG_FENCED] = {JOURNAL_E_READ_ONLY, "another writer has taken over"},
+        [LOG_FULL] = {JOURNAL_E_FULL, NULL},
+        [LOG_FAILED] = {JOURNAL_E_FAILED, "writing failed: reopen the journal"},
+        [LOG_UNKNOWN] = {JOURNAL_E_UNKNOWN, "the log cannot tell what it holds: reopen the journal"},
+    };
+    if (r < 0)
+        return r;
+    switch (r) {
+    case 0: break;
+    case LOG_E_CHAIN: return JOURNAL_E_DIVERGED;
+    case LOG_E_TOO_LARGE: return JOURNAL_E_TOO_LARGE;
+    default: outcome = LOG_FENCED;
+    }
+    os_mutex_lock(&journal->state_lock);
+    journal->full = outcome == LOG_FULL;
+    os_mutex_unlock(&journal->state_lock);
+    if (outcome != LOG_DURABLE && conclusions[outcome].reason)
+        journal_stop_writing(journal, conclusions[outcome].reason);
+    if (outcome != LOG_DURABLE)
+        return conclusions[outcome].answer;
+    if (journal_publish(journal, journal->past.events, journal->past.event_count) < 0) {
+        journal_stop_writing(journal, "no memory for the index: reopen the journal");
+        return JOURNAL_E_UNKNOWN;
+    }
+    journal_notify(journal);
+    return 0;
+}
+
+int journal_replicate(struct journal *journal, struct log_record *records, size_t count,
+                      const struct log_chain *chain)
+{
+    struct batch *batch = &journal->batch;
+    enum log_outcome outcome = LOG_DURABLE;
+    if (!journal->options.follower || !journal_is_writable(journal, NULL))
+        return JOURNAL_E_READ_ONLY;
+    if (count == 0)
+        return 0;
+    int r = batch_reset(batch);
+    for (size_t taken = 0; r == 0 && taken < count;)
+        r = take_append(journal, records, count, &taken);
+    if (r != 0)
+        return r;
+    struct log_batch log_batch = {.tail_expected = index_last(journal->index),
+                                  .entries = batch->entries,
+                                  .count = batch->entry_count,
+                                  .verbatim = true,
+                                  .chain_expected = chain};
+    r = journal_log_write(journal, &log_batch, &outcome);
+    return conclude(journal, r, outcome);
+}
+
+bool journal_record_ends_append(const struct log_record *record)
+{
+    return codec_ends_append(record);
+}
+
+int journal_log_reader(struct journal *journal, uint64_t after, struct log_reader **ret_reader)
+{
+    return log_reader_new(journal->log, after, ret_reader);
+}

@@ -1,0 +1,124 @@
+/* What is the same for every engine: the chain, the limits, and the way through the table. */
+#include "log/log.h"
+
+#include <assert.h>
+
+#include "base/checked.h"
+#include "base/hash.h"
+
+static_assert(LOG_CHAIN_SIZE == HASH_BLAKE_SIZE, "the chain is BLAKE2b-256");
+
+/* The fixed part of what a link of the chain covers: docs/formats/log.md, "The chain". */
+enum { CHAIN_PREFIX_SIZE = 8 + LOG_CHAIN_SIZE + 8 + 8 + 4 + 4 + 4 };
+
+void log_chain_step(const struct log_chain *before, struct log_record *record, struct log_chain *ret_after)
+{
+    bool stub = record->flags & LOG_RECORD_STUB;
+    uint32_t body_size = stub ? record->body_size : (uint32_t)record->body.size;
+    uint8_t prefix[CHAIN_PREFIX_SIZE];
+    struct hash_blake_state state;
+    struct hash256 hash;
+
+    if (!stub) {
+        hash = hash_blake(record->body, bytes_make(record->salt, sizeof(record->salt)));
+        memcpy(record->body_hash, hash.data, sizeof(record->body_hash));
+    }
+    memcpy(prefix, "daybook1", 8);
+    memcpy(prefix + 8, before->bytes, LOG_CHAIN_SIZE);
+    bytes_put_u64(prefix + 40, record->position);
+    bytes_put_u64(prefix + 48, record->epoch);
+    bytes_put_u32(prefix + 56, record->flags & ~LOG_RECORD_STUB);
+    bytes_put_u32(prefix + 60, (uint32_t)record->head.size);
+    bytes_put_u32(prefix + 64, body_size);
+    hash_blake_init(&state, (struct bytes){0});
+    hash_blake_update(&state, bytes_make(prefix, sizeof(prefix)));
+    hash_blake_update(&state, record->head);
+    hash_blake_update(&state, bytes_make(record->body_hash, sizeof(record->body_hash)));
+    hash = hash_blake_final(&state);
+    memcpy(ret_after->bytes, hash.data, sizeof(ret_after->bytes));
+}
+
+size_t log_record_size(const struct log_record *record)
+{
+    bool stub = record->flags & LOG_RECORD_STUB;
+    size_t size;
+
+    if (!checked_add_size(record->head.size, stub ? record->body_size : record->body.size, &size) ||
+        !checked_add_size(size, LOG_RECORD_SIZE_EXTRA, &size))
+        return SIZE_MAX;
+    return size;
+}
+
+static int check_entry(const struct log_entry *entry)
+{
+    size_t size = 0;
+
+    if (entry->count == 0)
+        return -EINVAL;
+    if (entry->count > LOG_APPEND_COUNT_MAX)
+        return LOG_E_TOO_LARGE;
+    for (size_t i = 0; i < entry->count; i++) {
+        if (!checked_add_size(size, log_record_size(&entry->records[i]), &size) || size > LOG_APPEND_SIZE_MAX)
+            return LOG_E_TOO_LARGE;
+    }
+    return 0;
+}
+
+int log_append(struct log *log, struct log_batch *batch)
+{
+    if (batch->count == 0)
+        return -EINVAL;
+    for (size_t i = 0; i < batch->count; i++) {
+        int r = check_entry(&batch->entries[i]);
+
+        if (r != 0)
+            return r;
+    }
+    return log->ops->append(log, batch);
+}
+
+int log_reader_new(struct log *log, uint64_t after, struct log_reader **ret_reader)
+{
+    return log->ops->reader_new(log, after, ret_reader);
+}
+
+int log_reader_next(struct log_reader *reader, struct log_record *ret_record)
+{
+    return reader->ops->next(reader, ret_record);
+}
+
+int log_reader_seek(struct log_reader *reader, uint64_t after)
+{
+    return reader->ops->seek(reader, after);
+}
+
+void log_reader_free(struct log_reader *reader)
+{
+    if (reader)
+        reader->ops->free(reader);
+}
+
+int log_replace(struct log *log, const struct log_record *stub)
+{
+    return log->ops->replace(log, stub);
+}
+
+void log_status(struct log *log, struct log_status *ret_status)
+{
+    log->ops->status(log, ret_status);
+}
+
+void log_counters(struct log *log, struct log_counters *ret_counters)
+{
+    log->ops->counters(log, ret_counters);
+}
+
+int log_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain)
+{
+    return log->ops->chain_at(log, position, ret_chain);
+}
+
+int log_close(struct log *log)
+{
+    return log ? log->ops->close(log) : 0;
+}

@@ -1,0 +1,157 @@
+#include "lib/journal_kit.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "os/clock.h"
+#include "os/thread.h"
+
+struct kit_landing {
+    struct os_mutex lock;
+    struct os_cond landed;
+    size_t count;
+};
+
+struct journal *kit_open(struct memory_store *store, bool threaded)
+{
+    struct journal *journal = NULL;
+    char error[256] = "";
+    struct log *log = memory_log_open(store, threaded);
+    int r = journal_open(log, NULL, &journal, error);
+    if (r != 0)
+        fprintf(stderr, "journal_open: %d %s\n", r, error);
+    assert(r == 0);
+    return journal;
+}
+
+static size_t split(const char *text, struct bytes parts[16])
+{
+    size_t count = 0;
+    while (*text) {
+        size_t size = strcspn(text, " ");
+        assert(count < 16);
+        parts[count++] = bytes_make(text, size);
+        text += size + (text[size] == ' ');
+    }
+    return count;
+}
+
+struct journal_event_new kit_event(const char *stream, const char *type, const char *tags,
+                                   struct bytes tags_memory[16], const char *data)
+{
+    return (struct journal_event_new){.stream = B(stream),
+                                      .type = B(type),
+                                      .tags = tags_memory,
+                                      .tag_count = split(tags, tags_memory),
+                                      .data = B(data)};
+}
+
+int kit_append(struct journal *journal, const char *stream, const char *type, const char *tags,
+               const char *data, struct journal_result *ret_result)
+{
+    struct bytes memory[16];
+    struct journal_event_new event = kit_event(stream, type, tags, memory, data);
+    struct journal_append append = {.events = &event, .event_count = 1};
+    return journal_append_wait(journal, &append, ret_result);
+}
+
+int kit_append_unless(struct journal *journal, const char *type, const char *tags, uint64_t after,
+                      struct journal_result *ret_result)
+{
+    struct bytes memory[16];
+    struct journal_event_new event = kit_event("", type, tags, memory, "{}");
+    struct journal_item item = {.tags = event.tags, .tag_count = event.tag_count};
+    struct journal_condition condition = {.query = {.items = &item, .count = 1}, .after = after};
+    struct journal_append append = {.events = &event, .event_count = 1, .condition = &condition};
+    return journal_append_wait(journal, &append, ret_result);
+}
+
+struct kit_landing *kit_landing_new(void)
+{
+    struct kit_landing *landing = calloc(1, sizeof(*landing));
+    assert(landing);
+    os_mutex_init(&landing->lock);
+    os_cond_init(&landing->landed);
+    return landing;
+}
+
+void kit_landing_free(struct kit_landing *landing)
+{
+    os_cond_deinit(&landing->landed);
+    os_mutex_deinit(&landing->lock);
+    free(landing);
+}
+
+bool kit_landing_wait(struct kit_landing *landing, size_t count)
+{
+    uint64_t deadline_ns = os_monotonic_ns() + 20 * OS_NS_PER_SECOND;
+    _os_locked_(&landing->lock);
+    while (landing->count < count)
+        if (!os_cond_wait_until(&landing->landed, &landing->lock, deadline_ns))
+            break;
+    return landing->count >= count;
+}
+
+size_t kit_landing_count(struct kit_landing *landing)
+{
+    _os_locked_(&landing->lock);
+    return landing->count;
+}
+
+static void land(struct journal_append *append, const struct journal_result *result)
+{
+    struct kit_pending *pending = append->user;
+    struct kit_landing *landing = pending->landing;
+    _os_locked_(&landing->lock);
+    assert(!pending->done); /* done() comes exactly once */
+    pending->done = true;
+    pending->result = *result;
+    pending->result.streams = NULL;
+    pending->result.conflicts = NULL;
+    landing->count++;
+    os_cond_broadcast(&landing->landed);
+}
+
+void kit_submit_append(struct journal *journal, struct kit_pending *pending, struct kit_landing *landing)
+{
+    pending->landing = landing;
+    pending->append.done = land;
+    pending->append.user = pending;
+    int r = journal_submit(journal, &pending->append, NULL);
+    assert(r == 0);
+}
+
+void kit_submit(struct journal *journal, struct kit_pending *pending, struct kit_landing *landing,
+                const char *type, const char *tags, const char *condition_tags)
+{
+    static struct bytes condition_memory[64]
+                                        [16]; /* conditions of pending appends; tests have few at a time */
+    static unsigned condition_next;
+    *pending = (struct kit_pending){0};
+    pending->event = kit_event("", type, tags, pending->tags, "{}");
+    pending->append = (struct journal_append){.events = &pending->event, .event_count = 1};
+    if (condition_tags) {
+        struct bytes *memory = condition_memory[condition_next++ % 64];
+        pending->item = (struct journal_item){.tags = memory, .tag_count = split(condition_tags, memory)};
+        pending->condition = (struct journal_condition){.query = {.items = &pending->item, .count = 1}};
+        pending->append.condition = &pending->condition;
+    }
+    kit_submit_append(journal, pending, landing);
+}
+
+const char *kit_types(struct journal *journal, const struct journal_read *read)
+{
+    static char text[4096];
+    struct journal_reader *reader;
+    struct journal_event event;
+    size_t size = 0;
+    int r = journal_reader_new(journal, read, &reader);
+    assert(r == 0);
+    text[0] = 0;
+    while ((r = journal_reader_next(reader, &event)) == 0)
+        size += (size_t)snprintf(text + size, sizeof(text) - size, "%.*s ", BYTES_PRINT(event.type));
+    assert(r == JOURNAL_E_END);
+    journal_reader_free(reader);
+    return text;
+}

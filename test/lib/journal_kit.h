@@ -1,0 +1,53 @@
+/* journal_kit: short ways for tests to open a journal and to say what is to be appended and read. */
+#pragma once
+
+#include "journal/journal.h"
+#include "lib/memory_log.h"
+
+/* A span of a string; so that "x" can stand where bytes are asked for. */
+#define B(text) bytes_from_string(text)
+
+/* Open a journal on the store; fails the test when it cannot. */
+struct journal *kit_open(struct memory_store *store, bool threaded);
+
+/* An event of `type` in `stream` ("": none) with tags separated by blanks ("": none) and JSON data. `tags_memory` has room
+ * for the tags and lives as long as the event; so do the strings. */
+struct journal_event_new kit_event(const char *stream, const char *type, const char *tags,
+                                   struct bytes tags_memory[16], const char *data);
+
+/* Append one such event and wait; the answer. `ret_result` may be NULL. */
+int kit_append(struct journal *journal, const char *stream, const char *type, const char *tags,
+               const char *data, struct journal_result *ret_result);
+
+/* The same, guarded: fails if an event with all these tags stands after `after`. */
+int kit_append_unless(struct journal *journal, const char *type, const char *tags, uint64_t after,
+                      struct journal_result *ret_result);
+
+/* An append whose end can be waited for, with what it was told. */
+struct kit_pending {
+    struct journal_append append;
+    struct journal_event_new event;
+    struct bytes tags[16];
+    struct journal_condition condition;
+    struct journal_item item;
+    struct journal_result result; /* streams and conflicts: NULL */
+    struct kit_landing *landing;
+    bool done;
+};
+
+/* Appends that end one after another. */
+struct kit_landing;
+struct kit_landing *kit_landing_new(void);
+void kit_landing_free(struct kit_landing *landing);
+/* Wait until so many have ended, at most 20 s: whether they have. */
+bool kit_landing_wait(struct kit_landing *landing, size_t count);
+size_t kit_landing_count(struct kit_landing *landing);
+
+/* Submit an append of events, or guarded by `condition_tags` (NULL: not). The pending stays until it has ended. */
+void kit_submit(struct journal *journal, struct kit_pending *pending, struct kit_landing *landing,
+                const char *type, const char *tags, const char *condition_tags);
+/* For an append that the test has filled in itself. */
+void kit_submit_append(struct journal *journal, struct kit_pending *pending, struct kit_landing *landing);
+
+/* Types of the events a reader shows, with a blank behind each: "A B ". The text is static. */
+const char *kit_types(struct journal *journal, const struct journal_read *read);
