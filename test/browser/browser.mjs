@@ -61,9 +61,9 @@ export class Browser {
 
   /**
    * A new visitor at `url`: nothing remembered, nothing shared with others. `page.wrongs` collects errors on the
-   * console, exceptions, broken policies and requests to anywhere else.
+   * console, exceptions, broken policies and requests to anywhere else. Waits for `until`.
    */
-  async open(url, options = DESKTOP) {
+  async open(url, options = DESKTOP, {until = '#calendar-body [role="grid"]'} = {}) {
     const context = await this.#browser.newContext(options);
     const page = await context.newPage();
     page.setDefaultTimeout(WAIT_MS_MAX);
@@ -77,7 +77,7 @@ export class Browser {
     });
     await page.goto(url);
     await page.waitForSelector('[data-state="live"]');
-    await page.waitForSelector('#calendar-body [role="grid"]');
+    await page.waitForSelector(until);
     return page;
   }
 }

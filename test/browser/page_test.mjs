@@ -13,7 +13,7 @@ import en from '../../examples/hotel/public/text-en.js';
 import ko from '../../examples/hotel/public/text-ko.js';
 import {run, until} from '../lib/tap.mjs';
 import {Browser, DESKTOP, PHONE} from './browser.mjs';
-import {Hotel} from './hotel.mjs';
+import {HOTEL, Hotel} from './hotel.mjs';
 import {book, feed, feedIsWhole, free, night, overflow, resultOf, settled, travel, turnTo, untilFree} from './page.mjs';
 import {fillForPictures} from './year.mjs';
 
@@ -27,8 +27,6 @@ const browser = await Browser.start(path.join(build, 'test/browser'));
 // All stays are in the month after this one, so that no test depends on the day it runs.
 const MONTH = addMonths(monthOf(today()), 1);
 const day = number => `${MONTH}-${String(number).padStart(2, '0')}`;
-await hotel.addRooms({Double: 10, Single: 4, Suite: 2, Attic: 1});
-
 /** A test with a page of its own, which must end without a single wrong. */
 function visit(test, options = DESKTOP) {
   return async () => {
@@ -58,6 +56,17 @@ await run({
   'both languages say the same things': () => {
     assert.deepEqual(Object.keys(ko), Object.keys(en));
     for (const key of Object.keys(en)) assert.equal(typeof ko[key], typeof en[key], key);
+  },
+
+  'a hotel without rooms says so, and fills as soon as there are some': async () => {
+    const page = await browser.open(hotel.url, DESKTOP, {until: '#calendar-body .empty'});
+    assert.match(await page.locator('.time-count').textContent(), /Nothing has happened yet/);
+    await page.locator('#reservations-body .empty').waitFor();
+    await hotel.addRooms({Double: 10, Single: 4, Suite: 2, Attic: 1});
+    await until('four types', async () => (await page.locator('[role="grid"] tbody tr').count()) === 4);
+    assert.equal(await page.locator('#hotel-name').textContent(), HOTEL);
+    assert.deepEqual(page.wrongs, []);
+    await page.context().close();
   },
 
   'nights picked in the calendar are booked, and show in the map, the list and the feed': visit(async page => {

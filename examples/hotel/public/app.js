@@ -24,7 +24,7 @@ const THEMES = ['auto', 'light', 'dark'];
 
 const book = new Daybook(new URL('./', document.baseURI).pathname);
 const store = makeStore({
-  hotel: null,
+  hotel: undefined, // null: there is none yet
   hotels: [],
   types: [], // types: [{type, rooms}] of the hotel shown
   month: monthOf(today()),

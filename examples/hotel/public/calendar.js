@@ -20,7 +20,7 @@ export function mountCalendar({book, store}) {
       draw();
     },
   });
-  const choiceLabel = h('label', {class: 'type-choice'}, h('span', {}), choice);
+  const choiceLabel = h('label', {class: 'type-choice', hidden: true}, h('span', {}), choice);
   const foot = h('div', {class: 'calendar-foot'});
   body.append(choiceLabel, frame, foot);
   let rows = null,
