@@ -1,0 +1,464 @@
+/* Before the call: route breakers at the first peer.get, server breakers at each one.
+ *
+ * peer.init is wrapped in postconfiguration, after every directive and every module's init_main_conf, so that
+ * the order of `keepalive`, `breaker_peers` and the balancers does not matter and the wrapper is the
+ * outermost. The first get asks the route's breaker; a refusal is NGX_DECLINED with no tries left: nginx then
+ * looks for a stale copy in its cache, as for a failed connection, and finishes with a 502 that
+ * ngx_http_breaker_answer.c replaces (NGX_BUSY would do the same and write "no live upstreams" into the error
+ * log for each request). */
+#include "ngx_http_breaker.h"
+
+
+static ngx_int_t ngx_http_breaker_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us);
+static ngx_int_t ngx_http_breaker_get_peer(ngx_peer_connection_t *pc, void *data);
+static void ngx_http_breaker_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state);
+static void ngx_http_breaker_notify_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t type);
+static ngx_int_t ngx_http_breaker_set_peer_session(ngx_peer_connection_t *pc, void *data);
+static void ngx_http_breaker_save_peer_session(ngx_peer_connection_t *pc, void *data);
+static void ngx_http_breaker_finalize(ngx_http_request_t *r, ngx_int_t rc);
+
+
+/* ---- Wrapping ---- */
+
+static int ngx_libc_cdecl
+ngx_http_breaker_cmp_upstreams(const void *one, const void *two)
+{
+    const ngx_http_breaker_upstream_t *first = one, *second = two;
+
+    return first->upstream < second->upstream ? -1 : first->upstream > second->upstream;
+}
+
+
+ngx_int_t
+ngx_http_breaker_wrap_upstreams(ngx_conf_t *cf, ngx_http_breaker_main_conf_t *mcf)
+{
+    ngx_uint_t i;
+    ngx_http_breaker_upstream_t *wrapped;
+    ngx_http_upstream_srv_conf_t **uscfp;
+    ngx_http_upstream_main_conf_t *umcf;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    if (ngx_array_init(&mcf->upstreams, cf->pool, umcf->upstreams.nelts + 1,
+                       sizeof(ngx_http_breaker_upstream_t)) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+        wrapped = ngx_array_push(&mcf->upstreams);
+        wrapped->upstream = uscfp[i];
+        wrapped->init = uscfp[i]->peer.init;
+        wrapped->peers = NULL;
+        uscfp[i]->peer.init = ngx_http_breaker_init_peer;
+
+        if (uscfp[i]->srv_conf == NULL) { /* proxy_pass to an address */
+            continue;
+        }
+
+        wrapped->peers = ngx_http_conf_upstream_srv_conf(uscfp[i], ngx_http_breaker_module);
+
+        if (wrapped->peers->name.data == NULL) {
+            wrapped->peers = NULL;
+            continue;
+        }
+
+        wrapped->peers->breaker = ngx_http_breaker_lookup(mcf, &wrapped->peers->name);
+
+        if (wrapped->peers->breaker == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "breaker_peers: unknown breaker \"%V\" in %s:%ui",
+                          &wrapped->peers->name, wrapped->peers->file, wrapped->peers->line);
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_qsort(mcf->upstreams.elts, mcf->upstreams.nelts, sizeof(ngx_http_breaker_upstream_t),
+              ngx_http_breaker_cmp_upstreams);
+
+    return NGX_OK;
+}
+
+
+static ngx_http_breaker_upstream_t *
+ngx_http_breaker_wrapped(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_http_breaker_upstream_t key;
+    ngx_http_breaker_main_conf_t *mcf;
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_breaker_module);
+    key.upstream = us;
+
+    return bsearch(&key, mcf->upstreams.elts, mcf->upstreams.nelts, sizeof(ngx_http_breaker_upstream_t),
+                   ngx_http_breaker_cmp_upstreams);
+}
+
+
+/* ---- The context (G3) ---- */
+
+/* What no one reported is given back when the request's memory goes: subrequests have no log phase. */
+static void
+ngx_http_breaker_cleanup(void *data)
+{
+    ngx_http_breaker_ctx_t *ctx = data;
+
+    uint64_t now;
+
+    now = ngx_http_breaker_now();
+    breaker_release(&ctx->handle, &ctx->permit, now);
+    breaker_release(&ctx->conf->breaker->streams, &ctx->stream, now);
+    breaker_release(&ctx->conf->breaker->fallbacks, &ctx->fallback, now);
+}
+
+
+/* the newest context of this very request; internal redirects wipe r->ctx, the pool keeps it */
+ngx_http_breaker_ctx_t *
+ngx_http_breaker_find(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t *cln;
+    ngx_http_breaker_ctx_t *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_breaker_module);
+
+    if (ctx != NULL || (!r->internal && !r->filter_finalize)) {
+        return ctx;
+    }
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_breaker_cleanup) {
+            ctx = cln->data;
+
+            if (ctx->request == r) {
+                ngx_http_set_ctx(r, ctx, ngx_http_breaker_module);
+                return ctx;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_http_breaker_ctx_t *
+ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf)
+{
+    ngx_pool_cleanup_t *cln;
+    ngx_http_breaker_ctx_t *ctx, *previous;
+
+    previous = ngx_http_breaker_find(r);
+
+    if (previous != NULL && previous->conf == blcf && !previous->judged) {
+        return previous; /* gated early, and the variable named an upstream block */
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_breaker_ctx_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ctx = cln->data;
+    ngx_memzero(ctx, sizeof(ngx_http_breaker_ctx_t));
+    ctx->request = r;
+    ctx->conf = blcf;
+    ctx->previous = previous;
+    cln->handler = ngx_http_breaker_cleanup;
+    ngx_http_set_ctx(r, ctx, ngx_http_breaker_module);
+
+    return ctx;
+}
+
+
+/* ---- Asking ---- */
+
+static ngx_uint_t
+ngx_http_breaker_has_idempotency_key(ngx_http_request_t *r)
+{
+    static ngx_str_t name = ngx_string("idempotency-key");
+    ngx_uint_t i;
+    ngx_list_part_t *part;
+    ngx_table_elt_t *h;
+
+    part = &r->headers_in.headers.part;
+
+    for (h = part->elts, i = 0; /* void */; i++) {
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return 0;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == name.len && h[i].value.len &&
+            ngx_strncmp(h[i].lowcase_key, name.data, name.len) == 0) {
+            return 1;
+        }
+    }
+}
+
+
+/* may this request be a probe? Trying an unwell service must not do anything twice (G4) */
+static unsigned
+ngx_http_breaker_flags(ngx_http_request_t *r)
+{
+    if (!(r->method & (NGX_HTTP_POST | NGX_HTTP_PATCH | NGX_HTTP_LOCK)) ||
+        ngx_http_breaker_has_idempotency_key(r)) {
+        return 0;
+    }
+
+    return BREAKER_NO_PROBE;
+}
+
+
+/* NGX_OK: the call may be made. NGX_DECLINED: refused. */
+static ngx_int_t
+ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
+{
+    uint64_t now;
+    ngx_str_t key;
+    const char *name;
+    ngx_http_breaker_t *breaker;
+
+    if (ctx->asked) {
+        return ctx->refused ? NGX_DECLINED : NGX_OK;
+    }
+
+    breaker = ctx->conf->breaker;
+    now = ngx_http_breaker_now();
+    ctx->asked = 1;
+    ctx->handle = breaker->handle;
+
+    if (breaker->key && ngx_http_complex_value(r, breaker->key, &key) == NGX_OK && key.len) {
+        (void) breaker_key(&breaker->handle, key.data, key.len, now, &ctx->handle);
+    }
+
+    ctx->answer = breaker_acquire(&ctx->handle, now, ngx_http_breaker_flags(r), &ctx->permit);
+
+    if (ctx->answer == 0) {
+        ctx->granted = 1;
+        ctx->probe = breaker_permit_is_probe(&ctx->permit);
+        ctx->shadow = breaker_permit_is_shadow(&ctx->permit);
+        return NGX_OK;
+    }
+
+    name = breaker_answer_name(ctx->answer);
+    ctx->reason.data = (u_char *) name;
+    ctx->reason.len = ngx_strlen(name);
+
+    if (ctx->conf->shadow) {
+        ctx->shadow = 1;
+        ctx->granted = 1;
+        return NGX_OK;
+    }
+
+    ctx->refused = 1;
+    ctx->judged = 1;
+    ctx->retry_after = breaker_retry_after_seconds(&ctx->handle, now);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0, "breaker \"%V\" refused: %V", &breaker->name,
+                   &ctx->reason);
+
+    return NGX_DECLINED;
+}
+
+
+/* A proxy_pass to a variable host has no upstream block and no peer.init: ask in the last phase before the
+ * content, after access and limits (a 401 must not burn a probe). */
+ngx_int_t
+ngx_http_breaker_early_handler(ngx_http_request_t *r)
+{
+    ngx_http_breaker_ctx_t *ctx;
+    ngx_http_breaker_loc_conf_t *blcf;
+
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_breaker_module);
+
+    if (blcf->breaker == NULL || !blcf->early) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_breaker_begin(r, blcf);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_breaker_ask(r, ctx) == NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_finalize_request(r, ngx_http_breaker_fall_back(r, ctx));
+
+    return NGX_DONE;
+}
+
+
+/* ---- Around the balancer ---- */
+
+static void
+ngx_http_breaker_wrap_peer(ngx_http_request_t *r, ngx_http_breaker_peer_t *p)
+{
+    ngx_http_upstream_t *u;
+
+    u = r->upstream;
+
+    p->request = r;
+    p->upstream = u;
+    p->data = u->peer.data;
+    p->get = u->peer.get;
+    p->free = u->peer.free;
+    p->notify = u->peer.notify;
+    p->finalize = u->finalize_request;
+
+    u->peer.data = p;
+    u->peer.get = ngx_http_breaker_get_peer;
+    u->peer.free = ngx_http_breaker_free_peer;
+    u->finalize_request = ngx_http_breaker_finalize;
+
+    if (p->notify) {
+        u->peer.notify = ngx_http_breaker_notify_peer;
+    }
+
+#if (NGX_SSL || NGX_COMPAT)
+    p->set_session = u->peer.set_session;
+    p->save_session = u->peer.save_session;
+
+    if (p->set_session) {
+        u->peer.set_session = ngx_http_breaker_set_peer_session;
+    }
+
+    if (p->save_session) {
+        u->peer.save_session = ngx_http_breaker_save_peer_session;
+    }
+#endif
+}
+
+
+static ngx_int_t
+ngx_http_breaker_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_http_breaker_peer_t *p;
+    ngx_http_breaker_upstream_t *wrapped;
+    ngx_http_breaker_loc_conf_t *blcf;
+
+    wrapped = ngx_http_breaker_wrapped(r, us);
+
+    if (wrapped == NULL || wrapped->init(r, us) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_breaker_module);
+
+    if (blcf->breaker == NULL && wrapped->peers == NULL) {
+        return NGX_OK;
+    }
+
+    p = ngx_pcalloc(r->pool, sizeof(ngx_http_breaker_peer_t));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (blcf->breaker) {
+        p->ctx = ngx_http_breaker_begin(r, blcf);
+        if (p->ctx == NULL) {
+            return NGX_ERROR;
+        }
+
+        p->ctx->hooked = 1;
+    }
+
+    p->peers = wrapped->peers ? wrapped : NULL;
+    ngx_http_breaker_wrap_peer(r, p);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_breaker_get_peer(ngx_peer_connection_t *pc, void *data)
+{
+    ngx_http_breaker_peer_t *p = data;
+
+    ngx_int_t rc;
+
+    if (p->ctx && ngx_http_breaker_ask(p->request, p->ctx) != NGX_OK) {
+        pc->cached = 0;
+        pc->connection = NULL;
+        pc->tries = 0;
+        return NGX_DECLINED;
+    }
+
+    rc = p->get(pc, p->data);
+
+    if (rc == NGX_BUSY && p->end.event == 0 && p->end.status == 0) {
+        p->end.event = NGX_HTTP_BREAKER_ON_ERROR; /* max_fails or max_conns took every server away */
+    }
+
+    if (p->ctx && p->ctx->probe) {
+        pc->tries = ngx_min(pc->tries, 1); /* a probe is never retried */
+    }
+
+    return rc;
+}
+
+
+static void
+ngx_http_breaker_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
+{
+    ngx_http_breaker_peer_t *p = data;
+
+    if (!p->final) {
+        ngx_http_breaker_note_attempt(p, pc);
+    }
+
+    ngx_http_breaker_judge_server(p);
+    p->free(pc, p->data, state);
+}
+
+
+static void
+ngx_http_breaker_notify_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t type)
+{
+    ngx_http_breaker_peer_t *p = data;
+
+    p->notify(pc, p->data, type);
+}
+
+
+static ngx_int_t
+ngx_http_breaker_set_peer_session(ngx_peer_connection_t *pc, void *data)
+{
+    ngx_http_breaker_peer_t *p = data;
+
+    return p->set_session(pc, p->data);
+}
+
+
+static void
+ngx_http_breaker_save_peer_session(ngx_peer_connection_t *pc, void *data)
+{
+    ngx_http_breaker_peer_t *p = data;
+
+    p->save_session(pc, p->data);
+}
+
+
+/* nginx calls this once for each upstream request, whatever its end: the place of the final verdict (G6) */
+static void
+ngx_http_breaker_finalize(ngx_http_request_t *r, ngx_int_t rc)
+{
+    ngx_http_breaker_peer_t *p;
+
+    p = r->upstream->peer.data;
+    p->finalize(r, rc);
+
+    p->final = 1;
+
+    if (r->upstream->peer.sockaddr) { /* the last attempt was not freed: nginx itself saw nothing wrong */
+        ngx_http_breaker_note_end(p, rc);
+    }
+
+    if (p->ctx) {
+        ngx_http_breaker_judge_route(p);
+        ngx_http_breaker_replace_answer(r, p->ctx);
+    }
+}

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""What a person meets: mistakes in the configuration, the status page, orders (BREAKER.md §5, points 10, 11)."""
+import json
+import socket
+import sys
+
+from harness import Nginx, site, test
+
+GOOD = "location / { breaker_use b; proxy_pass http://127.0.0.1:9; }"
+
+# (breaker's parameters, locations, further http, words the message must hold)
+MISTAKES = [
+    ("probes=17", GOOD, "", ["probes", "17", "16"]),
+    ("failure_rate=101%", GOOD, "", ["failure_rate", "101", "100"]),
+    ("window=nonsense", GOOD, "", ["window", "nonsense"]),
+    ("window=count:10 min_calls=20", GOOD, "", ["min_calls", "20"]),
+    ("colour=red", GOOD, "", ["colour"]),
+    ("preset=unknown", GOOD, "", ["preset", "unknown"]),
+    ("probes", GOOD, "", ["probes", "name=value"]),
+    ("key=constant", GOOD, "", ["key", "variable"]),
+    ("max_streams=many", GOOD, "", ["max_streams=many", "1000000"]),
+    ("max_fallbacks=-1", GOOD, "", ["max_fallbacks=-1", "1000000"]),
+    ("", "location / { breaker_use other; proxy_pass http://127.0.0.1:9; }", "", ["unknown breaker", "other"]),
+    ("", "location / { breaker_use b dark; proxy_pass http://127.0.0.1:9; }", "", ["dark", "shadow"]),
+    ("", "location / { breaker_use b; breaker_use b; }", "", ["breaker_use", "duplicate"]),
+    ("", "location / { breaker_use b; breaker_failure http_600; }", "", ["http_600", "http_599"]),
+    ("", "location / { breaker_use b; breaker_failure sometimes; }", "", ["sometimes", "invalid_header"]),
+    ("", "location / { breaker_use b; breaker_neutral off error; }", "", ["off"]),
+    ("", "location / { breaker_use b; breaker_fallback @nowhere; proxy_pass http://127.0.0.1:9; }", "", ["@nowhere"]),
+    ("", "location / { breaker_use b; breaker_fallback sorry; proxy_pass http://127.0.0.1:9; }", "", ["sorry", "STATUS=/uri"]),
+    ("", "location / { breaker_use b; breaker_fallback 999=/x; proxy_pass http://127.0.0.1:9; }", "", ["999=/x", "599"]),
+    ("", "location / { breaker_use b; breaker_fallback 503=/x @y; proxy_pass http://127.0.0.1:9; }", "", ["503=/x", "last"]),
+    ("", "location / { breaker_use b; breaker_fallback 503=/x cache; proxy_pass http://127.0.0.1:9; }", "", ["last"]),
+    ("", "location / { breaker_use b; breaker_fallback cache; proxy_pass http://127.0.0.1:9; }", "", ["cache", "proxy_cache_use_stale"]),
+    ("", "location / { breaker_use b; breaker_fallback " + "@a " * 9 + "; }", "", ["9", "8"]),
+    ("", GOOD, "breaker b;", ["b", "twice"]),
+    ("", GOOD, "breaker b/c;", ["b/c", "A-Z"]),
+    ("", GOOD, "breaker_zone more 1m;", ["duplicate"]),
+    ("", GOOD, "upstream u { server 127.0.0.1:9; breaker_peers other; }", ["unknown breaker", "other"]),
+    ("", GOOD, "upstream u { server 127.0.0.1:9; breaker_peers b max_ejected=101%; }", ["101", "100%"]),
+]
+
+
+def says(http):
+    n = Nginx(http, workers=1, check=False)
+    try:
+        return n.test()
+    finally:
+        n.stop_quietly()
+
+
+@test
+def each_wrong_directive_is_a_clear_error_of_nginx_t(scene):
+    for parameters, locations, http, words in MISTAKES:
+        right, text = says(site(parameters, locations, http=http))
+        assert not right, (parameters, locations, http)
+        emerg = [l for l in text.splitlines() if "[emerg]" in l]
+        assert emerg and all(w in emerg[0] for w in words), (words, text)
+        assert "nginx.conf:" in emerg[0] or "conf" in emerg[0], emerg[0]
+
+
+@test
+def a_right_configuration_passes_in_any_order(scene):
+    right, text = says("""
+        upstream u { breaker_peers b max_ejected=50%; keepalive 8; least_conn; server 127.0.0.1:9; server 127.0.0.1:8 backup; }
+        server { listen 127.0.0.1:@PORT@;
+                 location / { proxy_pass http://u; breaker_fallback @x; breaker_use b; }
+                 location @x { return 204; } }
+        breaker b preset=resilience4j;
+        breaker_zone z 1m;""")
+    assert right, text
+
+
+@test
+def a_zone_that_is_too_small_says_what_it_holds(scene):
+    right, text = says(site("", GOOD, http="".join(f"breaker x{i};" for i in range(60))).replace("breakers 2m", "breakers 32k"))
+    assert not right and "enlarge" in text, text
+
+
+@test
+def a_breaker_without_a_zone_is_an_error(scene):
+    right, text = says(site("", GOOD).replace("breaker_zone breakers 2m;", ""))
+    assert not right and "breaker_zone" in text, text
+
+
+@test
+def the_status_page_speaks_json_prometheus_and_stream(scene):
+    n = scene.nginx(site("", GOOD))
+    n.get("/")
+    a = n.get("/breakers")
+    assert a.headers["Content-Type"] == "application/json" and a.headers["Cache-Control"] == "no-store", a
+    assert n.breaker("b")["calls"]["failure"] == 1
+    a = n.get("/breakers?format=prometheus")
+    assert b'breaker_calls_total{breaker="b",outcome="failure"} 1' in a.body and a.body.rstrip().endswith(b"# EOF"), a
+    assert n.get("/breakers?format=xml").status == 400
+    assert n.get("/breakers", method="POST", body=b"{}").status == 405
+    s = socket.create_connection(("127.0.0.1", n.port), timeout=5)
+    s.sendall(b"GET /breakers?format=stream HTTP/1.1\r\nHost: x\r\n\r\n")
+    data = b""
+    while data.count(b"data: ") < 3:
+        data += s.recv(65536)
+    assert b"text/event-stream" in data
+    frame = json.loads([l for l in data.decode().splitlines() if l.startswith("data: ")][0][6:])
+    assert frame["type"] == "HystrixCommand" and frame["name"] == "b", frame
+    s.close()
+
+
+@test
+def many_breakers_fit_into_the_answer(scene):
+    n = scene.nginx(site("", GOOD, http="".join(f"breaker other{i};" for i in range(100))).replace("2m", "16m"))
+    assert len(n.get("/breakers").json["breakers"]) == 101
+
+
+@test
+def orders_open_close_auto_and_reset(scene):
+    u = scene.upstream()
+    n = scene.nginx(site("open=60s open_max=60s", f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}"))
+    assert n.order("b", "open").json["state"] == "forced_open"
+    assert n.get("/").status == 503 and n.get("/").json["reason"] == "forced"
+    assert n.order("b", "close").json["state"] == "forced_closed"
+    assert n.get("/").status == 200
+    assert n.order("b", "auto").json["mode"] == "auto"
+    assert n.order("b", "reset").json["state"] == "closed"
+    assert n.state() == "closed"
+
+
+@test
+def an_order_needs_post_json_and_a_known_host(scene):
+    n = scene.nginx(site("", GOOD))
+    assert n.get("/breakers/b/open").status == 405
+    assert n.get("/breakers/b/open", method="POST", body=b"{}").status == 415
+    assert n.order("b", "open", headers={"Content-Type": "text/plain"}).status == 415
+    assert n.order("b", "open", headers={"Content-Type": "application/jsonp"}).status == 415
+    assert n.order("b", "open", host="evil.example").status == 403
+    assert n.state() == "closed"
+    for host in ("localhost", "127.0.0.1", "test.example", "TEST.example:80"):
+        assert n.order("b", "open", host=host).status == 200, host
+    assert n.order("b", "reset", headers={"Content-Type": "application/json; charset=utf-8"}).status == 200
+
+
+@test
+def orders_to_nobody_are_404(scene):
+    n = scene.nginx(site("", GOOD))
+    for path in ("c/open", "b/explode", "b", "", "b/", "/open", "b/open/now", "x" * 300 + "/open", "%00/open", "b%2fopen"):
+        a = n.get("/breakers/" + path, method="POST", body="{}", headers={"Content-Type": "application/json"})
+        assert a.status in (404, 400) or path == "b%2fopen", (path, a)
+    assert n.get("/breakers/c/open", method="POST", body="{}",
+                 headers={"Content-Type": "application/json"}).json["code"] == "unknown-breaker"
+
+
+if __name__ == "__main__":
+    sys.exit(test.run())

@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""States over time, processes and reloads (BREAKER.md §5, points 4, 6, 8, 9; per-key and per-server breakers)."""
+import http.client
+import os
+import signal
+import sys
+import threading
+
+from harness import site, test, together, wait_for
+
+# Opens at the third failure in a row, for 300 ms; two of three probes close it, at once.
+QUICK = "window=10s min_calls=3 consecutive=3 open=300ms open_max=300ms jitter=0% probes=3 probe_ok=2 ramp=0"
+
+
+def quick(scene, extra="", breaker=QUICK, workers=2, mode="500"):
+    u = scene.upstream(mode=mode)
+    n = scene.nginx(site(breaker, f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; {extra} }}"),
+                    workers=workers)
+    return n, u
+
+
+def trip(n):
+    for _ in range(3):
+        n.get("/x")
+    assert n.state() == "open"
+
+
+@test
+def a_service_that_comes_back_is_probed_and_closed(scene):
+    n, u = quick(scene)
+    trip(n)
+    u.mode = "ok"
+    wait_for(lambda: n.get("/x").status == 200, "no probe passed")
+    n.get("/x"), n.get("/x")
+    assert n.state() == "closed" and n.get("/x").status == 200
+    n.logged("decision=probe")
+    kinds = [e["to"] for e in n.breaker("b")["events"]]
+    assert kinds == ["open", "half_open", "closed"], kinds
+
+
+@test
+def a_service_that_is_still_ill_stays_open(scene):
+    n, u = quick(scene)
+    trip(n)
+    u.forget()
+    wait_for(lambda: n.get("/x").status == 500, "no probe passed")
+    wait_for(lambda: n.get("/x").status != 200 and n.state() == "open", "not open again")
+    assert u.count() <= 3
+
+
+@test
+def exactly_three_probes_pass_over_all_workers(scene):
+    n, u = quick(scene, workers=4, extra="proxy_read_timeout 20s;")
+    trip(n)
+    u.mode = "hold"
+    u.forget()
+    wait_for(lambda: n.breaker("b")["retry_after_ms"] == 0, "the open time does not end")
+    answers = []
+    def one():
+        answers.append(n.get("/x", timeout=20).status)
+    threads = [threading.Thread(target=one) for _ in range(40)]
+    for t in threads:
+        t.start()
+    wait_for(lambda: len(answers) == 37, "37 of 40 are not refused")
+    assert u.count() == 3 and answers == [503] * 37, (u.count(), answers)
+    u.release()
+    for t in threads:
+        t.join()
+    assert n.state() == "closed"
+
+
+@test
+def probes_are_reads_or_have_an_idempotency_key(scene):
+    n, u = quick(scene, breaker=QUICK.replace("300ms", "1s"))
+    trip(n)
+    u.forget()
+    u.mode = "ok"
+    wait_for(lambda: n.breaker("b")["retry_after_ms"] == 0, "the open time does not end")
+    assert n.get("/x", method="POST", body=b"x").status == 503
+    assert u.count() == 0
+    assert n.get("/x", method="POST", body=b"x", headers={"Idempotency-Key": "k"}).status == 200
+    assert n.get("/x").status == 200
+
+
+@test
+def a_service_that_is_only_written_to_is_probed_by_writes_after_one_more_open_time(scene):
+    n, u = quick(scene)
+    trip(n)
+    u.mode = "ok"
+    wait_for(lambda: n.get("/x", method="POST", body=b"x").status == 200, "never probed")
+
+
+@test
+def a_probe_is_not_retried_on_another_server(scene):
+    one, two = scene.upstream("one", "500"), scene.upstream("two", "500")
+    n = scene.nginx(site(QUICK, "location / { breaker_use b; proxy_pass http://pair; proxy_next_upstream error http_500; }",
+        upstreams=f"upstream pair {{ server 127.0.0.1:{one.port} max_fails=0; server 127.0.0.1:{two.port} max_fails=0; }}"))
+    trip(n)
+    assert one.count() + two.count() == 6
+    wait_for(lambda: n.get("/x").status == 500, "no probe passed")
+    assert one.count() + two.count() == 7
+
+
+@test
+def counts_survive_a_reload_and_new_rules_win(scene):
+    n, u = quick(scene)
+    n.get("/x"), n.get("/x")
+    rules = open(n.dir + "/nginx.conf").read()
+    n.reload()
+    assert n.breaker("b")["window"]["failures"] == 2, n.breaker("b")
+    n.get("/x")
+    assert n.state() == "open"
+    n.order("b", "reset")
+    open(n.dir + "/nginx.conf", "w").write(rules.replace("consecutive=3", "consecutive=2"))
+    n.reload()
+    n.get("/x"), n.get("/x")
+    assert n.state() == "open", n.breaker("b")
+
+
+@test
+def a_reload_with_an_error_changes_nothing(scene):
+    n, u = quick(scene)
+    rules = open(n.dir + "/nginx.conf").read()
+    open(n.dir + "/nginx.conf", "w").write(rules.replace("consecutive=3", "consecutive=1 probes=99"))
+    n.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "probes" in n.error_log(), "the mistake is not logged")
+    n.get("/x")
+    assert n.state() == "closed" and "consecutive=3" in n.breaker("b")["config"]
+    open(n.dir + "/nginx.conf", "w").write(rules)
+    open(n.dir + "/error.log", "w").write("")      # the mistake was meant
+
+
+@test
+def nothing_is_lost_when_workers_are_killed(scene):
+    n, u = quick(scene, breaker=QUICK.replace("300ms", "60s") + " max_in_flight=4", workers=2)
+    n.get("/x"), n.get("/x")
+    u.mode = "hold"
+    held = [threading.Thread(target=lambda: swallow(lambda: n.get("/x"))) for _ in range(4)]
+    for t in held:
+        t.start()
+    wait_for(lambda: u.count() == 6, "four calls are not under way")
+    assert n.breaker("b")["in_flight"] == 4
+    before = n.worker_pids()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(n.worker_pids()) == 2 and not set(before) & set(n.worker_pids()), "no new workers")
+    for t in held:
+        t.join()
+    wait_for(lambda: n.breaker("b")["in_flight"] == 0, "the killed workers still hold places")
+    assert n.breaker("b")["window"]["consecutive"] == 2, n.breaker("b")
+    u.mode = "500"
+    u.release()
+    n.get("/x")
+    assert n.state() == "open"
+
+
+def swallow(f):
+    try:
+        f()
+    except Exception:
+        pass
+
+
+@test
+def a_killed_worker_frees_its_probes_when_their_lease_ends(scene):
+    n, u = quick(scene, breaker=QUICK + " probe_lease=300ms", workers=1)
+    trip(n)
+    u.mode = "hold"
+    u.forget()
+    wait_for(lambda: n.breaker("b")["retry_after_ms"] == 0, "the open time does not end")
+    held = [threading.Thread(target=lambda: swallow(lambda: n.get("/x"))) for _ in range(3)]
+    for t in held:
+        t.start()
+    wait_for(lambda: u.count() == 3, "no probes")
+    os.kill(n.worker_pids()[0], signal.SIGKILL)
+    for t in held:
+        t.join()
+    u.mode = "ok"
+    wait_for(lambda: n.get("/x").status == 200, "half-open for ever")
+    wait_for(lambda: n.get("/x").status == 200 and n.state() == "closed", "not closed")
+
+
+@test
+def workers_share_one_breaker(scene):
+    n, u = quick(scene, breaker="window=10s min_calls=20 failure_rate=50% consecutive=0 open=60s open_max=60s", workers=4)
+    together(20, lambda: n.get("/x"))
+    assert n.state() == "open", n.breaker("b")
+
+
+@test
+def each_key_has_a_breaker_of_its_own(scene):
+    u = scene.upstream()
+    u.modes["/bad"] = "500"
+    n = scene.nginx(site(QUICK.replace("300ms", "60s") + " key=$arg_tenant",
+                         f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}"))
+    for _ in range(3):
+        n.get("/bad?tenant=a")
+    assert n.get("/good?tenant=a").status == 503
+    assert n.get("/good?tenant=c").status == 200 and n.get("/good").status == 200
+    assert n.state("b:a") == "open" and n.state("b:c") == "closed" and n.state("b") == "closed"
+
+
+@test
+def keys_are_capped_and_further_ones_pass_untracked(scene):
+    u = scene.upstream()
+    conf = site(QUICK + " key=$arg_tenant key_idle=1h",
+                f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}")
+    n = scene.nginx(conf.replace("breakers 2m", "breakers 512k"), workers=1)
+    c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=10)
+    for i in range(600):
+        c.request("GET", f"/x?tenant=t{i}")
+        r = c.getresponse()
+        r.read()
+        assert r.status == 200
+    c.close()
+    status = n.get("/breakers").json
+    assert len(status["breakers"]) < 600 and status["untracked"] > 0, (len(status["breakers"]), status["untracked"])
+    n.logged("decision=untracked")
+
+
+if __name__ == "__main__":
+    sys.exit(test.run())
