@@ -35,8 +35,8 @@ async function serve(...handlers) {
 /** A test with such a server and a client for it; both are gone afterwards. */
 function withServer(handlers, test, limits = {}) {
   return async () => {
-    const server = await serve(...handlers),
-      book = new Daybook(server.base, {...QUICK, ...limits});
+    const server = await serve(...handlers);
+    const book = new Daybook(server.base, {...QUICK, ...limits});
     try {
       await test({book, asked: server.asked});
     } finally {
@@ -115,8 +115,8 @@ await run({
   'a busy server is asked again, no sooner than Retry-After says': withServer(
     [json(503, {code: 'draining'}, {'Retry-After': '1'}), done(1)],
     async ({book}) => {
-      const waits = [],
-        begin = Date.now();
+      const waits = [];
+      const begin = Date.now();
       book.on('retry', ({wait_ms}) => waits.push(wait_ms));
       await book.command('A', {});
       assert.deepEqual(waits, [1000]);
@@ -383,8 +383,8 @@ await run({
   'it tells when it is live and when it lost the server, and who answers': withServer(
     [stream('retry: 5\n\n' + frame(1)), stream(frame(2), {open: true, headers: {'Daybook-Role': 'follower'}})],
     async ({book}) => {
-      const states = [],
-        roles = [];
+      const states = [];
+      const roles = [];
       book.on('state', ({state}) => states.push(state));
       book.on('role', role => roles.push(role));
       book.follow();

@@ -153,6 +153,16 @@ await run({
     await other.context().close();
   }),
 
+  'the feed stands still when asked to, and goes on without a gap': visit(async page => {
+    const before = (await feed(page))[0];
+    await page.click('#feed-pause');
+    for (const guest of ['One', 'Two', 'Three']) await hotel.reserve({room_type: 'Double', arrival: day(2), nights: 0, guest});
+    await page.locator('#feed-pause', {hasText: '3 new events waiting'}).waitFor();
+    assert.equal((await feed(page))[0], before);
+    await page.click('#feed-pause');
+    await feedIsWhole(page, before + 3);
+  }),
+
   'the list is searched, filtered and paged': visit(async page => {
     const guests = Array.from({length: 15}, (_, index) => `Guest "${index}", of many`);
     await hotel.reserveAll(

@@ -61,8 +61,8 @@ begin();
 function begin() {
   store.set({ready: true}); // from here on everybody draws
   hotels.now();
-  let newest = 0,
-    timer = null;
+  let newest = 0;
+  let timer = null;
   book.on('event', event => {
     newest = event.position;
     timer ??= setTimeout(() => {

@@ -10,18 +10,19 @@ import {refusal, violationsByField} from './refusal.js';
 
 const NUMBER_SIGNS = '23456789ABCDEFGHJKLMNPQRSTUVWXYZ'; // none that looks like another
 const NIGHTS_MAX = 365;
+const FORM_IN_VIEW = 0.6; // as much of the form needs no pointer to it
 
 export function mountBooking({book, store, openReservation}) {
   const {state} = store;
-  const panel = at('booking'),
-    body = at('booking-body');
+  const panel = at('booking');
+  const body = at('booking-body');
   const result = h('div', {class: 'result', 'aria-live': 'polite'});
   const outlook = h('p', {class: 'outlook'});
   const form = h('form', {novalidate: true, onsubmit: submit, autocomplete: 'off'});
   const bar = h('button', {type: 'button', class: 'stay-bar', hidden: true, onclick: () => fields.guest.focus()});
-  let fields = {},
-    sending = false,
-    tried = null;
+  let fields = {};
+  let sending = false;
+  let tried = null;
   body.append(form, result);
   document.body.append(bar);
 
@@ -109,8 +110,8 @@ export function mountBooking({book, store, openReservation}) {
 
   /** The fields into the stay. */
   function edited() {
-    const arrival = fields.arrival.value,
-      nights = Number(fields.nights.value);
+    const arrival = fields.arrival.value;
+    const nights = Number(fields.nights.value);
     if (!isDate(arrival) || !Number.isInteger(nights) || nights < 0 || nights > NIGHTS_MAX) {
       store.set({stay: null});
       return;
@@ -146,8 +147,8 @@ export function mountBooking({book, store, openReservation}) {
       outlook.replaceChildren();
       return;
     }
-    const full = rows.filter(row => row.free <= 0),
-      least = rows.reduce((least, row) => (least && least.free <= row.free ? least : row), null);
+    const full = rows.filter(row => row.free <= 0);
+    const least = rows.reduce((least, row) => (least && least.free <= row.free ? least : row), null);
     outlook.replaceChildren(
       h('strong', {}, stayInWords(stay)),
       ' ',
@@ -196,7 +197,7 @@ export function mountBooking({book, store, openReservation}) {
       tried = null;
       booked(command);
     } catch (problem) {
-      if (problem.status !== 0) tried = null;
+      if (problem.status === 422) tried = null; // decided; anything else may have been done
       refuse(problem, command);
     } finally {
       quiet();
@@ -265,8 +266,8 @@ export function mountBooking({book, store, openReservation}) {
     if (past) result.replaceChildren();
   }
 
-  new IntersectionObserver(([{isIntersecting}]) => bar.classList.toggle('away', isIntersecting), {
-    threshold: 0.6,
+  new IntersectionObserver(([{intersectionRatio: part}]) => bar.classList.toggle('away', part >= FORM_IN_VIEW), {
+    threshold: FORM_IN_VIEW,
   }).observe(form);
   store.on('language ready', () => {
     build();

@@ -8,8 +8,8 @@ const ASK_MS_CALM = 15_000; // without a gateway there is little to expect
 
 export function mountBreakers({book, store}) {
   const body = at('breakers-body');
-  let breakers = null,
-    drawn = '';
+  let breakers = null;
+  let drawn = '';
 
   async function ask() {
     if (document.hidden) {

@@ -10,13 +10,13 @@ const MOVES = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDo
 
 /** `onPick(type, night)`, `onExtend(type, from, to)`, `onMonth(±1)` tell what the visitor did. */
 export function makeGrid({onPick, onExtend, onMonth}) {
-  let drawn = '',
-    cells = [],
-    buttons = new Map(),
-    active = null,
-    anchor = null,
-    drag = null,
-    wanted = false;
+  let drawn = '';
+  let cells = [];
+  let buttons = new Map();
+  let active = null;
+  let anchor = null;
+  let drag = null;
+  let wanted = false;
 
   /** Brings the table in `frame` up to date; builds it anew only when its shape changes. */
   function draw(frame, view) {
@@ -32,8 +32,8 @@ export function makeGrid({onPick, onExtend, onMonth}) {
   }
 
   function build(frame, view) {
-    const nights = nightsOf(view.month),
-      month = format('month', `${view.month}-01`);
+    const nights = nightsOf(view.month);
+    const month = format('month', `${view.month}-01`);
     buttons = new Map();
     cells = view.wide ? view.types.map(type => nights.map(night => [type, night])) : pageOf(view.types[0], nights);
     const table = h(
@@ -108,9 +108,9 @@ export function makeGrid({onPick, onExtend, onMonth}) {
   }
 
   function paintNight(button, row, stay, refused) {
-    const {room_type: type, night, free, rooms} = row,
-      number = button.lastChild,
-      before = number.textContent;
+    const {room_type: type, night, free, rooms} = row;
+    const number = button.lastChild;
+    const before = number.textContent;
     const end = stay && addDays(stay.arrival, stay.nights);
     const inStay = stay?.type === type && night >= stay.arrival && night < end;
     const wasFull = refused?.type === type && refused.nights.has(night);
@@ -167,9 +167,9 @@ export function makeGrid({onPick, onExtend, onMonth}) {
   function neighbour(line, column, [down, right]) {
     const find = cell => cell && buttons.get(`${cell[0]}|${cell[1]}`);
     if (Number.isFinite(right)) {
-      const flat = cells.flat(),
-        width = cells[0].length,
-        place = line * width + column + down * width + right;
+      const flat = cells.flat();
+      const width = cells[0].length;
+      const place = line * width + column + down * width + right;
       const sameRow = cells[0].length > 7 && right !== 0 && Math.floor(place / width) !== line;
       return sameRow ? null : find(flat[place]);
     }

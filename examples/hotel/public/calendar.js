@@ -23,16 +23,16 @@ export function mountCalendar({book, store}) {
   const choiceLabel = h('label', {class: 'type-choice', hidden: true}, h('span', {}), choice);
   const foot = h('div', {class: 'calendar-foot'});
   body.append(choiceLabel, frame, foot);
-  let rows = null,
-    type = null;
+  let rows = null;
+  let type = null;
 
   const grid = makeGrid({onPick: pick, onExtend: extend, onMonth: turn});
   const loader = makeLoader({body: frame, load, show});
 
   async function load(signal) {
     if (!state.hotel) return [];
-    const from = `${state.month}-01`,
-      to = `${addMonths(state.month, 1)}-01`;
+    const from = `${state.month}-01`;
+    const to = `${addMonths(state.month, 1)}-01`;
     return (await book.query('free_rooms', {hotel: state.hotel, from, to, as_of: state.asOf}, {signal})).rows;
   }
 

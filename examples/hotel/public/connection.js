@@ -7,10 +7,10 @@ const CALM_MS = 600; // a connection that is back this soon is not worth a word
 
 export function mountConnection({book, store}) {
   const chip = at('connection');
-  let state = 'connecting',
-    role = '',
-    retrying = null,
-    timer = null;
+  let state = 'connecting';
+  let role = '';
+  let retrying = null;
+  let timer = null;
 
   const draw = () => {
     const word = retrying ? 'retry' : state === 'live' && role === 'follower' ? 'follower' : state;

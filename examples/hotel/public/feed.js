@@ -10,16 +10,17 @@ const GATHER_MS = 60;
 
 export function mountFeed({book, store}) {
   const {state} = store;
-  const list = h('ol', {class: 'events', reversed: true, tabindex: 0}),
-    note = h('p', {class: 'sr', role: 'status'});
-  const empty = h('p', {class: 'empty'}),
-    pause = at('feed-pause');
+  const list = h('ol', {class: 'events', reversed: true, tabindex: 0});
+  const note = h('p', {class: 'sr', role: 'status'});
+  const empty = h('p', {class: 'empty'});
+  const pause = at('feed-pause');
   at('feed-body').append(empty, note, list);
-  let events = [],
-    waiting = [],
-    paused = false,
-    timer = null,
-    caughtUp = false;
+  let events = [];
+  let waiting = [];
+  let held = 0; // how many came during a pause; only the newest of them are kept
+  let paused = false;
+  let timer = null;
+  let caughtUp = false;
 
   function arrive() {
     timer = null;
@@ -28,15 +29,12 @@ export function mountFeed({book, store}) {
       return;
     }
     const news = waiting.splice(0);
-    events = [...events, ...news].slice(-SHOWN_COUNT_MAX);
-    if (news.length > BURST_COUNT && caughtUp) note.textContent = t('feed.burst', news.length);
+    const count = held;
+    held = 0;
+    events = [...events, ...news].slice(-SHOWN_COUNT_MAX); // oldest first
+    if (count > BURST_COUNT && caughtUp) note.textContent = t('feed.burst', count);
     else if (caughtUp) note.textContent = news.map(describe).join('. ');
-    list.prepend(
-      ...news
-        .slice(-SHOWN_COUNT_MAX)
-        .reverse()
-        .map(event => entry(event, caughtUp)),
-    );
+    list.prepend(...news.reverse().map(event => entry(event, caughtUp)));
     while (list.children.length > SHOWN_COUNT_MAX) list.lastChild.remove();
     empty.hidden = true;
     mark();
@@ -63,9 +61,8 @@ export function mountFeed({book, store}) {
   function drawPause() {
     pause.replaceChildren(
       icon(paused ? 'play' : 'pause'),
-      paused && waiting.length ? t('feed.waiting', waiting.length) : t(paused ? 'feed.resume' : 'feed.pause'),
+      paused && held ? t('feed.waiting', held) : t(paused ? 'feed.resume' : 'feed.pause'),
     );
-    pause.setAttribute('aria-pressed', String(paused));
   }
 
   function draw() {
@@ -83,6 +80,8 @@ export function mountFeed({book, store}) {
   });
   book.on('event', event => {
     waiting.push(event);
+    if (waiting.length > SHOWN_COUNT_MAX) waiting.shift();
+    held += 1;
     timer ??= setTimeout(arrive, GATHER_MS);
   });
   book.on('caught-up', () => {

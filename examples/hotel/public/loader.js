@@ -11,9 +11,9 @@ const REST_MS = 400; // events may come by the thousand: a panel asks again at m
  * `now()`: something was chosen; the running question is dropped. `soon()`: something happened; asks when there is rest.
  */
 export function makeLoader({body, load, show}) {
-  let running = null,
-    again = false,
-    timer = null;
+  let running = null;
+  let again = false;
+  let timer = null;
   const trouble = h('div', {class: 'trouble', role: 'alert', hidden: true});
   body.before(trouble);
 

@@ -7,8 +7,8 @@ import {makeLoader} from './loader.js';
 const BAR = {height: 120, head: 22, foot: 24}; // pixels; the width is what the panel has
 
 export function mountOccupancy({book, store}) {
-  const {state} = store,
-    body = at('occupancy-body');
+  const {state} = store;
+  const body = at('occupancy-body');
   let rows = null;
   const loader = makeLoader({
     body,
@@ -49,16 +49,16 @@ export function mountOccupancy({book, store}) {
   }
 
   function picture(bars) {
-    const {height, head, foot} = BAR,
-      step = Math.max(20, body.clientWidth / bars.length),
-      gap = step * 0.28,
-      width = step - gap;
+    const {height, head, foot} = BAR;
+    const step = Math.max(20, body.clientWidth / bars.length);
+    const gap = step * 0.28;
+    const width = step - gap;
     return s(
       'svg',
       {class: 'bars', viewBox: `0 0 ${bars.length * step} ${head + height + foot}`, 'aria-hidden': 'true'},
       bars.map(({month, rate}, index) => {
-        const x = index * step + gap / 2,
-          tall = Math.max(rate > 0 ? 2 : 0, height * Math.min(1, rate));
+        const x = index * step + gap / 2;
+        const tall = Math.max(rate > 0 ? 2 : 0, height * Math.min(1, rate));
         return s(
           'g',
           {class: month === state.month ? 'bar now' : 'bar', onclick: () => store.set({month})},

@@ -14,17 +14,17 @@ const NEEDS_YES = ['CancelReservation', 'MarkNoShow'];
 
 /** Makes the dialog; returns what opens it for a reservation number. */
 export function mountReservation({book, store}) {
-  const {state} = store,
-    dialog = at('reservation');
-  const title = h('h2', {id: 'reservation-title'}),
-    facts = h('div', {class: 'facts'}),
-    actions = h('div', {class: 'actions'});
-  const result = h('div', {class: 'result', 'aria-live': 'polite'}),
-    history = h('ol', {class: 'history'}),
-    body = h('div', {class: 'dialog-body'});
+  const {state} = store;
+  const dialog = at('reservation');
+  const title = h('h2', {id: 'reservation-title'});
+  const facts = h('div', {class: 'facts'});
+  const actions = h('div', {class: 'actions'});
+  const result = h('div', {class: 'result', 'aria-live': 'polite'});
+  const history = h('ol', {class: 'history'});
+  const body = h('div', {class: 'dialog-body'});
   const head = h('div', {class: 'dialog-head'});
-  let number = null,
-    sending = false;
+  let number = null;
+  let sending = false;
   dialog.append(head, body);
   body.append(
     facts,

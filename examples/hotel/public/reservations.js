@@ -12,12 +12,12 @@ const ORDERS = ['booked_on.desc', 'arrival.desc', 'arrival.asc', 'guest.asc'];
 export function mountReservations({book, store, openReservation}) {
   const {state} = store;
   const wish = {text: '', status: '', order: ORDERS[0], offset: 0};
-  const tools = h('div', {class: 'tools', role: 'search'}),
-    list = h('div', {class: 'list'}),
-    pager = h('nav', {class: 'pager'});
+  const tools = h('div', {class: 'tools', role: 'search'});
+  const list = h('div', {class: 'list'});
+  const pager = h('nav', {class: 'pager'});
   at('reservations-body').append(tools, list, pager);
-  let shown = null,
-    timer = null;
+  let shown = null;
+  let timer = null;
 
   const loader = makeLoader({body: list, load, show});
 
@@ -93,8 +93,8 @@ export function mountReservations({book, store, openReservation}) {
       list.replaceChildren(h('p', {class: 'waiting'}, t('loading')));
       return;
     }
-    const {rows, total} = shown,
-      from = wish.offset;
+    const {rows, total} = shown;
+    const from = wish.offset;
     at('reservations-count').textContent = rows.length
       ? t('reservations.count', from + 1, from + rows.length, total)
       : '';

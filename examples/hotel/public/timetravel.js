@@ -17,8 +17,8 @@ export function mountTimeTravel({book, store}) {
   const buttons = ['first', 'left', 'right', 'last'].map(name =>
     h('button', {type: 'button', class: 'quiet square', onclick: () => step(name)}, icon(name)),
   );
-  let timer = null,
-    shown = null;
+  let timer = null;
+  let shown = null;
 
   at('time-body').append(
     h(
@@ -58,7 +58,11 @@ export function mountTimeTravel({book, store}) {
 
   function follow() {
     clearTimeout(timer);
-    timer = setTimeout(() => go(Number(slider.value)), HAND_MS);
+    timer = setTimeout(() => {
+      timer = null;
+      go(Number(slider.value));
+      draw();
+    }, HAND_MS);
     label(Number(slider.value));
   }
 
@@ -79,7 +83,7 @@ export function mountTimeTravel({book, store}) {
   function draw() {
     const past = state.asOf !== null;
     slider.max = Math.max(1, state.head);
-    slider.value = position();
+    if (timer === null) slider.value = position(); // else the hand is on it
     slider.disabled = state.head < 2;
     slider.setAttribute('aria-label', t('time.slider'));
     ['time.first', 'time.step.back', 'time.step.on', 'time.now'].forEach((key, index) => {
@@ -87,7 +91,7 @@ export function mountTimeTravel({book, store}) {
       buttons[index].title = t(key);
       buttons[index].disabled = index < 2 ? position() <= 1 : !past;
     });
-    label(position());
+    label(timer === null ? position() : Number(slider.value));
     story.replaceChildren(...(shown ? [dot(shown), h('span', {class: 'what'}, describe(shown)), moment(shown)] : []));
     drawBanner(past);
   }
