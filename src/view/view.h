@@ -44,7 +44,7 @@ enum {
     VIEW_QUERY_USES_MAX = 10,         /* views one query uses */
     VIEW_ROW_COUNT_DEFAULT = 1000,    /* rows of a view's answer unless `limit` asks otherwise */
     VIEW_ROW_COUNT_MAX = 1000000,     /* rows of any answer */
-    VIEW_FILTER_COUNT_MAX = 100,      /* conditions of one question */
+    VIEW_FILTER_COUNT_MAX = 100,      /* conditions of one question, and columns it selects */
     VIEW_FILTER_DEPTH_MAX = 16,       /* and/or inside one another */
     VIEW_LIST_COUNT_MAX = 1000,       /* values of one in.(…) */
     VIEW_VALUE_SIZE_MAX = 8192,       /* bytes of one parameter's value */
@@ -157,8 +157,14 @@ struct view_request {
      * the struct). Be quick, do not wait for anything; further view_submit() is fine. */
     void (*done)(struct view_request *request, struct view_answer *answer);
     void *user;
-    struct view_request *next; /* the set's */
-    uint64_t deadline_ns;      /* the set's */
+
+    struct {
+        struct view_request *next;
+        void *target;
+        uint64_t min_position, as_of, deadline_ns;
+        int64_t as_of_time_us;
+        bool has_as_of, as_of_is_time;
+    } own; /* the set's */
 };
 
 /* Ask. done() is always called, exactly once; nothing here blocks. */

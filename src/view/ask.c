@@ -1,0 +1,396 @@
+/* A question's way: view_submit() looks at what it waits for and puts it into one of three lists: ready, ready for the
+ * historian, or waiting. Whatever could end a wait (a position moved, a view failed, the head moved) looks through the
+ * waiting ones and moves those on that it concerns; workers also wake for the nearest deadline. A worker judges once more
+ * when it takes a question up, so that being moved on early does no harm.
+ */
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/time.h"
+#include "os/clock.h"
+#include "view/set.h"
+
+enum judgement { JUDGE_READY, JUDGE_WAIT, JUDGE_REFUSE };
+
+/* --- lists (m) -------------------------------------------------------------------------------------------------------------------- */
+
+static void list_push(struct request_list *list, struct view_request *request)
+{
+    if (!list->end)
+        list->end = &list->first;
+    request->own.next = NULL;
+    *list->end = request;
+    list->end = &request->own.next;
+}
+
+static struct view_request *list_pop(struct request_list *list)
+{
+    struct view_request *request = list->first;
+    if (request) {
+        list->first = request->own.next;
+        if (!list->first)
+            list->end = &list->first;
+    }
+    return request;
+}
+
+/* --- answers ---------------------------------------------------------------------------------------------------------------------- */
+
+void answer_refuse(struct view_answer *answer, int code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    answer->answer = code;
+    (void)vsnprintf(answer->detail, sizeof(answer->detail), format, arguments);
+    va_end(arguments);
+}
+
+void view_answer_deinit(struct view_answer *answer)
+{
+    buffer_deinit(&answer->body);
+    if (answer->body_fd >= 0)
+        (void)close(answer->body_fd);
+    answer->body_fd = -1;
+}
+
+static void count_answer(struct view_set *set, const struct view_answer *answer)
+{
+    struct view_counters *counters = &set->counters;
+    switch (answer->answer) {
+    case 0: counters->answered++; break;
+    case VIEW_E_TIMEOUT: counters->timed_out++; break;
+    case VIEW_E_NOT_CAUGHT_UP: counters->not_caught_up++; break;
+    default: counters->refused++; break;
+    }
+    counters->spooled += answer->body_fd >= 0;
+}
+
+/* Hand the answer over; the mutex is not held. */
+static void finish(struct view_set *set, struct view_request *request, struct view_answer *answer)
+{
+    os_mutex_lock(&set->mutex);
+    count_answer(set, answer);
+    os_mutex_unlock(&set->mutex);
+    request->done(request, answer);
+}
+
+/* --- what a question waits for (m) -------------------------------------------------------------------------------------------------- */
+
+static const struct target *target_of(const struct view_request *request)
+{
+    return (const struct target *)request->own.target;
+}
+
+/* How far all its views have come; `ret_stuck`: one that lags behind `wanted` will not move. */
+static uint64_t reached_by(const struct target *target, uint64_t wanted, const struct view **ret_stuck)
+{
+    uint64_t reached = UINT64_MAX;
+    for (size_t i = 0; i < target->view_count; i++) {
+        const struct view *view = target->views[i];
+        if (view->current->reached < reached)
+            reached = view->current->reached;
+        if (view->failed && !view->next && view->current->reached < wanted)
+            *ret_stuck = view;
+    }
+    return reached;
+}
+
+static enum judgement judge(const struct view_set *set, const struct view_request *request,
+                            struct view_answer *answer)
+{
+    const struct view *stuck = NULL;
+    bool past = request->own.has_as_of;
+    uint64_t wanted = past ? request->own.as_of : request->own.min_position, head = set->head;
+    uint64_t reached = past ? head : reached_by(target_of(request), wanted, &stuck);
+    if (reached >= wanted)
+        return JUDGE_READY;
+    answer->position = reached;
+    if (stuck)
+        answer_refuse(answer, VIEW_E_NOT_CAUGHT_UP, "view %s stopped: %.400s", stuck->definition->name,
+                      stuck->error);
+    else if (!set->options.follower && wanted > head)
+        answer_refuse(answer, VIEW_E_NOT_CAUGHT_UP,
+                      "position %llu does not exist yet: the journal ends at %llu",
+                      (unsigned long long)wanted, (unsigned long long)head);
+    else if (os_monotonic_ns() >= request->own.deadline_ns)
+        answer_refuse(answer, VIEW_E_NOT_CAUGHT_UP, "position %llu was not reached in time: %llu was",
+                      (unsigned long long)wanted, (unsigned long long)reached);
+    else
+        return JUDGE_WAIT;
+    return JUDGE_REFUSE;
+}
+
+/* Into the list it belongs in now. */
+static void place(struct view_set *set, struct view_request *request)
+{
+    struct view_answer ignored;
+    if (judge(set, request, &ignored) == JUDGE_WAIT) {
+        list_push(&set->waiting, request);
+        os_cond_signal(&set->asked); /* a worker sleeps no longer than its deadline */
+    } else if (request->own.has_as_of) {
+        list_push(&set->ready_history, request);
+        os_cond_signal(&set->asked_history);
+    } else {
+        list_push(&set->ready, request);
+        os_cond_signal(&set->asked);
+    }
+}
+
+void ask_moved(struct view_set *set)
+{
+    struct request_list waiting = set->waiting;
+    if (!waiting.first)
+        return;
+    set->waiting = (struct request_list){0};
+    struct view_request *request;
+    while ((request = list_pop(&waiting)))
+        place(set, request);
+}
+
+/* --- asking ------------------------------------------------------------------------------------------------------------------------- */
+
+static struct target *find_target(struct view_set *set, enum view_kind kind, struct bytes name)
+{
+    size_t first = kind == VIEW_KIND_VIEW ? 0 : set->view_count;
+    size_t count = kind == VIEW_KIND_VIEW ? set->view_count : set->query_count;
+    for (size_t i = first; i < first + count; i++) {
+        struct target *target = &set->targets[i];
+        if (bytes_equal_string(name, target->query ? target->query->definition->name
+                                                   : target->views[0]->definition->name))
+            return target;
+    }
+    return NULL;
+}
+
+static int parse_position(struct bytes text, const char *name, uint64_t *ret_position,
+                          struct grammar_error *error)
+{
+    if (bytes_parse_u64(text, ret_position) == 0)
+        return 0;
+    return grammar_refuse(error, VIEW_E_PARAMETER, bytes_from_string(name),
+                          "%s is a position: a whole number from 0 on", name);
+}
+
+static int parse_as_of(struct view_request *request, struct bytes text, struct grammar_error *error)
+{
+    request->own.has_as_of = true;
+    if (bytes_parse_u64(text, &request->own.as_of) == 0)
+        return 0;
+    request->own.as_of_is_time = true;
+    if (time_parse(text, &request->own.as_of_time_us) == 0)
+        return 0;
+    return grammar_refuse(error, VIEW_E_PARAMETER, BYTES_LITERAL("as_of"),
+                          "as_of is a position or a time like 2026-01-31T12:00:00Z");
+}
+
+/* min_position and as_of of the URL. */
+static int parse_common(struct view_request *request, struct grammar_error *error)
+{
+    struct bytes least = {0}, past = {0};
+    request->own.min_position = request->own.as_of = 0;
+    request->own.has_as_of = request->own.as_of_is_time = false;
+    int has_least =
+        grammar_find_once(request->parameters, request->parameter_count, "min_position", &least, error);
+    int has_past = grammar_find_once(request->parameters, request->parameter_count, "as_of", &past, error);
+    if (has_least < 0 || has_past < 0)
+        return error->answer;
+    if (has_least && has_past)
+        return grammar_refuse(error, VIEW_E_PARAMETER, BYTES_LITERAL("as_of"),
+                              "as_of and min_position exclude each other: the past does not move");
+    if (has_least)
+        return parse_position(least, "min_position", &request->own.min_position, error);
+    return has_past ? parse_as_of(request, past, error) : 0;
+}
+
+static void start_clock(struct view_request *request)
+{
+    uint32_t wait_ms = request->wait_ms > 0 ? request->wait_ms : VIEW_WAIT_MS_DEFAULT;
+    if (wait_ms > VIEW_WAIT_MS_MAX)
+        wait_ms = VIEW_WAIT_MS_MAX;
+    request->own.deadline_ns = os_monotonic_ns() + wait_ms * OS_NS_PER_MS;
+}
+
+/* Take the question in, or say why not. */
+static bool enter(struct view_set *set, struct view_request *request, struct view_answer *answer)
+{
+    /* An append is answered before its listeners hear of it: look for ourselves, or a client that asks for what it has just
+     * written would be told that it does not exist. */
+    uint64_t head = journal_head(set->options.journal);
+    _os_locked_(&set->mutex);
+    if (head > set->head)
+        set->head = head;
+    set->counters.asked++;
+    set->counters.history += request->own.has_as_of;
+    if (set->closing)
+        answer_refuse(answer, VIEW_E_CLOSING, "the server is stopping");
+    else if (set->request_count >= VIEW_QUEUE_COUNT_MAX)
+        answer_refuse(answer, VIEW_E_BUSY, "%d questions are waiting already", VIEW_QUEUE_COUNT_MAX);
+    else if (judge(set, request, answer) != JUDGE_REFUSE)
+        answer->answer = 0;
+    if (answer->answer != 0)
+        return false;
+    set->request_count++;
+    place(set, request);
+    return true;
+}
+
+void view_submit(struct view_set *set, struct view_request *request)
+{
+    struct view_answer answer = {.body_fd = -1};
+    struct grammar_error error = {0};
+    request->own.target = find_target(set, request->kind, request->name);
+    if (!request->own.target) {
+        answer_refuse(&answer, VIEW_E_UNKNOWN, "there is no %s named '%.*s'",
+                      request->kind == VIEW_KIND_VIEW ? "view" : "query",
+                      BYTES_PRINT(bytes_slice(request->name, 0, 64)));
+    } else if (parse_common(request, &error) != 0) {
+        answer_refuse(&answer, error.answer, "%s", error.detail);
+        memcpy(answer.parameter, error.parameter, sizeof(answer.parameter));
+    } else {
+        start_clock(request);
+        if (enter(set, request, &answer))
+            return;
+    }
+    finish(set, request, &answer);
+}
+
+struct blocked {
+    struct os_mutex mutex;
+    struct os_cond cond;
+    bool done;
+    struct view_answer answer;
+};
+
+static void wake_blocked(struct view_request *request, struct view_answer *answer)
+{
+    struct blocked *blocked = (struct blocked *)request->user;
+    os_mutex_lock(&blocked->mutex);
+    blocked->answer = *answer;
+    blocked->done = true;
+    os_cond_signal(&blocked->cond);
+    os_mutex_unlock(&blocked->mutex);
+}
+
+int view_ask(struct view_set *set, struct view_request *request, struct view_answer *ret_answer)
+{
+    struct blocked blocked = {.done = false};
+    os_mutex_init(&blocked.mutex);
+    os_cond_init(&blocked.cond);
+    request->done = wake_blocked;
+    request->user = &blocked;
+    view_submit(set, request);
+    os_mutex_lock(&blocked.mutex);
+    while (!blocked.done)
+        os_cond_wait(&blocked.cond, &blocked.mutex);
+    os_mutex_unlock(&blocked.mutex);
+    *ret_answer = blocked.answer;
+    os_cond_deinit(&blocked.cond);
+    os_mutex_deinit(&blocked.mutex);
+    return ret_answer->answer;
+}
+
+/* --- workers -------------------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t nearest_deadline(const struct view_set *set)
+{
+    uint64_t nearest = UINT64_MAX;
+    for (const struct view_request *request = set->waiting.first; request; request = request->own.next) {
+        if (request->own.deadline_ns < nearest)
+            nearest = request->own.deadline_ns;
+    }
+    return nearest;
+}
+
+/* The next question of the list; NULL: closing. */
+static struct view_request *next_request(struct view_set *set, struct request_list *list,
+                                         struct os_cond *cond, bool minds_time)
+{
+    _os_locked_(&set->mutex);
+    while (!set->closing) {
+        struct view_request *request = list_pop(list);
+        if (request) {
+            set->request_count--;
+            return request;
+        }
+        uint64_t deadline_ns = minds_time ? nearest_deadline(set) : UINT64_MAX;
+        if (deadline_ns == UINT64_MAX)
+            os_cond_wait(cond, &set->mutex);
+        else if (!os_cond_wait_until(cond, &set->mutex, deadline_ns))
+            ask_moved(set);
+    }
+    return NULL;
+}
+
+/* Judge again: what it waited for may be there, or may never come. false: it was answered. */
+static bool still_ready(struct view_set *set, struct view_request *request, struct view_answer *answer)
+{
+    _os_locked_(&set->mutex);
+    switch (judge(set, request, answer)) {
+    case JUDGE_READY: return true;
+    case JUDGE_REFUSE: break;
+    case JUDGE_WAIT: /* moved on early; put back */
+        answer->answer = 0;
+        set->request_count++;
+        place(set, request);
+        break;
+    }
+    return false;
+}
+
+static void work(struct worker *worker, struct request_list *list, struct os_cond *cond, bool minds_time,
+                 void (*answer_it)(struct worker *worker, struct view_request *request,
+                                   struct view_answer *answer))
+{
+    struct view_request *request;
+    while ((request = next_request(worker->set, list, cond, minds_time))) {
+        struct view_answer answer = {.body_fd = -1};
+        if (still_ready(worker->set, request, &answer)) {
+            answer.position = 0;
+            answer_it(worker, request, &answer);
+        } else if (answer.answer == 0) {
+            continue;
+        }
+        finish(worker->set, request, &answer);
+    }
+    worker_forget(worker);
+}
+
+void worker_run(void *user)
+{
+    struct worker *worker = (struct worker *)user;
+    work(worker, &worker->set->ready, &worker->set->asked, true, answer_present);
+}
+
+void historian_run(void *user)
+{
+    struct worker *worker = (struct worker *)user;
+    work(worker, &worker->set->ready_history, &worker->set->asked_history, false, answer_past);
+}
+
+static struct view_request *pop_any(struct view_set *set)
+{
+    _os_locked_(&set->mutex);
+    struct request_list *lists[] = {&set->ready, &set->ready_history, &set->waiting};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        struct view_request *request = list_pop(lists[i]);
+        if (request) {
+            set->request_count--;
+            return request;
+        }
+    }
+    return NULL;
+}
+
+void ask_end(struct view_set *set)
+{
+    struct view_request *request;
+    while ((request = pop_any(set))) {
+        struct view_answer answer = {.body_fd = -1};
+        answer_refuse(&answer, VIEW_E_CLOSING, "the server is stopping");
+        finish(set, request, &answer);
+    }
+}

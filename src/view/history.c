@@ -1,0 +1,233 @@
+/* The past is rebuilt, not kept: a scratch copy is an empty store that events are applied to until the position asked for.
+ * It is kept, and the next question that is not older moves it forward instead of starting over. One thread, the historian,
+ * owns them all.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "view/set.h"
+
+#define LOOK_EVERY 64 /* events between two looks at the clock */
+
+static void scratch_close(struct scratch *scratch)
+{
+    store_close(scratch->store);
+    relation_free(scratch->relation);
+    if (scratch->path)
+        files_delete(scratch->path);
+    free(scratch->path);
+    *scratch = (struct scratch){0};
+}
+
+void scratch_forget(struct view *view)
+{
+    for (size_t i = 0; i < VIEW_SCRATCH_COUNT_MAX; i++)
+        scratch_close(&view->scratch[i]);
+}
+
+int scratch_clear(struct view_set *set)
+{
+    char folder[OS_PATH_SIZE_MAX], path[OS_PATH_SIZE_MAX];
+    _cleanup_(buffer_deinit) struct buffer names = {0};
+    int r = os_path(folder, set->folder, "scratch");
+    if (r == 0)
+        r = os_file_real()->make_folder(os_file_real(), folder);
+    if (r == 0)
+        r = os_file_real()->list(os_file_real(), folder, &names);
+    for (size_t at = 0; r == 0 && at < names.size; at += strlen((const char *)names.data + at) + 1) {
+        if (os_path(path, folder, (const char *)names.data + at) == 0)
+            (void)os_file_real()->remove(os_file_real(), path);
+    }
+    return r;
+}
+
+static void count_copies(struct view_set *set, int change)
+{
+    os_mutex_lock(&set->mutex);
+    set->counters.scratch_copies += (uint64_t)change;
+    os_mutex_unlock(&set->mutex);
+}
+
+static int scratch_open(struct view *view, struct scratch *scratch, char *ret_error)
+{
+    struct view_set *set = view->set;
+    if (scratch->store) {
+        scratch_close(scratch);
+        count_copies(set, -1);
+    }
+    scratch->number = ++set->scratch_number;
+    if (asprintf(&scratch->path, "%s/scratch/%s~%llu.db", set->folder, view->definition->name,
+                 (unsigned long long)scratch->number) < 0) {
+        scratch->path = NULL;
+        return -ENOMEM;
+    }
+    struct store_options options = {.path = scratch->path, .scratch = true, .stop = &set->stop};
+    int r =
+        store_open(&options, view->definition, journal_id(set->options.journal), &scratch->store, ret_error);
+    if (r != 0) {
+        scratch_close(scratch);
+        return r < 0 ? r : -EIO;
+    }
+    scratch->relation = store_take_relation(scratch->store);
+    count_copies(set, 1);
+    return 0;
+}
+
+/* The copy that has the shortest way to `position`: the newest that is not beyond it; else a free place, else the one that
+ * has not been used for longest, which starts over. */
+static int choose(struct view *view, uint64_t position, struct scratch **ret_scratch, char *ret_error)
+{
+    struct scratch *best = NULL, *spare = &view->scratch[0];
+    for (size_t i = 0; i < VIEW_SCRATCH_COUNT_MAX; i++) {
+        struct scratch *scratch = &view->scratch[i];
+        if (scratch->store && scratch->reached <= position && (!best || scratch->reached > best->reached))
+            best = scratch;
+        if (spare->store && (!scratch->store || scratch->used < spare->used))
+            spare = scratch;
+    }
+    if (!best) {
+        int r = scratch_open(view, spare, ret_error);
+        if (r != 0)
+            return r;
+        best = spare;
+    }
+    best->used = ++view->set->historian.question_count;
+    *ret_scratch = best;
+    return 0;
+}
+
+/* --- moving --------------------------------------------------------------------------------------------------------------------------- */
+
+struct move {
+    struct view *view;
+    struct scratch *scratch;
+    uint64_t position; /* wanted */
+    uint64_t deadline_ns;
+    uint64_t done; /* applied up to here */
+    bool late;
+};
+
+static int apply_up_to(struct move *move, struct journal_reader *reader)
+{
+    struct journal_event event;
+    for (uint64_t count = 1;; count++) {
+        int r = journal_reader_next(reader, &event);
+        if (r == JOURNAL_E_END || (r == 0 && event.position > move->position)) {
+            move->done = move->position;
+            return 0;
+        }
+        if (r != 0)
+            return r > 0 ? -EIO : r;
+        r = store_apply(move->scratch->store, &event);
+        if (r != 0)
+            return r;
+        move->done = event.position;
+        if (count % LOOK_EVERY == 0 && os_monotonic_ns() > move->deadline_ns) {
+            move->late = true;
+            return 0;
+        }
+    }
+}
+
+static int commit(struct move *move)
+{
+    struct log_chain chain;
+    int r = journal_chain_at(move->view->set->options.journal, move->done, &chain);
+    if (r == 0)
+        r = store_commit(move->scratch->store, move->done, &chain);
+    else if (r > 0)
+        r = -EIO;
+    if (r == 0)
+        move->scratch->reached = move->done;
+    return r;
+}
+
+static int move_on(struct move *move)
+{
+    struct store *store = move->scratch->store;
+    struct journal_query query;
+    struct journal_read read = {.after = move->scratch->reached};
+    _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
+    store_wants(store, &query, &read.system);
+    read.query = query.count > 0 ? &query : NULL;
+    int r = journal_reader_new(move->view->set->options.journal, &read, &reader);
+    if (r != 0)
+        return r > 0 ? -EIO : r;
+    r = store_begin(store);
+    if (r == 0)
+        r = apply_up_to(move, reader);
+    if (r == 0)
+        r = commit(move);
+    if (r != 0)
+        store_rollback(store);
+    return r;
+}
+
+static void explain(const struct move *move, int r, struct view_answer *answer)
+{
+    if (r == STORE_E_EVENT)
+        answer_refuse(answer, VIEW_E_FAILED, "%s", store_error(move->scratch->store));
+    else if (r == STORE_E_STOPPED)
+        answer_refuse(answer, VIEW_E_CLOSING, "the server is stopping");
+    else
+        answer_refuse(answer, r > 0 ? -EIO : r, "%s",
+                      r > 0 ? store_error(move->scratch->store) : strerror(-r));
+}
+
+/* A copy of the view that stands exactly at `position`. false: answered. */
+static bool bring(struct view *view, uint64_t position, uint64_t deadline_ns, struct scratch **ret_scratch,
+                  struct view_answer *answer)
+{
+    struct move move = {.view = view, .position = position, .deadline_ns = deadline_ns};
+    int r = choose(view, position, &move.scratch, answer->detail);
+    if (r != 0) {
+        answer_refuse(answer, r, "no scratch copy could be made: %s", strerror(-r));
+        return false;
+    }
+    r = move.scratch->reached < position ? move_on(&move) : 0;
+    if (r != 0) {
+        explain(&move, r, answer);
+        return false;
+    }
+    if (move.late) {
+        answer_refuse(answer, VIEW_E_TIMEOUT, "the past at %llu is not ready yet, but %llu is: ask again",
+                      (unsigned long long)position, (unsigned long long)move.done);
+        return false;
+    }
+    assert(store_state(move.scratch->store)->position == position);
+    *ret_scratch = move.scratch;
+    return true;
+}
+
+void answer_past(struct worker *worker, struct view_request *request, struct view_answer *answer)
+{
+    struct view_set *set = worker->set;
+    const struct target *target = (const struct target *)request->own.target;
+    uint64_t position = request->own.as_of, seen[VIEW_QUERY_USES_MAX];
+    uint64_t deadline_ns = os_monotonic_ns() + VIEW_HISTORY_MS_MAX * OS_NS_PER_MS;
+    struct scratch *copies[VIEW_QUERY_USES_MAX];
+    struct reader_part parts[VIEW_QUERY_USES_MAX];
+    struct reader *reader = NULL;
+    if (request->own.as_of_is_time)
+        position = journal_position_at(set->options.journal, request->own.as_of_time_us);
+    for (size_t i = 0; i < target->view_count; i++) {
+        if (!bring(target->views[i], position, deadline_ns, &copies[i], answer))
+            return;
+        parts[i] = (struct reader_part){.view = target->views[i]->definition->name,
+                                        .path = copies[i]->path,
+                                        .generation = copies[i]->number};
+    }
+    int r = worker_reader(worker, target, parts, &reader, answer->detail);
+    if (r < 0) {
+        answer_refuse(answer, r, "no scratch copy could be read: %s", strerror(-r));
+        return;
+    }
+    answer_from(reader, target, copies[0]->relation, request, seen, answer);
+    if (answer->answer == 0)
+        answer->position = position;
+}
