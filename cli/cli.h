@@ -45,6 +45,7 @@ struct cli_command {
 extern bool cli_json; /* --json: one JSON document for machines, on standard output */
 extern const char
     *cli_url; /* --url, or DAYBOOK_URL, or http://127.0.0.1:7070: for those that talk to a server */
+extern const char *cli_token_file; /* --token-file: for `serve` the file of hashes it lets in */
 extern const char *cli_token; /* --token-file's first line or DAYBOOK_TOKEN: a bearer token, or NULL */
 
 /* An error for a person on standard error: `daybook NAME: …`, with what to do about it. Returns `code`. */

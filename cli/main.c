@@ -18,15 +18,15 @@ enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
 bool cli_json;
 const char *cli_url = "http://127.0.0.1:7070";
 const char *cli_token;
+const char *cli_token_file;
 
 static const struct cli_command *current;
-static const char *token_file;
 static bool help_wanted, version_wanted;
 
 static const struct cli_option common_options[] = {
     {"--url", "URL", "the server to talk to (or DAYBOOK_URL)", CLI_TEXT, &cli_url, 0, 0},
     {"--token-file", "FILE", "a bearer token to send, in the first line of FILE (or DAYBOOK_TOKEN)", CLI_TEXT,
-     &token_file, 0, 0},
+     &cli_token_file, 0, 0},
     {"--json", NULL, "answer with one JSON document, for machines", CLI_FLAG, &cli_json, 0, 0},
     {"--help", NULL, "say this and stop", CLI_FLAG, &help_wanted, 0, 0},
     {"--version", NULL, "say the version and stop", CLI_FLAG, &version_wanted, 0, 0},
@@ -167,13 +167,13 @@ static int read_token(void)
     static char token[512];
 
     cli_token = getenv("DAYBOOK_TOKEN");
-    if (!token_file || current == &cli_serve)
+    if (!cli_token_file || current == &cli_serve)
         return CLI_DONE;
-    FILE *file = fopen(token_file, "re");
+    FILE *file = fopen(cli_token_file, "re");
     if (!file || !fgets(token, sizeof token, file)) {
         if (file)
             fclose(file);
-        return cli_error(CLI_FAILED, "cannot read a token from %s: %s", token_file, strerror(errno));
+        return cli_error(CLI_FAILED, "cannot read a token from %s: %s", cli_token_file, strerror(errno));
     }
     fclose(file);
     token[strcspn(token, "\r\n")] = '\0';

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/epoll.h>
 
 #include "http/internal.h"
@@ -33,6 +34,15 @@ void http_header_printf(struct http_request *request, const char *name, const ch
     vsnprintf(value, sizeof(value), format, arguments);
     va_end(arguments);
     http_header(request, name, value);
+}
+
+bool http_header_is_set(const struct http_request *request, const char *name)
+{
+    for (const struct response_field *field = request->fields; field; field = field->next) {
+        if (strcasecmp(field->name, name) == 0)
+            return true;
+    }
+    return false;
 }
 
 static void resume(struct http_request *request)
@@ -83,11 +93,11 @@ void http_answer_text(struct http_request *request, unsigned status, const char 
     answer_given(request, status, type);
 }
 
-void answer_fd(struct http_request *request, const char *type, int fd, uint64_t size)
+void http_answer_file(struct http_request *request, unsigned status, const char *type, int fd, uint64_t size)
 {
     request->file_fd = fd;
     request->file_size = size;
-    answer_given(request, 200, type);
+    answer_given(request, status, type);
 }
 
 void http_answer_problem(struct http_request *request, const struct http_problem *problem)

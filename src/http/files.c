@@ -94,7 +94,7 @@ static void answer_file(struct http_request *request, const char *name, int fd, 
         close(fd);
         return;
     }
-    answer_fd(request, file_type(name), fd, (uint64_t)about->st_size);
+    http_answer_file(request, 200, file_type(name), fd, (uint64_t)about->st_size);
 }
 
 void files_answer(struct http_request *request)

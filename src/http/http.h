@@ -175,10 +175,15 @@ void http_header(struct http_request *request, const char *name, const char *val
 _printf_(3, 4) void http_header_printf(struct http_request *request, const char *name, const char *format,
                                        ...);
 
+/* Whether the answer to come has this field already. */
+bool http_header_is_set(const struct http_request *request, const char *name);
+
 /* Answer with a body, whose memory is taken (the buffer is empty afterwards); `type` may be NULL for none. */
 void http_answer(struct http_request *request, unsigned status, const char *type, struct buffer *body);
 /* The same with constant text; `text` NULL: no body. */
 void http_answer_text(struct http_request *request, unsigned status, const char *type, const char *text);
+/* Answer with `size` bytes of a file from its start; the descriptor is taken. */
+void http_answer_file(struct http_request *request, unsigned status, const char *type, int fd, uint64_t size);
 /* A problem (RFC 9457), with Retry-After if it has one. */
 void http_answer_problem(struct http_request *request, const struct http_problem *problem);
 /* Shorthand for a problem without members. */

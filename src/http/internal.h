@@ -139,8 +139,6 @@ void request_log(struct http_request *request);
 
 /* answer.c */
 struct MHD_Response *answer_response(struct http_request *request);
-/* Answer 200 with a file, whose descriptor is taken. */
-void answer_fd(struct http_request *request, const char *type, int fd, uint64_t size);
 
 /* files.c */
 void files_answer(struct http_request *request);

@@ -52,6 +52,8 @@ static void loop_wake(struct http *http)
     (void)written;
 }
 
+static void tasks_run(struct http *http);
+
 /* ---- life ---- */
 
 static int loop_watch(struct http *http, int fd)
@@ -94,7 +96,9 @@ void http_free(struct http *http)
 {
     if (!http)
         return;
+    http->running = false;
     pool_deinit(&http->pool);
+    tasks_run(http); /* what the workers left behind */
     if (http->daemon)
         MHD_stop_daemon(http->daemon);
     if (http->listen_fd >= 0)

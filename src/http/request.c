@@ -330,7 +330,8 @@ void request_begin(struct http_request *request, const char *method)
     flags = request->match.route ? request->match.route->flags : 0;
     if (!request->answered && !(flags & HTTP_ANY_HOST))
         check_host(request);
-    if (!request->answered && !(flags & HTTP_PUBLIC))
+    /* Files are an application's pages: code, not data. */
+    if (!request->answered && request->match.route && !(flags & HTTP_PUBLIC))
         check_authorized(request);
     if (!request->answered)
         check_body(request);

@@ -1,0 +1,170 @@
+/* daybook serve: the server. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "server/server.h"
+
+enum { LIMIT_COUNT_MAX = 32 };
+
+static const char *data_folder = "data", *listen_at = "127.0.0.1:7070", *follow, *hosts, *limits, *log_format;
+static const char *durability = "sync";
+static bool limits_wanted;
+
+/* --listen ADDR:PORT, [V6]:PORT, or a bare address or port. */
+static int read_listen(struct server_options *options, char address[64])
+{
+    const char *colon = strrchr(listen_at, ':');
+    const char *end = colon ? colon : listen_at + strlen(listen_at);
+    const char *begin = listen_at;
+    char *rest;
+
+    if (*begin == '[') {
+        begin++;
+        end = strchr(begin, ']');
+        if (!end || (end[1] != ':' && end[1] != '\0'))
+            return cli_error(CLI_USAGE, "--listen %s: an IPv6 address is written [ADDRESS]:PORT", listen_at);
+        colon = end[1] == ':' ? end + 1 : NULL;
+    }
+    if (end == begin || (size_t)(end - begin) >= 64)
+        return cli_error(CLI_USAGE, "--listen takes ADDRESS:PORT, not \"%s\"", listen_at);
+    memcpy(address, begin, (size_t)(end - begin));
+    address[end - begin] = '\0';
+    options->address = address;
+    if (!colon)
+        return CLI_DONE;
+    errno = 0;
+    unsigned long port = strtoul(colon + 1, &rest, 10);
+    if (errno || *rest || rest == colon + 1 || port > 65535 || colon[1] == '-')
+        return cli_error(CLI_USAGE, "--listen %s: the port is a number from 0 to 65535", listen_at);
+    options->port = (uint16_t)port;
+    return CLI_DONE;
+}
+
+/* --host NAME[,NAME…]; `text` is cut up. */
+static int read_hosts(struct server_options *options, char *text)
+{
+    for (char *name = text; name; name = text) {
+        text = strchr(name, ',');
+        if (text)
+            *text++ = '\0';
+        if (options->host_count == SERVER_HOST_COUNT_MAX)
+            return cli_error(CLI_USAGE, "--host takes %d names", SERVER_HOST_COUNT_MAX);
+        options->hosts[options->host_count++] = name;
+    }
+    return CLI_DONE;
+}
+
+/* --limit NAME=VALUE[,NAME=VALUE…] */
+static int read_limits(struct server_options *options)
+{
+    for (const char *at = limits; at && *at;) {
+        size_t size = strcspn(at, ","), name_size = strcspn(at, "=,");
+        char *end;
+        errno = 0;
+        unsigned long long value = at[name_size] == '=' ? strtoull(at + name_size + 1, &end, 10) : 0;
+        if (at[name_size] != '=' || errno || end != at + size || end == at + name_size + 1 ||
+            at[name_size + 1] == '-')
+            return cli_error(CLI_USAGE, "--limit takes NAME=NUMBER, not \"%.*s\"", (int)size, at);
+        if (server_limit_set(options, at, name_size, value) != 0)
+            return cli_error(CLI_USAGE, "there is no limit \"%.*s\"; daybook serve --limits lists them",
+                             (int)name_size, at);
+        at += size + (at[size] == ',');
+    }
+    return CLI_DONE;
+}
+
+static void print_limit(void *user, const struct limit_row *row)
+{
+    bool *first = user;
+
+    if (cli_json)
+        printf("%s{\"name\":\"%s\",\"default\":%llu,\"unit\":\"%s\",\"sentence\":\"%s\"}", *first ? "" : ",",
+               row->name, (unsigned long long)row->value_default, row->unit, row->sentence);
+    else
+        printf("  %-30s %10llu %s %s\n", row->name, (unsigned long long)row->value_default, row->unit,
+               row->sentence);
+    *first = false;
+}
+
+static int print_limits(void)
+{
+    bool first = true;
+
+    fputs(cli_json ? "[" : "", stdout);
+    server_limit_each(print_limit, &first);
+    fputs(cli_json ? "]\n" : "", stdout);
+    return CLI_DONE;
+}
+
+static int read_options(struct server_options *options, char address[64], char *host_text)
+{
+    int code = read_listen(options, address);
+
+    options->data_folder = data_folder;
+    options->follow = follow;
+    options->token_file = cli_token_file;
+    options->ready_json = cli_json;
+    if (log_format && strcmp(log_format, "json") != 0)
+        return cli_error(CLI_USAGE, "--log takes json, not \"%s\"", log_format);
+    options->log_json = log_format != NULL;
+    if (strcmp(durability, "sync") != 0 && strcmp(durability, "async") != 0)
+        return cli_error(CLI_USAGE, "--durability takes sync or async, not \"%s\"", durability);
+    options->async = strcmp(durability, "async") == 0;
+    if (code == CLI_DONE && host_text)
+        code = read_hosts(options, host_text);
+    return code == CLI_DONE ? read_limits(options) : code;
+}
+
+static int serve(int argument_count, char **arguments)
+{
+    struct server_options options;
+    char address[64], error[SERVER_ERROR_SIZE] = "";
+    char *host_text = hosts ? strdup(hosts) : NULL;
+
+    if (limits_wanted)
+        return print_limits();
+    server_options_init(&options);
+    int code = read_options(&options, address, host_text);
+    if (code == CLI_DONE) {
+        options.app_folder = argument_count > 0 ? arguments[0] : NULL;
+        int r = server_run(&options, error);
+        if (r != 0)
+            code = cli_error(r == SERVER_E_USAGE ? CLI_USAGE : CLI_FAILED, "%s",
+                             error[0] ? error : strerror(-r));
+    }
+    free(host_text);
+    return code;
+}
+
+static const struct cli_option options_table[] = {
+    {"--data", "DIR", "the data folder; made if missing (./data)", CLI_TEXT, &data_folder, 0, 0},
+    {"--listen", "ADDR:PORT", "where to listen; port 0 picks a free one (127.0.0.1:7070)", CLI_TEXT,
+     &listen_at, 0, 0},
+    {"--follow", "URL", "be a read-only copy of the server at URL", CLI_TEXT, &follow, 0, 0},
+    {"--host", "NAME,…", "names this server has in Host fields, besides localhost and addresses", CLI_TEXT,
+     &hosts, 0, 0},
+    {"--durability", "MODE",
+     "sync: answered when on the disk; async: a power cut loses up to a second (sync)", CLI_TEXT, &durability,
+     0, 0},
+    {"--limit", "NAME=N,…", "change limits", CLI_TEXT, &limits, 0, 0},
+    {"--limits", NULL, "list the limits and stop", CLI_FLAG, &limits_wanted, 0, 0},
+    {"--log", "json", "one JSON line a request, on standard error", CLI_TEXT, &log_format, 0, 0},
+    {0},
+};
+
+const struct cli_command cli_serve = {
+    .name = "serve",
+    .arguments = "[APP]",
+    .help = "serve a journal, and an application if APP names its folder",
+    .story = "It says in one line where it listens when it is ready; SIGTERM drains and ends it. An address "
+             "beyond\n"
+             "loopback needs --token-file FILE with the hashes of the tokens that are let in, one a line:\n"
+             "  printf %s TOKEN | sha256sum >> FILE\n\n"
+             "  daybook serve --data ./data build/examples/hotel",
+    .options = options_table,
+    .argument_count_max = 1,
+    .run = serve,
+};

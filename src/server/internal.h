@@ -1,0 +1,193 @@
+#pragma once
+
+/* What the files of the server share. */
+
+#include <stdatomic.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "command/command.h"
+#include "http/http.h"
+#include "journal/journal.h"
+#include "server/server.h"
+#include "view/view.h"
+
+enum {
+    JOURNAL_ID_TEXT_SIZE = 33, /* 32 hexadecimal digits and NUL */
+    CURSOR_TEXT_SIZE = 56,     /* "<journal>-<position>" and NUL */
+    READ_LIMIT_DEFAULT = 100,
+    READ_LIMIT_MAX = 10000,
+};
+
+#define SERVER_PROBLEM_PREFIX "urn:daybook:problem:"
+
+struct tokens;
+struct feed;
+struct follower;
+
+struct server {
+    const struct server_options *options;
+    struct journal *journal;
+    struct command_runtime *commands; /* NULL: no application */
+    struct view_set *views;           /* never NULL once started; may hold none */
+    struct follower *follower;        /* NULL: a leader */
+    struct tokens *tokens;            /* NULL: nobody needs one */
+    struct feed *feed;
+    struct http *http;
+    uint64_t started_us;
+    char journal_id[JOURNAL_ID_TEXT_SIZE];
+};
+
+static inline struct server *server_of(const struct http_request *request)
+{
+    return http_request_user(request);
+}
+
+/* ---- routes.c: the one table of routes ---- */
+
+enum { ROUTE_PARAMETER_COUNT_MAX = 12, ROUTE_STATUS_COUNT_MAX = 12 };
+
+/* What a route is for people and for /openapi.json. */
+struct route_about {
+    const char *operation; /* a name for programs: "appendEvents" */
+    const char *summary;
+    const char *parameters[ROUTE_PARAMETER_COUNT_MAX]; /* of the query, each "name: what it is" */
+    bool any_parameter;                                /* also others: a view's columns, a query's own */
+    const char *body;                                  /* schema of the body it takes; NULL: none */
+    const char *answer;                                /* schema of its good answer; NULL: no JSON */
+    const char *types[4];                              /* media types of its good answer */
+    unsigned statuses[ROUTE_STATUS_COUNT_MAX]; /* good ones first; without those any route can answer */
+};
+
+const struct http_route *server_routes(size_t *ret_count);
+/* Refuse a query parameter the route does not know: true when it has been answered. */
+bool parameters_refused(struct http_request *request);
+
+/* ---- handlers, by the file they are in ---- */
+
+void handle_append(struct http_request *request);
+void handle_stream_append(struct http_request *request);
+void handle_stream_read(struct http_request *request);
+void handle_events_read(struct http_request *request);
+void handle_events_query(struct http_request *request);
+void handle_command(struct http_request *request);
+void handle_view(struct http_request *request);
+void handle_query(struct http_request *request);
+void handle_views(struct http_request *request);
+void handle_rebuild(struct http_request *request);
+void handle_log(struct http_request *request);
+void handle_health(struct http_request *request);
+void handle_ready(struct http_request *request);
+void handle_metrics(struct http_request *request);
+void handle_openapi(struct http_request *request);
+
+/* ---- answers.c: what the layers below answer, as HTTP ---- */
+
+/* The problem an answer of the journal becomes; `detail` may be empty. Follower and leader differ. */
+struct http_problem journal_problem(int answer, const char *detail);
+void answer_journal(struct http_request *request, int answer, const char *detail);
+/* -errno nobody expected. */
+void answer_failure(struct http_request *request, int failure);
+/* Members of a not-leader problem; true when the server is a follower and the write has been refused. */
+bool write_refused(struct http_request *request);
+/* `"conflicts":[…]` */
+_must_check_ int conflicts_write(const struct journal_result *result, struct buffer *out);
+/* The problem as JSON text, for one of several results. */
+_must_check_ int problem_text(const struct http_problem *problem, struct buffer *out);
+/* 400 or 422 with all violations of a body that could not be taken. */
+struct append_json;
+void answer_parsed(struct http_request *request, int answer, const struct append_json *parsed);
+/* Daybook-Position of this answer. */
+void answer_position(struct http_request *request, uint64_t position);
+/* 400 parameter-invalid, naming it. */
+_printf_(3, 4) void answer_parameter(struct http_request *request, const char *name, const char *format, ...);
+
+/* ---- ask.c: what query parameters and headers say ---- */
+
+/* Each: false when it has been answered with what is wrong; the value is untouched when the parameter is missing. */
+bool ask_u64(struct http_request *request, const char *name, uint64_t min, uint64_t max, uint64_t *value);
+bool ask_flag(struct http_request *request, const char *name, bool *value);
+bool ask_direction(struct http_request *request, enum journal_direction *value);
+/* A position: a number, or a cursor of this journal (else 409 other-journal). */
+bool ask_position(struct http_request *request, const char *name, uint64_t *value);
+/* `wait=5` of Prefer (RFC 7240) in ms; 0: not said. */
+uint32_t ask_prefer_wait_ms(const struct http_request *request);
+bool ask_prefer(const struct http_request *request, const char *preference);
+/* A traceparent (W3C Trace Context) worth keeping, or empty. */
+struct bytes ask_traceparent(const struct http_request *request);
+
+enum { CURSOR_E_INVALID = 1, CURSOR_E_OTHER };
+int cursor_parse(const struct server *server, struct bytes text, uint64_t *ret_position);
+void cursor_format(const struct server *server, uint64_t position, char ret_text[CURSOR_TEXT_SIZE]);
+
+/* ---- filter.c: which events are asked for ---- */
+
+/* A whole query, owned; and a stream and lower bounds, for subscriptions to one. */
+struct filter {
+    struct journal_query query;
+    struct bytes stream; /* not empty: only this stream's */
+    uint64_t version_min;
+    struct append_json *parsed; /* what the query points into, when it came as a body */
+};
+
+/* From type= and tag= of the URL, in the request's memory. False: answered. */
+bool filter_from_parameters(struct http_request *request, struct filter *ret_filter);
+/* From a body. False: answered. The filter is the caller's to deinit. */
+bool filter_from_body(struct http_request *request, struct filter *ret_filter);
+void filter_deinit(struct filter *filter);
+bool filter_is_whole(const struct filter *filter); /* everything matches */
+
+/* An event as far as filters look at it. */
+struct filter_subject {
+    struct bytes stream, type;
+    uint64_t version;
+    const struct bytes *tags;
+    size_t tag_count;
+};
+bool filter_matches(const struct filter *filter, const struct filter_subject *subject);
+
+/* ---- feed.c: subscriptions ---- */
+
+int feed_new(struct server *server, struct feed **ret_feed);
+void feed_free(struct feed *feed);  /* after http is gone */
+void feed_quiet(struct feed *feed); /* hear nothing more of the journal, which is about to close */
+/* Answer with a subscription; the filter is taken. */
+void feed_subscribe(struct http_request *request, struct filter *filter, uint64_t after, bool reset);
+struct feed_figures {
+    uint64_t open, delivered, frames, frames_bytes, refused;
+};
+void feed_figures(const struct feed *feed, struct feed_figures *ret_figures);
+
+/* ---- lines.c: events as NDJSON ---- */
+
+/* Answer with the events of a read, no further than the inclusive bounds (positions, or versions of its stream). */
+void lines_answer(struct http_request *request, const struct journal_read *read, uint64_t lowest,
+                  uint64_t highest, uint64_t limit);
+
+/* ---- tokens.c ---- */
+
+int tokens_read(const char *path, struct tokens **ret_tokens, char ret_error[SERVER_ERROR_SIZE]);
+void tokens_free(struct tokens *tokens);
+/* Whether "Bearer TOKEN" is one of them; takes the same time either way. */
+bool tokens_know(const struct tokens *tokens, const char *authorization);
+
+/* A short name for whoever holds the token, for the scope of idempotency keys. */
+enum { TOKEN_CALLER_SIZE = 17 };
+void tokens_caller(const char *authorization, char ret_caller[TOKEN_CALLER_SIZE]);
+
+/* ---- follow.c ---- */
+
+struct file_log_options;
+/* Before the log is opened: a new one takes over the leader's identity. */
+int follower_prepare(struct server *server, const char *log_folder, struct file_log_options *options,
+                     char *ret_error);
+int follower_start(struct server *server, char *ret_error);
+void follower_stop(struct follower *follower); /* NULL is fine */
+/* A member "follower" of /ready, and its families of /metrics. */
+void follower_write(struct follower *follower, struct json_writer *w);
+_must_check_ int follower_metrics(struct follower *follower, struct buffer *out);
+
+/* ---- views.c ---- */
+
+void view_status_write(struct json_writer *w, const struct view_status *status);

@@ -1,0 +1,120 @@
+/* Events as application/x-ndjson, as many as there are: read piece by piece on a worker, sent as fast as the client takes
+ * them. Memory is one piece, however long the answer. */
+
+#include <stdlib.h>
+
+#include "journal/event_json.h"
+#include "server/errand.h"
+#include "server/internal.h"
+
+struct lines {
+    struct errand errand;
+    struct http_request *request; /* NULL: abandoned */
+    struct journal_reader *reader;
+    enum journal_direction direction;
+    uint64_t lowest, highest; /* positions, or versions of a stream */
+    bool by_version;
+    uint64_t left; /* events that may still be sent */
+    size_t piece_size;
+    struct buffer piece;
+    size_t offset;
+    int end; /* HTTP_SOURCE_END or _FAILED; 0: there is more */
+};
+
+static void lines_free(struct lines *lines)
+{
+    journal_reader_free(lines->reader);
+    buffer_deinit(&lines->piece);
+    free(lines);
+}
+
+/* One event's line, or the end. */
+static int lines_next(struct lines *lines)
+{
+    struct journal_event event;
+    int r = lines->left == 0 ? JOURNAL_E_END : journal_reader_next(lines->reader, &event);
+
+    if (r == JOURNAL_E_END)
+        return HTTP_SOURCE_END;
+    if (r != 0)
+        return HTTP_SOURCE_FAILED;
+    uint64_t place = lines->by_version ? event.version : event.position;
+    if (place > lines->highest || place < lines->lowest)
+        return (place > lines->highest) == (lines->direction == JOURNAL_FORWARD) ? HTTP_SOURCE_END : 0;
+    lines->left--;
+    r = event_json_write(&event, &lines->piece);
+    return r < 0 || buffer_append_byte(&lines->piece, '\n') < 0 ? HTTP_SOURCE_FAILED : 0;
+}
+
+static void lines_run(struct errand *errand)
+{
+    struct lines *lines = (struct lines *)errand;
+
+    buffer_clear(&lines->piece);
+    lines->offset = 0;
+    while (lines->end == 0 && lines->piece.size < lines->piece_size)
+        lines->end = lines_next(lines);
+}
+
+static void lines_back(struct errand *errand)
+{
+    struct lines *lines = (struct lines *)errand;
+
+    if (lines->request)
+        http_wake(lines->request);
+    else
+        lines_free(lines);
+}
+
+static ssize_t lines_read(void *user, uint8_t *buffer, size_t size)
+{
+    struct lines *lines = user;
+    size_t left = lines->piece.size - lines->offset;
+
+    if (lines->errand.out)
+        return HTTP_SOURCE_WAIT;
+    if (left == 0 && lines->end != 0)
+        return lines->end;
+    if (left == 0) {
+        errand_send(&lines->errand);
+        return lines->errand.out ? HTTP_SOURCE_WAIT : lines_read(user, buffer, size);
+    }
+    size = left < size ? left : size;
+    memcpy(buffer, lines->piece.data + lines->offset, size);
+    lines->offset += size;
+    return (ssize_t)size;
+}
+
+static void lines_release(void *user)
+{
+    struct lines *lines = user;
+
+    if (lines->errand.out)
+        lines->request = NULL;
+    else
+        lines_free(lines);
+}
+
+void lines_answer(struct http_request *request, const struct journal_read *read, uint64_t lowest,
+                  uint64_t highest, uint64_t limit)
+{
+    static const struct http_source source = {.read = lines_read, .free = lines_release};
+    struct server *server = server_of(request);
+    struct lines *lines = calloc(1, sizeof(*lines));
+    int r = lines ? journal_reader_new(server->journal, read, &lines->reader) : -ENOMEM;
+
+    if (r != 0) {
+        free(lines);
+        answer_journal(request, r, NULL);
+        return;
+    }
+    lines->errand = (struct errand){.http = server->http, .run = lines_run, .back = lines_back};
+    lines->request = request;
+    lines->direction = read->direction;
+    lines->by_version = read->stream.size > 0;
+    lines->lowest = lowest;
+    lines->highest = highest;
+    lines->left = limit;
+    lines->piece_size = server->options->limits.stream_piece_size_max;
+    http_answer_stream(request, 200, "application/x-ndjson", &source, lines);
+}

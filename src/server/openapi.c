@@ -1,0 +1,240 @@
+/* GET /openapi.json: OpenAPI 3.1, made from the table of routes; the schemas are below. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "server/internal.h"
+
+/* ---- schemas ---- */
+
+#define REF(name) "{\"$ref\":\"#/components/schemas/" name "\"}"
+#define NUMBER    "{\"type\":\"integer\",\"minimum\":0}"
+#define TEXT      "{\"type\":\"string\"}"
+#define BOOL      "{\"type\":\"boolean\"}"
+#define ANY       "{}"
+#define LIST(of)  "{\"type\":\"array\",\"items\":" of "}"
+#define MAP(of)   "{\"type\":\"object\",\"additionalProperties\":" of "}"
+#define OBJECT(required, properties)                                                                         \
+    "{\"type\":\"object\",\"required\":[" required "],\"properties\":{" properties "}}"
+
+static const struct {
+    const char *name, *schema;
+} schemas[] = {
+    {"Problem", OBJECT("\"type\",\"title\",\"status\",\"code\"",
+                       "\"type\":" TEXT ",\"title\":" TEXT ",\"status\":" NUMBER ",\"detail\":" TEXT
+                       ",\"instance\":" TEXT ",\"code\":" TEXT ",\"violations\":" LIST(
+                           OBJECT("\"pointer\",\"detail\"",
+                                  "\"pointer\":" TEXT ",\"detail\":" TEXT)) ",\"conflicts\":" LIST(ANY))},
+    {"Event",
+     OBJECT("\"position\",\"type\",\"id\",\"time\",\"tags\"",
+            "\"position\":" NUMBER ",\"stream\":" TEXT ",\"version\":" NUMBER ",\"type\":" TEXT
+            ",\"id\":{\"type\":\"string\",\"format\":\"uuid\"},\"time\":{\"type\":\"string\",\"format\":"
+            "\"date-time\"}"
+            ",\"tags\":" LIST(TEXT) ",\"data\":" ANY ",\"data_base64\":" TEXT ",\"content_type\":" TEXT
+                                    ",\"meta\":{\"type\":\"object\"},\"stub\":" BOOL)},
+    {"NewEvent", OBJECT("\"type\"", "\"type\":" TEXT ",\"data\":" ANY ",\"data_base64\":" TEXT
+                                    ",\"content_type\":" TEXT ",\"stream\":" TEXT
+                                    ",\"id\":{\"type\":\"string\",\"format\":\"uuid\"},\"tags\":" LIST(
+                                        TEXT) ",\"meta\":{\"type\":\"object\"}")},
+    {"Query",
+     OBJECT("\"items\"", "\"items\":" LIST(OBJECT("", "\"types\":" LIST(TEXT) ",\"tags\":" LIST(TEXT))))},
+    {"Append", OBJECT("\"events\"", "\"events\":" LIST(REF("NewEvent")) ",\"condition\":" OBJECT(
+                                        "\"failIfEventsMatch\"",
+                                        "\"failIfEventsMatch\":" REF(
+                                            "Query") ",\"after\":" NUMBER) ",\"streams\":" MAP(ANY))},
+    {"AppendRequest",
+     "{\"oneOf\":[" REF("Append") "," OBJECT("\"appends\"", "\"appends\":" LIST(REF("Append"))) "]}"},
+    {"StreamEvents", "{\"oneOf\":[" REF("NewEvent") "," LIST(REF("NewEvent")) "]}"},
+    {"Appended", "{\"oneOf\":[" OBJECT(
+                     "\"first\",\"last\",\"replayed\",\"streams\"",
+                     "\"first\":" NUMBER ",\"last\":" NUMBER ",\"replayed\":" BOOL
+                     ",\"streams\":" MAP(NUMBER)) "," OBJECT("\"results\"", "\"results\":" LIST(ANY)) "]}"},
+    {"EventPage", OBJECT("\"events\",\"after\",\"head\",\"more\"",
+                         "\"events\":" LIST(REF("Event")) ",\"after\":" NUMBER ",\"before\":" NUMBER
+                                                          ",\"head\":" NUMBER ",\"more\":" BOOL)},
+    {"StreamPage",
+     OBJECT("\"events\"", "\"events\":" LIST(REF("Event")) ",\"version\":" NUMBER ",\"head\":" NUMBER)},
+    {"Command", "{\"type\":\"object\"}"},
+    {"Decided", OBJECT("\"position\",\"events\",\"replayed\"",
+                       "\"position\":" NUMBER ",\"events\":" LIST(ANY) ",\"replayed\":" BOOL)},
+    {"Rows", LIST("{\"type\":\"object\"}")},
+    {"Views", OBJECT("\"views\",\"queries\",\"head\"",
+                     "\"views\":" LIST(ANY) ",\"queries\":" LIST(ANY) ",\"head\":" NUMBER)},
+    {"Rebuilding", OBJECT("\"rebuilding\"", "\"rebuilding\":" BOOL)},
+    {"Health", OBJECT("\"status\"", "\"status\":" TEXT)},
+    {"Ready", OBJECT("\"status\",\"journal\",\"views\"",
+                     "\"status\":" TEXT ",\"journal\":{\"type\":\"object\"},\"views\":" LIST(ANY))},
+};
+
+static void write_schemas(struct json_writer *w)
+{
+    json_write_key(w, "schemas");
+    json_write_object_begin(w);
+    for (size_t i = 0; i < sizeof(schemas) / sizeof(schemas[0]); i++)
+        json_write_member_raw(w, schemas[i].name, bytes_from_string(schemas[i].schema));
+    json_write_object_end(w);
+}
+
+static void write_ref(struct json_writer *w, const char *name)
+{
+    char ref[96];
+
+    snprintf(ref, sizeof(ref), "#/components/schemas/%s", name);
+    json_write_object_begin(w);
+    json_write_member_string(w, "$ref", ref);
+    json_write_object_end(w);
+}
+
+/* ---- one operation ---- */
+
+static void write_parameter(struct json_writer *w, const char *where, struct bytes name, const char *what)
+{
+    json_write_object_begin(w);
+    json_write_member_bytes(w, "name", name);
+    json_write_member_string(w, "in", where);
+    if (strcmp(where, "path") == 0)
+        json_write_member_bool(w, "required", true);
+    if (what)
+        json_write_member_string(w, "description", what);
+    json_write_member_raw(w, "schema", BYTES_LITERAL(TEXT));
+    json_write_object_end(w);
+}
+
+static void write_parameters(struct json_writer *w, const struct http_route *route,
+                             const struct route_about *about)
+{
+    json_write_key(w, "parameters");
+    json_write_array_begin(w);
+    for (const char *open = strchr(route->path, '{'); open; open = strchr(open + 1, '{'))
+        write_parameter(w, "path", bytes_make(open + 1, strcspn(open + 1, "}")), NULL);
+    for (size_t i = 0; i < ROUTE_PARAMETER_COUNT_MAX && about->parameters[i]; i++) {
+        size_t size = strcspn(about->parameters[i], ":");
+        write_parameter(w, "query", bytes_make(about->parameters[i], size), about->parameters[i] + size + 2);
+    }
+    if (about->any_parameter) {
+        json_write_object_begin(w);
+        json_write_member_string(w, "name", "columns");
+        json_write_member_string(w, "in", "query");
+        json_write_member_string(w, "description", "Columns of the view, or parameters of the query.");
+        json_write_member_raw(w, "schema",
+                              BYTES_LITERAL("{\"type\":\"object\",\"additionalProperties\":" TEXT "}"));
+        json_write_member_string(w, "style", "form");
+        json_write_member_bool(w, "explode", true);
+        json_write_object_end(w);
+    }
+    json_write_array_end(w);
+}
+
+static void write_content(struct json_writer *w, const char *const *types, size_t count, const char *schema)
+{
+    json_write_key(w, "content");
+    json_write_object_begin(w);
+    for (size_t i = 0; i < count && types[i]; i++) {
+        json_write_key(w, types[i]);
+        json_write_object_begin(w);
+        if (schema && strcmp(types[i], "application/json") == 0) {
+            json_write_key(w, "schema");
+            write_ref(w, schema);
+        }
+        json_write_object_end(w);
+    }
+    json_write_object_end(w);
+}
+
+static void write_response(struct json_writer *w, const struct route_about *about, unsigned status)
+{
+    char code[12];
+
+    snprintf(code, sizeof(code), "%u", status);
+    json_write_key(w, code);
+    json_write_object_begin(w);
+    json_write_member_string(w, "description", http_status_phrase(status));
+    if (status < 300)
+        write_content(w, about->types, 4, about->answer);
+    else if (status >= 400)
+        write_content(w, (const char *const[]){"application/problem+json"}, 1, NULL);
+    json_write_object_end(w);
+}
+
+/* What any request may be answered: by http, or because the server is unwell. */
+static const unsigned common_statuses[] = {400, 401, 405, 408, 413, 414, 415, 421, 431, 500, 503};
+
+static void write_responses(struct json_writer *w, const struct route_about *about)
+{
+    json_write_key(w, "responses");
+    json_write_object_begin(w);
+    for (size_t i = 0; i < ROUTE_STATUS_COUNT_MAX && about->statuses[i]; i++)
+        write_response(w, about, about->statuses[i]);
+    for (size_t i = 0; i < sizeof(common_statuses) / sizeof(common_statuses[0]); i++)
+        write_response(w, about, common_statuses[i]);
+    json_write_object_end(w);
+}
+
+static void write_operation(struct json_writer *w, const struct http_route *route)
+{
+    const struct route_about *about = route->data;
+    const char *method = strcmp(route->method, "GET") == 0 ? "get" : "post";
+
+    json_write_key(w, method);
+    json_write_object_begin(w);
+    json_write_member_string(w, "operationId", about->operation);
+    json_write_member_string(w, "summary", about->summary);
+    write_parameters(w, route, about);
+    if (about->body) {
+        json_write_key(w, "requestBody");
+        json_write_object_begin(w);
+        json_write_member_bool(w, "required", true);
+        write_content(w, (const char *const[]){"application/json"}, 1, about->body);
+        json_write_object_end(w);
+    }
+    write_responses(w, about);
+    json_write_object_end(w);
+}
+
+/* ---- the document ---- */
+
+static void write_paths(struct json_writer *w)
+{
+    size_t count;
+    const struct http_route *routes = server_routes(&count);
+    const char *open = NULL; /* the path being written: its methods stand side by side in the table */
+
+    json_write_key(w, "paths");
+    json_write_object_begin(w);
+    for (size_t i = 0; i < count; i++) {
+        if (!open || strcmp(open, routes[i].path) != 0) {
+            if (open)
+                json_write_object_end(w);
+            open = routes[i].path;
+            json_write_key(w, open);
+            json_write_object_begin(w);
+        }
+        write_operation(w, &routes[i]);
+    }
+    json_write_object_end(w);
+    json_write_object_end(w);
+}
+
+void handle_openapi(struct http_request *request)
+{
+    struct buffer body = {0};
+    struct json_writer w = json_writer(&body);
+
+    json_write_object_begin(&w);
+    json_write_member_string(&w, "openapi", "3.1.0");
+    json_write_member_raw(&w, "info",
+                          BYTES_LITERAL("{\"title\":\"daybook\",\"version\":\"1\",\"license\":{\"name\":"
+                                        "\"Apache-2.0\",\"identifier\":\"Apache-2.0\"}}"));
+    write_paths(&w);
+    json_write_key(&w, "components");
+    json_write_object_begin(&w);
+    write_schemas(&w);
+    json_write_object_end(&w);
+    json_write_object_end(&w);
+    int r = json_write_end(&w);
+    if (r < 0)
+        answer_failure(request, r);
+    else
+        http_answer(request, 200, "application/json", &body);
+    buffer_deinit(&body);
+}

@@ -1,0 +1,133 @@
+/* The one table of routes: the router, the check of query parameters and /openapi.json read it. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "server/internal.h"
+
+enum { QUERY_BODY_SIZE_MAX = 65536 };
+
+#define ABOUT(...)                                                                                           \
+    .data = &(const struct route_about)                                                                      \
+    {                                                                                                        \
+        __VA_ARGS__                                                                                          \
+    }
+#define JSON_TYPE  "application/json"
+#define SSE_TYPE   "text/event-stream"
+#define LINES_TYPE "application/x-ndjson"
+#define CSV_TYPE   "text/csv"
+
+#define READ_PARAMETERS                                                                                      \
+    "limit: events of a page, 1 to 10000, 100 unless said", "direction: forward or backward",                \
+        "system: 1 shows daybook's own events too", "named: 1 lets a subscription name its events by type"
+#define BOUND_PARAMETERS                                                                                     \
+    "after: position or cursor, exclusive", "before: position or cursor, exclusive", READ_PARAMETERS
+#define VIEW_PARAMETERS                                                                                      \
+    "min_position: answer once the data has reached this position", "as_of: position or time to look back "  \
+                                                                    "to"
+#define EVENT_TYPES                                                                                          \
+    {                                                                                                        \
+        JSON_TYPE, SSE_TYPE, LINES_TYPE                                                                      \
+    }
+#define ROW_TYPES                                                                                            \
+    {                                                                                                        \
+        JSON_TYPE, CSV_TYPE, LINES_TYPE                                                                      \
+    }
+
+static const struct http_route routes[] = {
+    {"POST", "/v1/append", handle_append, HTTP_JSON,
+     ABOUT(.operation = "append",
+           .summary = "Append events, with expected versions and a condition; or several appends at once",
+           .body = "AppendRequest", .answer = "Appended", .types = {JSON_TYPE},
+           .statuses = {201, 200, 409, 422, 507})},
+    {"GET", "/v1/streams/{stream}", handle_stream_read, HTTP_BLOCKING,
+     ABOUT(.operation = "readStream", .summary = "Read a stream, or subscribe to it",
+           .parameters = {"from: first version, inclusive", "to: last version, inclusive",
+                          "after: position or cursor a subscription begins after", READ_PARAMETERS},
+           .answer = "StreamPage", .types = EVENT_TYPES, .statuses = {200, 304, 404, 406, 409, 429})},
+    {"POST", "/v1/streams/{stream}", handle_stream_append, HTTP_JSON,
+     ABOUT(.operation = "appendToStream",
+           .summary =
+               "Append an event or an array of events to one stream; If-Match and If-None-Match guard it",
+           .body = "StreamEvents", .answer = "Appended", .types = {JSON_TYPE},
+           .statuses = {201, 412, 409, 422, 507})},
+    {"GET", "/v1/events", handle_events_read, HTTP_BLOCKING,
+     ABOUT(.operation = "readEvents", .summary = "Read the journal, filtered, or subscribe to it",
+           .parameters = {"type: types, comma between them; any of them", "tag: a tag; all that are given",
+                          BOUND_PARAMETERS},
+           .answer = "EventPage", .types = EVENT_TYPES, .statuses = {200, 406, 409, 429})},
+    {"POST", "/v1/events/query", handle_events_query, HTTP_BLOCKING | HTTP_JSON, QUERY_BODY_SIZE_MAX,
+     ABOUT(.operation = "queryEvents", .summary = "Read the journal by a whole query",
+           .parameters = {BOUND_PARAMETERS}, .body = "Query", .answer = "EventPage", .types = EVENT_TYPES,
+           .statuses = {200, 406, 409, 422, 429})},
+    {"POST", "/v1/commands/{name}", handle_command, HTTP_JSON, COMMAND_BODY_SIZE_MAX,
+     ABOUT(.operation = "command",
+           .summary = "Let the application decide a command; Idempotency-Key makes it safe to repeat",
+           .body = "Command", .answer = "Decided", .types = {JSON_TYPE},
+           .statuses = {201, 200, 404, 409, 422, 507})},
+    {"GET", "/v1/views", handle_views, 0,
+     ABOUT(.operation = "listViews", .summary = "How the views stand, and which queries there are",
+           .answer = "Views", .types = {JSON_TYPE}, .statuses = {200})},
+    {"GET", "/v1/views/{view}", handle_view, 0,
+     ABOUT(.operation = "readView",
+           .summary =
+               "Rows of a view, by PostgREST's grammar: column=eq.x, order, limit, offset, select, and, or",
+           .parameters = {VIEW_PARAMETERS}, .any_parameter = true, .answer = "Rows", .types = ROW_TYPES,
+           .statuses = {200, 206, 404, 406, 409, 416, 422, 429})},
+    {"POST", "/v1/views/{view}/rebuild", handle_rebuild, HTTP_JSON | HTTP_OPTIONAL_BODY, 1024,
+     ABOUT(.operation = "rebuildView", .summary = "Build a view anew beside the old one, then swap",
+           .answer = "Rebuilding", .types = {JSON_TYPE}, .statuses = {202, 404})},
+    {"GET", "/v1/queries/{name}", handle_query, 0,
+     ABOUT(.operation = "runQuery", .summary = "Rows of a named query", .parameters = {VIEW_PARAMETERS},
+           .any_parameter = true, .answer = "Rows", .types = ROW_TYPES,
+           .statuses = {200, 206, 404, 406, 409, 416, 422, 429})},
+    {"GET", "/v1/log", handle_log, HTTP_BLOCKING,
+     ABOUT(.operation = "readLog", .summary = "The log's records verbatim, then live: for a follower",
+           .parameters = {"after: position, exclusive"}, .types = {"application/octet-stream"},
+           .statuses = {200, 409, 429})},
+    {"GET", "/health", handle_health, HTTP_ANY_HOST | HTTP_PUBLIC,
+     ABOUT(.operation = "health", .summary = "Alive", .answer = "Health", .types = {JSON_TYPE},
+           .statuses = {200})},
+    {"GET", "/ready", handle_ready, HTTP_ANY_HOST | HTTP_PUBLIC,
+     ABOUT(.operation = "ready", .summary = "Fit to be asked: journal, views, follower", .answer = "Ready",
+           .types = {JSON_TYPE}, .statuses = {200})},
+    {"GET", "/metrics", handle_metrics, HTTP_ANY_HOST,
+     ABOUT(.operation = "metrics", .summary = "Figures, as OpenMetrics",
+           .types = {"application/openmetrics-text"}, .statuses = {200})},
+    {"GET", "/openapi.json", handle_openapi, 0,
+     ABOUT(.operation = "openapi", .summary = "This description", .types = {JSON_TYPE}, .statuses = {200})},
+};
+
+const struct http_route *server_routes(size_t *ret_count)
+{
+    *ret_count = sizeof(routes) / sizeof(routes[0]);
+    return routes;
+}
+
+static bool parameter_is_known(const struct route_about *about, struct bytes name)
+{
+    for (size_t i = 0; i < ROUTE_PARAMETER_COUNT_MAX && about->parameters[i]; i++) {
+        if (name.size == strcspn(about->parameters[i], ":") &&
+            memcmp(name.data, about->parameters[i], name.size) == 0)
+            return true;
+    }
+    return about->any_parameter;
+}
+
+bool parameters_refused(struct http_request *request)
+{
+    const struct route_about *about = http_request_route(request)->data;
+    const struct http_parameter *parameters;
+    size_t count = http_request_parameters(request, &parameters);
+    char name[65];
+
+    for (size_t i = 0; i < count; i++) {
+        if (parameter_is_known(about, parameters[i].name))
+            continue;
+        snprintf(name, sizeof(name), "%.*s",
+                 BYTES_PRINT(bytes_slice(parameters[i].name, 0, sizeof(name) - 1)));
+        answer_parameter(request, name, "is not a parameter of this path");
+        return true;
+    }
+    return false;
+}

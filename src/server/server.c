@@ -1,0 +1,305 @@
+/* Wiring: what is opened in which order, who is told when it ends, and the closing in reverse.
+ *
+ * Opening: tokens, port, log, journal, application, views, follower, feed, HTTP. The port comes early so that "in use" is
+ * said before a long journal is read; connections that come meanwhile wait in its backlog.
+ * Ending: HTTP drains first, so that whoever asked is answered; then what feeds on the journal; the journal last. */
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/hex.h"
+#include "log/file_log.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "server/internal.h"
+
+enum { LAYER_ERROR_SIZE = VIEW_ERROR_SIZE };
+
+/* Says why it did not work; returns SERVER_E_START, or the failure. */
+_printf_(3, 4) static int start_error(char *ret_error, int r, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(ret_error, SERVER_ERROR_SIZE, format, arguments);
+    va_end(arguments);
+    return r < 0 ? r : SERVER_E_START;
+}
+
+/* ---- options that go together ---- */
+
+static bool address_is_loopback(const char *address)
+{
+    struct in6_addr v6;
+
+    return strncmp(address, "127.", 4) == 0 ||
+           (inet_pton(AF_INET6, address, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6));
+}
+
+static int check_options(const struct server_options *options, char *ret_error)
+{
+    if (!options->token_file && !address_is_loopback(options->address)) {
+        start_error(ret_error, 0,
+                    "%s can be reached from other machines: give --token-file FILE, or listen on 127.0.0.1",
+                    options->address);
+        return SERVER_E_USAGE;
+    }
+    if (options->limits.heartbeat_ms < 1 || options->limits.heartbeat_ms > 15000) {
+        start_error(ret_error, 0, "heartbeat_ms goes from 1 to 15000");
+        return SERVER_E_USAGE;
+    }
+    if (options->http_limits.worker_count < 1 || options->http_limits.worker_count > 64) {
+        start_error(ret_error, 0, "worker_count goes from 1 to 64");
+        return SERVER_E_USAGE;
+    }
+    return 0;
+}
+
+/* ---- what HTTP asks back ---- */
+
+static unsigned on_authorize(void *user, struct http_request *request)
+{
+    const struct server *server = user;
+
+    if (!server->tokens || tokens_know(server->tokens, http_request_header(request, "Authorization")))
+        return 0;
+    return 401;
+}
+
+static void on_decorate(void *user, struct http_request *request)
+{
+    const struct server *server = user;
+
+    http_header(request, "Daybook-Journal", server->journal_id);
+    http_header(request, "Daybook-Role", server->options->follow ? "follower" : "leader");
+    if (!http_header_is_set(request, "Daybook-Position"))
+        answer_position(request, journal_head(server->journal));
+}
+
+/* ---- opening ---- */
+
+static void on_notice(void *user, enum view_notice_kind kind, const char *view, const char *sentence)
+{
+    fprintf(stderr, "daybook serve: view %s: %s\n", view, sentence);
+}
+
+/* Makes the folder and those above it. */
+static int make_folders(const char *path)
+{
+    char part[OS_PATH_SIZE_MAX];
+    size_t size = strlen(path);
+
+    if (size == 0 || size >= sizeof(part))
+        return -ENAMETOOLONG;
+    memcpy(part, path, size + 1);
+    for (size_t i = 1; i <= size; i++) {
+        if (part[i] != '/' && part[i] != '\0')
+            continue;
+        part[i] = '\0';
+        if (mkdir(part, 0755) < 0 && errno != EEXIST)
+            return error_from_errno();
+        part[i] = path[i];
+    }
+    return 0;
+}
+
+static void on_progress(void *user, uint64_t done, uint64_t total)
+{
+    uint64_t *told_ns = user;
+    uint64_t now_ns = os_monotonic_ns();
+
+    if (now_ns - *told_ns < OS_NS_PER_SECOND || !isatty(STDERR_FILENO))
+        return;
+    *told_ns = now_ns;
+    fprintf(stderr, "\rreading the journal: %" PRIu64 " of %" PRIu64 " events", done, total);
+    if (done >= total)
+        fputc('\n', stderr);
+}
+
+static int open_journal(struct server *server, char *ret_error)
+{
+    const struct server_options *options = server->options;
+    struct file_log_options log_options = {.durability = options->async ? LOG_ASYNC : LOG_SYNC};
+    char folder[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
+    uint64_t told_ns = os_monotonic_ns();
+    struct journal_options journal_options = {
+        .follower = options->follow != NULL, .on_progress = on_progress, .user = &told_ns};
+    struct log *log;
+    int r = os_path(folder, options->data_folder, "log");
+
+    if (r == 0)
+        r = make_folders(options->data_folder);
+    if (r < 0)
+        return start_error(ret_error, r, "cannot make the data folder %s: %s", options->data_folder,
+                           strerror(-r));
+    if (options->follow && (r = follower_prepare(server, folder, &log_options, ret_error)) != 0)
+        return r;
+    r = file_log_open(folder, &log_options, &log, error);
+    if (r != 0)
+        return start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
+    r = journal_open(log, &journal_options, &server->journal, error);
+    if (r != 0)
+        return start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
+    struct buffer id = {0};
+    struct journal_id bytes = journal_id(server->journal);
+    if (hex_encode(bytes_make(bytes.bytes, sizeof(bytes.bytes)), &id) == 0 && id.size < JOURNAL_ID_TEXT_SIZE)
+        memcpy(server->journal_id, id.data, id.size);
+    buffer_deinit(&id);
+    return 0;
+}
+
+/* app.so, if the application has one: views and pages alone are an application too. */
+static int open_commands(struct server *server, char *ret_error)
+{
+    char path[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
+    const struct command_options options = {0};
+    int r;
+
+    if (!server->options->app_folder)
+        return 0;
+    if (access(server->options->app_folder, R_OK | X_OK) < 0)
+        return start_error(ret_error, 0, "cannot open the application folder %s: %s",
+                           server->options->app_folder, strerror(errno));
+    r = os_path(path, server->options->app_folder, "app.so");
+    if (r < 0 || access(path, F_OK) < 0)
+        return r;
+    r = command_runtime_open(server->journal, path, &options, &server->commands, error);
+    return r == 0 ? 0 : start_error(ret_error, r, "%s: %s", path, error[0] ? error : strerror(-r));
+}
+
+static int open_views(struct server *server, char *ret_error)
+{
+    const struct view_options options = {.app_folder = server->options->app_folder,
+                                         .data_folder = server->options->data_folder,
+                                         .journal = server->journal,
+                                         .follower = server->options->follow != NULL,
+                                         .on_notice = on_notice};
+    char error[VIEW_ERROR_SIZE] = "";
+    int r = view_set_open(&options, &server->views, error);
+
+    return r == 0 ? 0 : start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
+}
+
+static int open_http(struct server *server, uint16_t *ret_port, char *ret_error)
+{
+    static char folder[OS_PATH_SIZE_MAX]; /* lives as long as the server, and there is one in a process */
+    const struct server_options *options = server->options;
+    struct http_options http_options = {.limits = options->http_limits,
+                                        .hosts = options->hosts,
+                                        .host_count = options->host_count,
+                                        .problem_prefix = SERVER_PROBLEM_PREFIX,
+                                        .log_fd = options->log_json ? STDERR_FILENO : -1,
+                                        .user = server,
+                                        .authorize = on_authorize,
+                                        .decorate = on_decorate};
+
+    http_options.routes = server_routes(&http_options.route_count);
+    if (options->app_folder && os_path(folder, options->app_folder, "public") == 0 &&
+        access(folder, X_OK) == 0)
+        http_options.folder = folder;
+    int r = http_new(&http_options, &server->http);
+    if (r < 0)
+        return start_error(ret_error, r, "cannot start: %s", strerror(-r));
+    r = http_listen(server->http, options->address, options->port, ret_port);
+    return r == 0 ? 0
+                  : start_error(ret_error, r, "cannot listen on %s:%u: %s", options->address, options->port,
+                                r == -EINVAL ? "it is not a numeric address" : strerror(-r));
+}
+
+static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
+{
+    int r = check_options(server->options, ret_error);
+
+    if (r == 0 && server->options->token_file)
+        r = tokens_read(server->options->token_file, &server->tokens, ret_error);
+    if (r == 0)
+        r = open_http(server, ret_port, ret_error);
+    if (r == 0)
+        r = open_journal(server, ret_error);
+    if (r == 0)
+        r = open_commands(server, ret_error);
+    if (r == 0)
+        r = open_views(server, ret_error);
+    if (r == 0 && server->options->follow)
+        r = follower_start(server, ret_error);
+    if (r == 0 && (r = feed_new(server, &server->feed)) < 0)
+        start_error(ret_error, r, "cannot start: %s", strerror(-r));
+    return r;
+}
+
+static void close_all(struct server *server)
+{
+    follower_stop(server->follower);
+    command_runtime_close(server->commands);
+    view_set_close(server->views);
+    feed_quiet(server->feed);
+    http_free(server->http);
+    feed_free(server->feed);
+    journal_close(server->journal);
+    tokens_free(server->tokens);
+}
+
+/* ---- running ---- */
+
+static struct http *http_to_drain; /* for the signal handler */
+
+static void on_signal(int number)
+{
+    http_drain(http_to_drain);
+}
+
+static void catch_signals(struct http *http)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+
+    http_to_drain = http;
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk, not an end */
+}
+
+static void say_ready(const struct server *server, uint16_t port)
+{
+    const char *address = server->options->address;
+    bool v6 = strchr(address, ':') != NULL;
+    char url[128];
+
+    snprintf(url, sizeof(url), "http://%s%s%s:%u", v6 ? "[" : "", address, v6 ? "]" : "", port);
+    if (server->options->ready_json)
+        printf("{\"url\":\"%s\",\"journal\":\"%s\",\"role\":\"%s\",\"position\":%" PRIu64 "}\n", url,
+               server->journal_id, server->options->follow ? "follower" : "leader",
+               journal_head(server->journal));
+    else
+        printf("daybook %s on %s, journal %s at position %" PRIu64 "\n",
+               server->options->follow ? "follows" : "serves", url, server->journal_id,
+               journal_head(server->journal));
+    fflush(stdout);
+}
+
+int server_run(const struct server_options *options, char ret_error[SERVER_ERROR_SIZE])
+{
+    struct server server = {.options = options, .started_us = os_monotonic_ns() / 1000};
+    uint16_t port = 0;
+
+    signal(SIGPIPE, SIG_IGN);
+    int r = open_all(&server, &port, ret_error);
+    if (r == 0) {
+        catch_signals(server.http);
+        say_ready(&server, port);
+        r = http_run(server.http);
+        if (r < 0)
+            start_error(ret_error, r, "the HTTP server ended: %s", strerror(-r));
+        if (r == -ETIMEDOUT)
+            return r; /* somebody still works on a request: the process must end without taking its ground away */
+    }
+    close_all(&server);
+    return r;
+}
