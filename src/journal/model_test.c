@@ -207,34 +207,60 @@ static void play_round(struct journal *journal, struct memory_store *store, stru
     kit_landing_free(landing);
 }
 
-static void the_journal_agrees_with_the_naive_one_whatever_comes(void **state)
+static void play(unsigned seed, struct journal *(*open)(void *engine), void *engine,
+                 struct memory_store *store)
 {
-    for (unsigned seed = 1; seed <= 10; seed++) {
-        struct memory_store *store = memory_store_new();
-        struct naive_journal *naive = naive_new();
-        struct journal *journal = kit_open(store, seed % 2);
-        dice_seed(seed);
-        for (unsigned round = 0; round < ROUNDS; round++) {
-            play_round(journal, store, naive);
-            if (round % 5 == 0)
-                compare_reads(journal, naive);
-            if (round % 40 == 39) {
-                journal_close(journal);
-                journal = kit_open(store, seed % 2);
-                learn(journal, naive, 0);
-            }
+    struct naive_journal *naive = naive_new();
+    struct journal *journal = open(engine);
+    dice_seed(seed);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        play_round(journal, store, naive);
+        if (round % 5 == 0)
+            compare_reads(journal, naive);
+        if (round % 40 == 39) {
+            journal_close(journal);
+            journal = open(engine);
+            learn(journal, naive, 0);
         }
-        assert_true(naive_head(naive) > ROUNDS); /* the dice let enough through */
-        journal_close(journal);
+    }
+    assert_true(naive_head(naive) > ROUNDS); /* the dice let enough through */
+    journal_close(journal);
+    naive_free(naive);
+}
+
+static struct journal *open_memory(void *engine)
+{
+    return kit_open(engine, dice(2));
+}
+
+static struct journal *open_file(void *engine)
+{
+    return kit_open_file(engine);
+}
+
+static void over_memory_the_journal_agrees_with_the_naive_one_whatever_comes(void **state)
+{
+    for (unsigned seed = 1; seed <= 8; seed++) {
+        struct memory_store *store = memory_store_new();
+        play(seed, open_memory, store, store);
         memory_store_free(store);
-        naive_free(naive);
+    }
+}
+
+static void over_files_the_journal_agrees_with_the_naive_one_whatever_comes(void **state)
+{
+    for (unsigned seed = 100; seed < 102; seed++) {
+        char *folder = kit_folder_new();
+        play(seed, open_file, folder, NULL);
+        kit_folder_remove(folder);
     }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_journal_agrees_with_the_naive_one_whatever_comes),
+        cmocka_unit_test(over_memory_the_journal_agrees_with_the_naive_one_whatever_comes),
+        cmocka_unit_test(over_files_the_journal_agrees_with_the_naive_one_whatever_comes),
     };
     return cmocka_run_group_tests_name("journal/model", tests, NULL, NULL);
 }

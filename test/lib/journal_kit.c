@@ -3,7 +3,10 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <ftw.h>
+#include <unistd.h>
 
+#include "log/file_log.h"
 #include "os/clock.h"
 #include "os/thread.h"
 
@@ -21,6 +24,41 @@ struct journal *kit_open(struct memory_store *store, bool threaded)
     int r = journal_open(log, NULL, &journal, error);
     if (r != 0)
         fprintf(stderr, "journal_open: %d %s\n", r, error);
+    assert(r == 0);
+    return journal;
+}
+
+char *kit_folder_new(void)
+{
+    const char *base = getenv("TMPDIR");
+    char *folder = NULL;
+    int r = asprintf(&folder, "%s/daybook-test-XXXXXX", base ? base : "/tmp");
+    assert(r > 0 && mkdtemp(folder));
+    return folder;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    return remove(path);
+}
+
+void kit_folder_remove(char *folder)
+{
+    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    free(folder);
+}
+
+struct journal *kit_open_file(const char *folder)
+{
+    struct file_log_options options = {.segment_size = 256 * 1024};
+    struct journal *journal = NULL;
+    struct log *log = NULL;
+    char error[256] = "";
+    int r = file_log_open(folder, &options, &log, error);
+    if (r == 0)
+        r = journal_open(log, NULL, &journal, error);
+    if (r != 0)
+        fprintf(stderr, "kit_open_file: %d %s\n", r, error);
     assert(r == 0);
     return journal;
 }

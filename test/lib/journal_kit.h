@@ -10,6 +10,14 @@
 /* Open a journal on the store; fails the test when it cannot. */
 struct journal *kit_open(struct memory_store *store, bool threaded);
 
+/* A new folder below $TMPDIR or /tmp, and its removal with everything in it. The path is the caller's to free by
+ * kit_folder_remove(). */
+char *kit_folder_new(void);
+void kit_folder_remove(char *folder);
+
+/* Open a journal on the file log in a folder, with small segments, so that a test meets many of them. */
+struct journal *kit_open_file(const char *folder);
+
 /* An event of `type` in `stream` ("": none) with tags separated by blanks ("": none) and JSON data. `tags_memory` has room
  * for the tags and lives as long as the event; so do the strings. */
 struct journal_event_new kit_event(const char *stream, const char *type, const char *tags,
