@@ -1,0 +1,176 @@
+/* A real process is killed by SIGKILL in the middle of its appends, again and again, and what it was told is compared with
+ * what is there (P6): acknowledged ⊆ recovered ⊆ submitted, in order, byte for byte. */
+#include "lib/cmocka_all.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/dice.h"
+#include "lib/journal_kit.h"
+#include "os/clock.h"
+#include "os/thread.h"
+
+enum { LIVES = 8, WORKERS = 4, SUBMITTED_MAX = 100000, PAYLOAD_SIZE = 300 };
+
+/* What a worker writes into the pipe: before submitting, and when it was acknowledged. One write each, so never torn. */
+struct note {
+    uint32_t worker, number;
+    uint64_t position; /* 0: about to be submitted */
+};
+
+struct worker {
+    struct os_thread thread;
+    struct journal *journal;
+    uint32_t number, next;
+    int pipe;
+};
+
+/* Content follows from worker and number, so that every byte can be checked. */
+static void make_payload(uint32_t worker, uint32_t number, char payload[PAYLOAD_SIZE])
+{
+    int size = snprintf(payload, PAYLOAD_SIZE, "{\"worker\":%u,\"number\":%u,\"pad\":\"", worker, number);
+    for (int i = size; i < PAYLOAD_SIZE - 3; i++)
+        payload[i] = (char)('a' + (worker * 7 + number * 13 + (uint32_t)i) % 26);
+    memcpy(payload + PAYLOAD_SIZE - 3, "\"}", 3);
+}
+
+static void work(void *user)
+{
+    struct worker *worker = user;
+    for (;; worker->next++) {
+        char payload[PAYLOAD_SIZE], stream[32];
+        struct journal_result result;
+        struct note note = {.worker = worker->number, .number = worker->next};
+        make_payload(note.worker, note.number, payload);
+        snprintf(stream, sizeof(stream), "worker-%u", worker->number);
+        if (write(worker->pipe, &note, sizeof(note)) != sizeof(note))
+            return;
+        if (kit_append(worker->journal, stream, "Worked", "some tags", payload, &result) != 0)
+            _exit(1);
+        note.position = result.last;
+        if (write(worker->pipe, &note, sizeof(note)) != sizeof(note))
+            return;
+    }
+}
+
+static void live(const char *folder, const uint32_t next[WORKERS], int out)
+{
+    static struct worker workers[WORKERS];
+    struct journal *journal = kit_open_file(folder);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        workers[i] = (struct worker){.journal = journal, .number = i, .next = next[i], .pipe = out};
+        if (os_thread_start(&workers[i].thread, "worker", work, &workers[i]) != 0)
+            _exit(1);
+    }
+    for (uint32_t i = 0; i < WORKERS; i++)
+        os_thread_join(&workers[i].thread);
+    _exit(1); /* unreachable: they end with the process */
+}
+
+struct account {
+    uint32_t submitted[WORKERS];                /* how many */
+    uint64_t positions[WORKERS][SUBMITTED_MAX]; /* 0: not acknowledged */
+    uint64_t acknowledged;
+};
+
+static void note_down(struct account *account, const struct note *note)
+{
+    assert_true(note->worker < WORKERS && note->number < SUBMITTED_MAX);
+    if (note->position == 0) {
+        account->submitted[note->worker] = note->number + 1;
+        return;
+    }
+    account->positions[note->worker][note->number] = note->position;
+    account->acknowledged++;
+}
+
+/* Listen until so many were acknowledged, then kill; what still stands in the pipe counts, too. */
+static void kill_after(pid_t child, int in, struct account *account, uint64_t count)
+{
+    struct note note;
+    uint64_t until = account->acknowledged + count;
+    struct pollfd readable = {.fd = in, .events = POLLIN};
+    while (account->acknowledged < until) {
+        assert_int_equal(poll(&readable, 1, 20000), 1);
+        assert_int_equal(read(in, &note, sizeof(note)), sizeof(note));
+        note_down(account, &note);
+    }
+    assert_ok(kill(child, SIGKILL));
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    while (read(in, &note, sizeof(note)) == sizeof(note))
+        note_down(account, &note);
+}
+
+/* Each worker's events must be 0, 1, 2… of what it submitted, those acknowledged at the place they were given. */
+static void compare(struct journal *journal, struct account *account, uint32_t next[WORKERS])
+{
+    struct journal_reader *reader;
+    struct journal_event event;
+    uint64_t count = 0;
+    memset(next, 0, WORKERS * sizeof(*next));
+    assert_ok(journal_reader_new(journal, &(struct journal_read){0}, &reader));
+    while (journal_reader_next(reader, &event) == 0) {
+        char payload[PAYLOAD_SIZE];
+        uint32_t worker = (uint32_t)(event.stream.data[event.stream.size - 1] - '0');
+        assert_true(worker < WORKERS);
+        assert_int_equal(event.position, ++count);
+        assert_int_equal(event.version, next[worker] + 1);
+        assert_true(next[worker] < account->submitted[worker]);
+        make_payload(worker, next[worker], payload);
+        assert_true(bytes_equal_string(event.data, payload));
+        uint64_t acknowledged = account->positions[worker][next[worker]];
+        assert_true(acknowledged == 0 || acknowledged == event.position);
+        account->positions[worker][next[worker]++] = event.position;
+    }
+    for (uint32_t worker = 0; worker < WORKERS; worker++)
+        for (uint32_t i = next[worker]; i < account->submitted[worker]; i++)
+            assert_int_equal(account->positions[worker][i], 0); /* acknowledged means recovered */
+    journal_reader_free(reader);
+}
+
+static void what_was_acknowledged_survives_every_kill_in_its_place(void **state)
+{
+    static struct account account;
+    uint32_t next[WORKERS] = {0};
+    struct log_chain chain = {0};
+    uint64_t head = 0;
+    char *folder = kit_folder_new();
+    dice_seed(5);
+    for (unsigned i = 0; i < LIVES; i++) {
+        int ends[2];
+        struct log_chain again;
+        assert_ok(pipe(ends));
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            close(ends[0]);
+            live(folder, next, ends[1]);
+        }
+        close(ends[1]);
+        kill_after(child, ends[0], &account, 1 + dice(300));
+        close(ends[0]);
+        struct journal *journal = kit_open_file(folder);
+        compare(journal, &account, next);
+        for (uint32_t worker = 0; worker < WORKERS; worker++)
+            account.submitted[worker] = next[worker]; /* the next life submits the others again */
+        assert_ok(journal_chain_at(journal, head, &again));
+        assert_memory_equal(&chain, &again, sizeof(chain)); /* the past has not changed */
+        head = journal_head(journal);
+        assert_ok(journal_chain_at(journal, head, &chain));
+        journal_close(journal);
+    }
+    assert_true(account.acknowledged > LIVES);
+    kit_folder_remove(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_acknowledged_survives_every_kill_in_its_place),
+    };
+    return cmocka_run_group_tests_name("journal/crash", tests, NULL, NULL);
+}
