@@ -126,6 +126,9 @@ int guard_init(struct guard *guard, sqlite3 *db, bool deterministic, const atomi
         if (r < 0)
             return r;
     }
+    /* The first use of a table-valued function declares its table, which looks like making one: let it be now. */
+    if (sqlite3_exec(db, "select 1 from json_each('[]'), json_tree('[]')", NULL, NULL, NULL) == SQLITE_NOMEM)
+        return -ENOMEM;
     (void)sqlite3_set_authorizer(db, authorize, guard);
     sqlite3_progress_handler(db, GUARD_STEPS, look_at_clock, guard);
     (void)sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);

@@ -141,6 +141,18 @@ static void all_nine_parameters_carry_the_event(void **state)
     assert_value(f, "select z from v", "2023-11-14T22:13:20.123456Z");
 }
 
+static void a_list_in_the_data_becomes_rows(void **state)
+{
+    struct fixture *f = *state;
+    assert_ok(open_store(f, "create table v (n primary key, booked);\n-- on T\n"
+                            "insert into v select value, 1 from json_each(:data ->> 'nights') where true\n"
+                            " on conflict do update set booked = booked + 1;\n"
+                            "delete from v where n in (select value from json_tree(:data -> 'not'));"));
+    assert_ok(apply(f, 1, "T", "{\"nights\":[\"a\",\"b\"],\"not\":[]}"));
+    assert_ok(apply(f, 2, "T", "{\"nights\":[\"b\",\"c\"],\"not\":[\"c\"]}"));
+    assert_value(f, "select group_concat(n || booked) from v", "a1,b2");
+}
+
 static void bytes_arrive_as_a_blob_and_an_erased_event_as_null(void **state)
 {
     struct fixture *f = *state;
@@ -288,6 +300,7 @@ int main(void)
 #define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         STORE_TEST(an_event_changes_rows_by_the_sections_of_its_type),
         STORE_TEST(all_nine_parameters_carry_the_event),
+        STORE_TEST(a_list_in_the_data_becomes_rows),
         STORE_TEST(bytes_arrive_as_a_blob_and_an_erased_event_as_null),
         STORE_TEST(a_store_goes_on_where_it_was_committed),
         STORE_TEST(a_store_of_another_definition_or_journal_is_a_mismatch),
