@@ -294,6 +294,17 @@ static int adopt_segment(struct file_log *log, uint64_t first, int file, uint64_
     return 0;
 }
 
+/* After a rename that failed, or said so: the name must not be there, or frames written elsewhere would not be found. */
+static void take_name_back(struct file_log *log, const char *path)
+{
+    int r = log->ops->remove(log->ops, path);
+
+    if (r == 0 || r == -ENOENT)
+        r = log->ops->sync_folder(log->ops, log->folder);
+    if (r < 0)
+        file_log_poison(log, "Taking back the name of a new segment", r);
+}
+
 /* F1: called only when all that is written is durable. */
 static int new_segment(struct file_log *log, const struct job *job, uint64_t needed, uint64_t capacity)
 {
@@ -312,11 +323,14 @@ static int new_segment(struct file_log *log, const struct job *job, uint64_t nee
     if (r < 0)
         return r;
     r = write_new_segment(log, temporary, &segment, needed, capacity, &file, &allocated);
-    if (r == 0)
+    if (r == 0) {
         r = log->ops->rename(log->ops, temporary, path);
-    if (r < 0) {
-        if (file >= 0)
+        if (r < 0) {
             (void)log->ops->close(log->ops, file);
+            take_name_back(log, path);
+        }
+    }
+    if (r < 0) {
         (void)log->ops->remove(log->ops, temporary);
         return r;
     }

@@ -112,7 +112,8 @@ size_t segment_index(const struct file_log *log, uint64_t position);
 struct scan {
     uint64_t floor, tail;        /* F and T of docs/formats/log.md */
     uint64_t tail_end;           /* S: where the last good frame ends */
-    uint64_t floor_end;          /* where the last frame that holds nothing above F ends */
+    uint64_t floor_end;          /* where the last frame of records at or below F ends: what lies behind it, a FLOOR too,
+                                  * may never have reached the disk */
     uint64_t epoch;              /* the highest seen */
     struct log_chain chain_tail; /* after T */
     bool damaged;

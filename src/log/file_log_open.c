@@ -284,7 +284,7 @@ static int rewrite(struct file_log *log, uint64_t from, uint64_t to)
 static int repair(struct file_log *log, const struct scan *scan)
 {
     const struct segment *last = &log->segments[log->segment_count - 1];
-    _cleanup_(walk_deinit) struct walk walk;
+    _cleanup_(walk_deinit) struct walk walk = {0};
     uint64_t end;
     int r;
 
@@ -308,8 +308,10 @@ static int repair(struct file_log *log, const struct scan *scan)
 
 static int start_writing(struct file_log *log, const struct scan *scan)
 {
-    int r = log->segment_count > 0 ? repair(log, scan) : 0;
+    int r = log->ops->sync_folder(log->ops, log->folder); /* P7: names, too, may be no more than remembered */
 
+    if (r == 0 && log->segment_count > 0)
+        r = repair(log, scan);
     if (r < 0)
         return r;
     log->epoch++;

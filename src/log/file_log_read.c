@@ -381,7 +381,7 @@ static int take_frames(struct file_log *log, struct walk *walk, uint64_t floor)
 static int refresh_last(struct file_log *log, uint64_t sealed_at)
 {
     struct segment *segment = &log->segments[log->segment_count - 1];
-    _cleanup_(walk_deinit) struct walk walk;
+    _cleanup_(walk_deinit) struct walk walk = {0};
     uint64_t floor = sealed_at ? sealed_at : log->durable;
     int file, r, closed;
 

@@ -111,7 +111,7 @@ static int scan_chain(struct walk *walk, struct file_log *log, const struct form
         chain_over(&frame, data, &scan->chain_tail);
         scan->tail = frame.first + frame.count - 1;
         scan->tail_end = walk->offset;
-        if (scan->tail <= scan->floor)
+        if (frame.count > 0 && scan->tail <= scan->floor)
             scan->floor_end = walk->offset;
     }
     return 0;
@@ -127,7 +127,7 @@ int file_log_scan(struct file_log *log, int file, const struct format_segment *h
                         .epoch = header->epoch,
                         .chain_tail = header->chain,
                         .what = "bytes that were written are missing"};
-    _cleanup_(walk_deinit) struct walk walk;
+    _cleanup_(walk_deinit) struct walk walk = {0};
     int r;
 
     walk_init(&walk, log->ops, file, log->seed);

@@ -57,8 +57,7 @@ static int find_floor(struct verify *verify, struct walk *walk)
     uint64_t offset;
     int r;
 
-    if (verify->position > 1)
-        verify->report.floor = verify->position - 1; /* F1 */
+    verify->report.floor = verify->segment_first - 1; /* F1 */
     while ((r = walk_search(walk, &frame, &offset)) == 0) {
         if (frame.floor > verify->report.floor)
             verify->report.floor = frame.floor;
@@ -172,7 +171,7 @@ static int check_header(struct verify *verify, int file, size_t index, struct fo
 static int check_segment(struct verify *verify, size_t index)
 {
     struct segment *segment = &verify->log->segments[index];
-    _cleanup_(walk_deinit) struct walk walk;
+    _cleanup_(walk_deinit) struct walk walk = {0};
     struct format_segment header;
     int file, r, closed;
 
@@ -184,12 +183,12 @@ static int check_segment(struct verify *verify, size_t index)
     walk_init(&walk, verify->log->ops, file, verify->log->seed);
     walk.limit = segment->size;
     walk_seek(&walk, FORMAT_SEGMENT_SIZE, segment->first);
-    if (verify->position != segment->first)
+    r = verify->last_segment ? find_floor(verify, &walk) : 0;
+    if (r == 0 && verify->position != segment->first)
         tell(verify, 0, "the records before it are missing");
     verify->position = segment->first;
-    r = check_header(verify, file, index, &header);
-    if (r == 0 && verify->last_segment)
-        r = find_floor(verify, &walk);
+    if (r == 0)
+        r = check_header(verify, file, index, &header);
     if (r == 0 && verify->chain_known &&
         memcmp(header.chain.bytes, verify->report.chain.bytes, LOG_CHAIN_SIZE) != 0)
         tell(verify, 0, "the chain does not continue");

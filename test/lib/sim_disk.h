@@ -1,0 +1,42 @@
+/* sim_disk: a disk in memory, as a table of file functions, that can lose power.
+ *
+ * Every file knows what it holds and what of that is durable: writes, truncations and allocations since the last sync are
+ * kept in order. sim_disk_power_loss() keeps some of them, by sectors of 512 bytes, and forgets the others; likewise
+ * names made, moved or removed since their folder was last synced. sim_disk_kill() is the gentler end: a process dies and
+ * the kernel keeps what it was handed. Both close every file, so that its locks are gone.
+ *
+ * A failed sync (fail_syncs) behaves like Linux's: the pages count as clean from then on, can still be read, and are
+ * never written unless they are written again.
+ *
+ * Any thread may call. There is one folder whose syncs count: the one the files are in. Folders need not be made.
+ */
+#pragma once
+
+#include "os/file.h"
+
+enum sim_loss { SIM_LOSE_ALL, SIM_LOSE_SOME };
+
+struct sim_disk;
+
+struct sim_disk *sim_disk_new(void);
+void sim_disk_free(struct sim_disk *disk);
+static inline void sim_disk_freep(struct sim_disk **disk)
+{
+    sim_disk_free(*disk);
+}
+
+const struct os_file_ops *sim_disk_ops(struct sim_disk *disk);
+
+/* How much all files together may take; 0: no limit. Beyond it: -ENOSPC. */
+void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes);
+
+/* The next `count` syncs of files fail. */
+void sim_disk_fail_syncs(struct sim_disk *disk, unsigned count);
+
+void sim_disk_kill(struct sim_disk *disk);
+void sim_disk_power_loss(struct sim_disk *disk, enum sim_loss loss, uint64_t seed);
+
+/* A file's content, to be looked at or damaged; NULL: no such file. */
+struct buffer *sim_disk_content(struct sim_disk *disk, const char *path);
+/* How many files are open. */
+size_t sim_disk_open_count(struct sim_disk *disk);
