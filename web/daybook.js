@@ -70,15 +70,18 @@ export class Daybook {
   /** A page of the journal: {events, after, head, more}. */
   async events(params, {signal} = {}) { return (await this.#ask(`v1/events?${search(params)}`, {}, signal)).body; }
 
-  /** Opens the page's one connection: the events after position `after`, then live ones, until `close`. */
-  follow({after = 0} = {}) {
+  /** Opens the page's one connection: the events after position `after`, or after the last one seen, then live ones. */
+  follow({after} = {}) {
     this.close();
-    this.#cursor = '';
-    this.#seen = after;
+    if (after !== undefined) {
+      this.#cursor = '';
+      this.#seen = after;
+    }
     this.#stop = new AbortController();
     this.#run(this.#stop.signal);
   }
 
+  /** Ends the connection; `follow()` goes on where it stopped. */
   close() {
     this.#stop?.abort();
     this.#stop = null;

@@ -394,6 +394,19 @@ await run({
     },
   ),
 
+  'following again goes on where it was closed': withServer(
+    [stream(frame(1) + frame(2), {open: true}), stream(frame(3), {open: true})],
+    async ({book, asked}) => {
+      const got = collect(book);
+      book.follow({after: 0});
+      await until('two events', () => got.length === 2);
+      book.close();
+      book.follow();
+      await until('the third', () => got.length === 3);
+      assert.deepEqual([got, asked[1].headers['last-event-id']], [[1, 2, 3], 'j1-2']);
+    },
+  ),
+
   'closing ends the connection for good': withServer([stream(frame(1), {open: true})], async ({book, asked}) => {
     const got = collect(book);
     book.follow();

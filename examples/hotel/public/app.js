@@ -18,6 +18,7 @@ import {mountReservations} from './reservations.js';
 import {mountTimeTravel} from './timetravel.js';
 
 const FEED_COUNT = 60; // events the feed begins with
+const HIDDEN_MS = 60_000; // a tab hidden this long stops listening
 const GATHER_MS = 50; // news by the thousand is told in handfuls
 const HOTELS_COUNT_MAX = 10_000;
 const THEMES = ['auto', 'light', 'dark'];
@@ -28,14 +29,14 @@ const store = makeStore({
   hotels: [],
   types: [], // types: [{type, rooms}] of the hotel shown
   month: monthOf(today()),
-  head: 0,
-  asOf: null, // the newest position; the position shown, null for now
-  stay: null,
-  refused: null, // {type, arrival, nights} being picked; {type, nights: Set} the rule refused
+  head: 0, // the newest position
+  asOf: null, // the position shown; null for now
+  stay: null, // {type, arrival, nights} being picked
+  refused: null, // {type, nights: Set} that the rule refused
   language: firstLanguage(),
   theme: recall('theme', 'auto'),
 });
-const page = {book, store, following: false};
+const page = {book, store, following: false, resting: false};
 store.on('language ready', () => {
   speak(store.state.language); // before any panel says a word
   translate();
@@ -55,6 +56,7 @@ for (const mount of [
   mount(page);
 
 mountSwitches();
+restWhileHidden();
 const hotels = makeLoader({body: at('main'), load: loadHotels, show: showHotels});
 begin();
 
@@ -93,6 +95,22 @@ function showHotels({names, head, lastArrival}) {
   drawNames();
   if (!page.following) book.follow({after: Math.max(0, head - FEED_COUNT)});
   page.following = true;
+}
+
+/** Browsers allow few connections to a host: a tab nobody looks at gives its own back, and catches up when seen again. */
+function restWhileHidden() {
+  let timer = null;
+  const rest = now => {
+    page.resting = now;
+    if (now) book.close();
+    else book.follow();
+  };
+  document.addEventListener('visibilitychange', () => {
+    clearTimeout(timer);
+    if (!page.following) return;
+    if (document.hidden) timer = setTimeout(() => rest(true), HIDDEN_MS);
+    else if (page.resting) rest(false);
+  });
 }
 
 function drawNames() {
