@@ -1,37 +1,41 @@
 // hotel.mjs: a hotel for a test: the real server with the real application on an empty folder, killed and started at
-// will, and a few sentences to fill it.
+// will, and a few sentences to fill it; and the gateway before two of them.
 
-import {spawn} from 'node:child_process';
+import {execFileSync} from 'node:child_process';
 import fs from 'node:fs/promises';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import {Daybook} from '../../web/daybook.js';
+import {fileURLToPath} from 'node:url';
 import {today} from '../../examples/hotel/public/dates.js';
-import {until} from '../lib/tap.mjs';
+import {Daybook} from '../../web/daybook.js';
+import {end, start} from './process.mjs';
 
 export const HOTEL = 'Hotel Hanok';
-const READY_MS_MAX = 20_000;
 const AT_ONCE_COUNT = 8; // commands in flight while the hotel is filled
+const NGINX = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../nginx/gateway');
 
 /** The server of one test run, on a folder of its own. */
 export class Hotel {
-  #build;
+  #command;
   #folder;
-  #child = null;
-  #port = 0;
+  #server = null;
   #number = 0;
+  port = 0;
 
-  /** `build`: the folder with `daybook` and `examples/hotel`. */
-  static async open(build) {
+  /** `build`: the folder with `daybook` and `examples/hotel`. `follow`: the hotel it is to be a copy of. */
+  static async open(build, {follow} = {}) {
     const hotel = new Hotel();
-    hotel.#build = build;
     hotel.#folder = await fs.mkdtemp(path.join(os.tmpdir(), 'daybook-browser-'));
+    hotel.#command = [path.join(build, 'daybook'), 'serve', '--data', path.join(hotel.#folder, 'data')];
+    if (follow) hotel.#command.push('--follow', follow.url);
+    hotel.#command.push(path.join(build, 'examples/hotel'));
     await hotel.start();
     return hotel;
   }
 
   get url() {
-    return `http://127.0.0.1:${this.#port}/`;
+    return `http://127.0.0.1:${this.port}/`;
   }
 
   get book() {
@@ -40,42 +44,24 @@ export class Hotel {
 
   /** Starts the server; the second time on the port of the first, as a runner would. */
   async start() {
-    const data = path.join(this.#folder, 'data');
-    const listen = `127.0.0.1:${this.#port}`;
-    const child = spawn(
-      path.join(this.#build, 'daybook'),
-      ['serve', '--data', data, '--listen', listen, path.join(this.#build, 'examples/hotel')],
-      {stdio: ['ignore', 'pipe', 'pipe']},
-    );
-    let said = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', text => (said += text));
-    this.#child = child;
-    const port = await until(
-      'the server to be ready',
-      () => {
-        if (child.exitCode !== null) throw new Error(`the server ended (${child.exitCode}): ${said}`);
-        return /http:\/\/127\.0\.0\.1:(\d+)/.exec(said)?.[1];
-      },
-      READY_MS_MAX,
-    );
-    this.#port = Number(port);
+    const [program, serve, ...rest] = this.#command;
+    const listen = ['--listen', `127.0.0.1:${this.port}`];
+    this.#server = await start([program, serve, ...listen, ...rest], /http:\/\/127\.0\.0\.1:(\d+)/);
+    this.port = Number(this.#server.match[1]);
   }
 
   /** Ends the server as a power cut would. */
-  async kill() {
-    const child = this.#child;
-    const gone = new Promise(resolve => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await gone;
+  kill() {
+    return end(this.#server, 'SIGKILL');
   }
 
   async close() {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) await this.kill();
+    await this.kill();
     await fs.rm(this.#folder, {recursive: true, force: true});
   }
 
   addRooms(types) {
-    const book = this.book;
+    const {book} = this;
     return Promise.all(
       Object.entries(types).map(([room_type, rooms]) => book.command('AddRooms', {hotel: HOTEL, room_type, rooms})),
     );
@@ -84,7 +70,8 @@ export class Hotel {
   /** Books through the API, as another desk would; answers the reservation's number. */
   async reserve({room_type, arrival, nights, guest}) {
     const reservation = `R-${String((this.#number += 1)).padStart(5, '0')}`;
-    await this.book.command('BookRoom', {reservation, hotel: HOTEL, room_type, arrival, nights, guest, on: today()});
+    const on = today();
+    await this.book.command('BookRoom', {reservation, hotel: HOTEL, room_type, arrival, nights, guest, on});
     return reservation;
   }
 
@@ -96,9 +83,75 @@ export class Hotel {
     };
     await Promise.all(Array.from({length: AT_ONCE_COUNT}, desk));
   }
+
+  /** The newest position. */
+  async head() {
+    return (await this.book.events({limit: 1, direction: 'backward'})).events[0].position;
+  }
+
+  /** The reservations in this guest's name. */
+  async of(guest) {
+    return (await this.book.view('reservations', {guest: `eq.${guest}`})).rows;
+  }
 }
 
 /** A full hotel is part of the picture; anything else is a mistake of the test. */
 function refused(problem) {
   if (problem.rule !== 'no-free-room') throw problem;
+}
+
+/** nginx with our breaker module, before a leader and its copy. */
+export class Gateway {
+  #folder;
+  #nginx;
+
+  static async open(build, {leader, follower}) {
+    const gateway = new Gateway();
+    gateway.#folder = await fs.mkdtemp(path.join(os.tmpdir(), 'daybook-gateway-'));
+    gateway.port = await freePort();
+    const rules = {
+      build,
+      port: gateway.port,
+      leader: leader.port,
+      follower: follower.port,
+      open: '1s',
+      open_max: '1s',
+      ramp: '0',
+    };
+    const {command, environment} = rendered(gateway.#folder, rules);
+    gateway.#nginx = await start(command, /start worker process \d+/, environment);
+    return gateway;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.port}/`;
+  }
+
+  async close() {
+    await end(this.#nginx, 'SIGTERM');
+    await fs.rm(this.#folder, {recursive: true, force: true});
+  }
+}
+
+/** nginx/gateway/gateway.py writes the configuration and knows how nginx is started with it. */
+function rendered(folder, rules) {
+  const script = `
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import gateway
+folder, rules = sys.argv[2], json.loads(sys.argv[3])
+gateway.write(folder, **rules)
+print(json.dumps({"command": gateway.command(folder), "environment": gateway.environment(rules["build"])}))`;
+  const options = {env: {...process.env, PYTHONDONTWRITEBYTECODE: '1'}};
+  return JSON.parse(execFileSync('python3', ['-c', script, NGINX, folder, JSON.stringify(rules)], options));
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const probe = net.createServer().on('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const {port} = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
 }

@@ -1,5 +1,6 @@
 // page.mjs: the page as a visitor uses it: words for tests.
 
+import path from 'node:path';
 import {until} from '../lib/tap.mjs';
 
 /** The button of one night in the calendar. */
@@ -88,4 +89,10 @@ export function overflow(page) {
       .filter(element => element.getBoundingClientRect().right > width + 1)
       .map(element => element.className || element.tagName);
   });
+}
+
+/** Keeps a picture of the page in $DAYBOOK_ARTEFACTS, or in the build folder. */
+export function picture(page, build, name, options = {}) {
+  const folder = process.env.DAYBOOK_ARTEFACTS ?? path.join(build, 'test/browser/pictures');
+  return page.screenshot({path: path.join(folder, `${name}.png`), ...options});
 }

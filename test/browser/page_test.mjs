@@ -5,22 +5,33 @@
 // Pictures of the page go to $DAYBOOK_ARTEFACTS, or to BUILD_FOLDER/test/browser/pictures.
 
 import assert from 'node:assert/strict';
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import {webcrypto} from 'node:crypto';
-import {addDays, addMonths, monthOf, nightsOf, today} from '../../examples/hotel/public/dates.js';
+import {addDays, addMonths, monthOf, today} from '../../examples/hotel/public/dates.js';
 import en from '../../examples/hotel/public/text-en.js';
 import ko from '../../examples/hotel/public/text-ko.js';
 import {run, until} from '../lib/tap.mjs';
 import {Browser, DESKTOP, PHONE} from './browser.mjs';
 import {HOTEL, Hotel} from './hotel.mjs';
-import {book, feed, feedIsWhole, free, night, overflow, resultOf, settled, travel, turnTo, untilFree} from './page.mjs';
+import {
+  book,
+  feed,
+  feedIsWhole,
+  free,
+  night,
+  overflow,
+  picture,
+  resultOf,
+  settled,
+  travel,
+  turnTo,
+  untilFree,
+} from './page.mjs';
 import {fillForPictures} from './year.mjs';
 
 globalThis.crypto ??= webcrypto;
 
 const build = path.resolve(process.argv[2] ?? 'build');
-const pictures = process.env.DAYBOOK_ARTEFACTS ?? path.join(build, 'test/browser/pictures');
 const hotel = await Hotel.open(build);
 const browser = await Browser.start(path.join(build, 'test/browser'));
 
@@ -36,21 +47,13 @@ function visit(test, options = DESKTOP) {
       await test(page);
       assert.deepEqual(page.wrongs, []);
     } catch (error) {
-      await picture(page, `failed-${Date.now()}`);
+      await picture(page, build, `failed-${Date.now()}`);
       throw error;
     } finally {
       await page.context().close();
     }
   };
 }
-
-async function picture(page, name, options = {}) {
-  await fs.mkdir(pictures, {recursive: true});
-  await page.screenshot({path: path.join(pictures, `${name}.png`), ...options});
-}
-
-const head = async () => (await hotel.book.events({limit: 1, direction: 'backward'})).events[0].position;
-const reservationsOf = async guest => (await hotel.book.view('reservations', {guest: `eq.${guest}`})).rows;
 
 await run({
   'both languages say the same things': () => {
@@ -80,7 +83,7 @@ await run({
     );
     await page.locator(`[data-row="${result.number}"]`).waitFor();
     await page.locator('#feed-body li', {hasText: 'Kim Minjun booked Double'}).waitFor();
-    const [row] = await reservationsOf('Kim Minjun');
+    const [row] = await hotel.of('Kim Minjun');
     assert.deepEqual([row.arrival, row.nights, row.status, row.booked_on], [day(12), 3, 'booked', today()]);
   }),
 
@@ -95,7 +98,7 @@ await run({
       .locator('td.refused [data-night]')
       .evaluateAll(nights => nights.map(button => button.dataset.night));
     assert.deepEqual(marked, [day(7), day(9)]);
-    assert.deepEqual(await reservationsOf('Second'), []);
+    assert.deepEqual(await hotel.of('Second'), []);
   }),
 
   'what is missing or wrong is said at its field': visit(async page => {
@@ -156,7 +159,8 @@ await run({
   'the feed stands still when asked to, and goes on without a gap': visit(async page => {
     const before = (await feed(page))[0];
     await page.click('#feed-pause');
-    for (const guest of ['One', 'Two', 'Three']) await hotel.reserve({room_type: 'Double', arrival: day(2), nights: 0, guest});
+    for (const guest of ['One', 'Two', 'Three'])
+      await hotel.reserve({room_type: 'Double', arrival: day(2), nights: 0, guest});
     await page.locator('#feed-pause', {hasText: '3 new events waiting'}).waitFor();
     assert.equal((await feed(page))[0], before);
     await page.click('#feed-pause');
@@ -180,7 +184,7 @@ await run({
   }),
 
   'the slider shows the hotel as it was, says so, and lets nothing be changed there': visit(async page => {
-    const position = await head();
+    const position = await hotel.head();
     const before = await free(page, 'Double', day(24));
     await book(page, {type: 'Double', from: day(24), guest: 'From the future'});
     await untilFree(page, 'Double', day(24), before - 1);
@@ -191,7 +195,7 @@ await run({
     assert.ok(await page.locator('#b-submit').isDisabled());
     await night(page, 'Double', day(24)).click();
     assert.equal(await page.locator('[aria-selected="true"]').count(), 0);
-    await picture(page, 'the-past');
+    await picture(page, build, 'the-past');
     await hotel.reserve({room_type: 'Double', arrival: day(24), nights: 1, guest: 'Meanwhile'});
     await page.locator('#feed-body li', {hasText: 'Meanwhile'}).waitFor();
     assert.equal(await free(page, 'Double', day(24)), before);
@@ -209,7 +213,7 @@ await run({
   'the server is killed and returns: no event is lost or repeated, the booking made meanwhile is made once': visit(
     async page => {
       await hotel.reserve({room_type: 'Double', arrival: day(2), nights: 1, guest: 'Before'});
-      await feedIsWhole(page, await head());
+      await feedIsWhole(page, await hotel.head());
       await hotel.kill();
       await page.waitForSelector('#connection[data-state="lost"], #connection[data-state="retry"]');
       await night(page, 'Double', day(26)).click();
@@ -221,14 +225,14 @@ await run({
       assert.ok((await resultOf(page)).done);
       await page.waitForSelector('#connection[data-state="live"]');
       await hotel.reserve({room_type: 'Double', arrival: day(2), nights: 1, guest: 'Later'});
-      await feedIsWhole(page, await head());
-      assert.equal((await reservationsOf('In the Dark')).length, 1);
+      await feedIsWhole(page, await hotel.head());
+      assert.equal((await hotel.of('In the Dark')).length, 1);
     },
   ),
 
   'killed again and again under way, the feed still holds every event once': visit(async page => {
     for (let round = 0; round < 4; round += 1) {
-      const before = await head();
+      const before = await hotel.head();
       const stays = Array.from({length: 6}, (_, index) => ({
         room_type: 'Double',
         arrival: day(28),
@@ -241,7 +245,7 @@ await run({
       await hotel.start();
       await booking;
     }
-    await feedIsWhole(page, await head());
+    await feedIsWhole(page, await hotel.head());
   }),
 
   'it speaks Korean to who does, switches, and remembers': visit(
@@ -274,7 +278,7 @@ await run({
     await page.tap('#b-submit');
     const result = await resultOf(page);
     assert.ok(result.done, result.text);
-    assert.equal((await reservationsOf('Emma Dubois'))[0].nights, 2);
+    assert.equal((await hotel.of('Emma Dubois'))[0].nights, 2);
     await settled(page);
     assert.deepEqual(await overflow(page), []);
     await page.tap('#booking .card button');
@@ -363,7 +367,7 @@ await run({
           await turnTo(page, MONTH);
           await settled(page);
           assert.deepEqual(await overflow(page), [], `${where} ${locale}`);
-          await picture(page, `${where}-${colorScheme}-${locale.slice(0, 2)}`, {fullPage: true});
+          await picture(page, build, `${where}-${colorScheme}-${locale.slice(0, 2)}`, {fullPage: true});
           assert.deepEqual(page.wrongs, []);
           await page.context().close();
         }
