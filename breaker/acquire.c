@@ -108,7 +108,7 @@ static int grant_normal(const struct breaker *breaker, const struct rules *rules
     ret_permit->flags = flags & RULE_PLACES ? PERMIT_PLACE : 0;
     if (flags & RULE_HUNG) {
         window_start(breaker, rules, shard, state_epoch(state), now_ns);
-        ret_permit->flags |= PERMIT_STARTED;
+        ret_permit->flags |= permit_started_in(rules);
     }
     return 0;
 }

@@ -12,7 +12,18 @@ enum permit_kind {
     PERMIT_UNTRACKED, /* no breaker */
 };
 
-enum permit_flags { PERMIT_PLACE = 1, PERMIT_STARTED = 2 };
+/* Above them, six bits of the geometry the start was counted in: the start is gone when the geometry changed. */
+enum permit_flags { PERMIT_PLACE = 1, PERMIT_STARTED = 2, PERMIT_GEOMETRY = 4 };
+
+static inline uint8_t permit_started_in(const struct rules *rules)
+{
+    return (uint8_t)(PERMIT_STARTED | word_load(&rules->geometry) * PERMIT_GEOMETRY);
+}
+
+static inline bool permit_has_start(const struct breaker_permit *permit, const struct rules *rules)
+{
+    return (permit->flags & ~PERMIT_PLACE) == permit_started_in(rules);
+}
 
 /* The shard this thread counts in. */
 uint32_t lane_of(const struct breaker_region *region);

@@ -11,6 +11,13 @@
 /* The caller's time, or the latest anyone has seen if that is later. */
 uint64_t machine_clock(struct slot *slot, uint64_t now_ns);
 
+/* The same for who only looks: is not remembered as seen. */
+static inline uint64_t machine_peek(const struct slot *slot, uint64_t now_ns)
+{
+    uint64_t seen = word_load(&slot->clock_ns);
+    return now_ns > seen ? now_ns : seen;
+}
+
 /* Make the transition away from `from` (the word that was judged). False: someone else was first. */
 bool machine_move(const struct breaker *breaker, const struct rules *rules, uint64_t from, unsigned machine,
                   unsigned reason, const struct window_sum *numbers, uint64_t now_ns);
@@ -63,7 +70,7 @@ struct probe_count {
 
 uint32_t probes_allowed(const struct rules *rules);
 
-/* Count the probes of this half-open epoch; those whose lease has ended become failed ones (B4). */
+/* Count the probes of this half-open epoch; one whose lease has ended is a failed one (B4). Only looks. */
 struct probe_count probes_count(const struct breaker *breaker, const struct rules *rules, uint64_t state,
                                 uint64_t now_ns);
 

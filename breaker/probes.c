@@ -10,12 +10,20 @@ uint32_t probes_allowed(const struct rules *rules)
     return probes < 1 ? 1 : probes > BREAKER_PROBES_MAX ? BREAKER_PROBES_MAX : (uint32_t)probes;
 }
 
-static void lease_end(const struct breaker *breaker, word *place, uint64_t probe)
+/* Make what has run out a failure that stays one. */
+static void leases_settle(const struct breaker *breaker, const struct rules *rules, uint64_t state,
+                          uint64_t now_ns)
 {
-    uint32_t epoch = (uint32_t)(probe >> 32);
-    uint64_t expected = probe;
-    if (word_swap(place, &expected, probe_pack(epoch, PROBE_FAILED, 0)))
-        word_add(&slot_shard(breaker->slot, breaker->region->shards)->total[TOTAL_LEASES_ENDED], 1);
+    struct slot *slot = breaker->slot;
+    uint32_t epoch = state_epoch(state), allowed = probes_allowed(rules);
+    uint64_t since = machine_since(slot, state, now_ns);
+    for (uint32_t i = 0; i < allowed; i++) {
+        uint64_t probe = word_load(&slot->probe[i]);
+        if (probe_state(probe, epoch) != PROBE_OUT || now_ns < since + probe_end_ms(probe) * 1000000)
+            continue;
+        if (word_swap(&slot->probe[i], &probe, probe_pack(epoch, PROBE_FAILED, 0)))
+            word_add(&slot_shard(slot, breaker->region->shards)->total[TOTAL_LEASES_ENDED], 1);
+    }
 }
 
 struct probe_count probes_count(const struct breaker *breaker, const struct rules *rules, uint64_t state,
@@ -27,26 +35,21 @@ struct probe_count probes_count(const struct breaker *breaker, const struct rule
     uint64_t since = machine_since(slot, state, now_ns);
     for (uint32_t i = 0; i < allowed; i++) {
         uint64_t probe = word_load(&slot->probe[i]), end = since + probe_end_ms(probe) * 1000000;
-        if (probe_state(probe, epoch) == PROBE_OUT && now_ns >= end) {
-            lease_end(breaker, &slot->probe[i], probe);
-            probe = word_load(&slot->probe[i]);
-        }
-        switch (probe_state(probe, epoch)) {
-        case PROBE_OUT:
-            count.out++;
-            if (end < count.next_end_ns)
-                count.next_end_ns = end;
-            break;
-        case PROBE_OK: count.ok++; break;
-        case PROBE_FAILED: count.failed++; break;
-        default: break;
-        }
+        unsigned is = probe_state(probe, epoch);
+        if (is == PROBE_OUT && now_ns >= end)
+            is = PROBE_FAILED;
+        count.out += is == PROBE_OUT;
+        count.ok += is == PROBE_OK;
+        count.failed += is == PROBE_FAILED;
+        if (is == PROBE_OUT && end < count.next_end_ns)
+            count.next_end_ns = end;
     }
     return count;
 }
 
 bool probes_judge(const struct breaker *breaker, const struct rules *rules, uint64_t state, uint64_t now_ns)
 {
+    leases_settle(breaker, rules, state, now_ns);
     struct probe_count count = probes_count(breaker, rules, state, now_ns);
     uint32_t allowed = probes_allowed(rules);
     uint64_t wanted = word_load(&rules->probe_ok);

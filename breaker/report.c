@@ -75,7 +75,7 @@ static void report_normal(const struct breaker *breaker, const struct rules *rul
     struct slot *slot = breaker->slot;
     uint32_t epoch = state_epoch(state), streak = 0;
     uint64_t started = permit->started_ns < now_ns ? permit->started_ns : now_ns;
-    window_end(breaker, rules, lane_of(breaker->region), epoch, started, permit->flags & PERMIT_STARTED, how,
+    window_end(breaker, rules, lane_of(breaker->region), epoch, started, permit_has_start(permit, rules), how,
                now_ns);
     if (how == TOTAL_NEUTRAL)
         return;
@@ -156,7 +156,7 @@ uint64_t breaker_retry_after(const struct breaker *breaker, uint64_t now_ns)
         return 0;
     const struct rules *rules = breaker_rules(breaker);
     uint64_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
-    uint64_t now = machine_clock(slot, now_ns), end = now;
+    uint64_t now = machine_peek(slot, now_ns), end = now;
     if (state_mode(state) == BREAKER_MODE_FORCED_OPEN)
         return word_load(&rules->open_ns);
     if (state_mode(state) != BREAKER_MODE_AUTO)

@@ -88,7 +88,7 @@ int breaker_snapshot(const struct breaker *breaker, uint64_t now_ns, struct brea
     const struct rules *rules = breaker_rules(breaker);
     struct breaker_snapshot s = {.struct_size = sizeof(s)};
     uint64_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
-    uint64_t now = machine_clock(slot, now_ns);
+    uint64_t now = machine_peek(slot, now_ns);
     slot_name(slot, s.name);
     fill_machine(breaker, rules, state, now, &s);
     struct window_sum sum = window_sum(breaker, rules, s.epoch, now);
