@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""The breaker tool as its users meet it. Speaks TAP. Usage: tool_test.py PATH_OF_TOOL"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import traceback
+
+TOOL = sys.argv[1]
+folder = tempfile.TemporaryDirectory()
+region = str(pathlib.Path(folder.name, "region"))
+
+
+def tool(*words, status=0):
+    done = subprocess.run([TOOL, *words], capture_output=True, text=True, timeout=20)
+    assert done.returncode == status, f"{words}: exit {done.returncode}, {done.stdout}{done.stderr}"
+    return done.stdout if status == 0 else done.stderr
+
+
+def breakers():
+    return {one["name"]: one for one in json.loads(tool(region, "--json"))["breakers"]}
+
+
+def help_names_every_command():
+    text = tool("--help")
+    for word in "list show events open close shadow auto reset set sweep make --json --openmetrics".split():
+        assert word in text, word
+
+
+def a_region_is_made_once_and_never_over_another():
+    tool(region, "make", "breakers=8 shards=4")
+    assert "File exists" in tool(region, "make", status=1)
+    assert breakers() == {}
+
+
+def a_breaker_is_made_and_configured_by_text():
+    tool(region, "set", "payments", "open=7s open_max=70s consecutive=3")
+    tool(region, "set", "payments", "min_calls=33")
+    config = breakers()["payments"]["config"].split()
+    assert "open=7s" in config and "min_calls=33" in config and "consecutive=3" in config, config
+
+
+def a_wrong_value_is_told_with_its_range():
+    assert "probes=99: out of range (1 to 16)" in tool(region, "set", "payments", "probes=99", status=1)
+    assert "slices=50: the region was made for fewer" in tool(region, "set", "payments", "slices=50", status=1)
+
+
+def orders_change_the_state_and_leave_events():
+    for command, state in (("open", "forced_open"), ("close", "forced_closed"), ("shadow", "shadow"), ("auto", "closed"),
+                           ("open", "forced_open"), ("reset", "closed")):
+        assert tool(region, command, "payments") == f"payments is {state}\n"
+        assert breakers()["payments"]["state"] == state
+    events = [(event["from"], event["to"], event["reason"]) for event in breakers()["payments"]["events"]]
+    assert events[0] == ("closed", "forced_open", "forced") and events[-1] == ("forced_open", "closed", "reset"), events
+    assert "forced_open -> closed  reset" in tool(region, "events", "payments")
+
+
+def a_list_is_for_people_and_openmetrics_for_machines():
+    lines = tool(region).splitlines()
+    assert lines[0].split()[:2] == ["NAME", "STATE"] and lines[1].split()[:2] == ["payments", "closed"], lines
+    text = tool(region, "--openmetrics")
+    assert text.endswith("# EOF\n")
+    assert 'breaker_state{breaker="payments",breaker_state="closed"} 1' in text
+    families = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(families) == len(set(families))
+    assert "min_calls=33" in tool(region, "show", "payments")
+
+
+def what_is_not_there_is_said():
+    assert "no breaker of that name" in tool(region, "open", "orders", status=1)
+    assert "No such file" in tool(region + ".none", status=1)
+    assert "which breaker?" in tool(region, "open", status=2)
+    assert "no such command" in tool(region, "explode", status=2)
+    assert "no such option" in tool(region, "--colour", status=2)
+    assert "which FILE?" in tool(status=2)
+
+
+def rubbish_is_told_from_a_region():
+    for name, content, reason in (("empty", b"", "no region was made"), ("zero", bytes(4096), "no region was made"),
+                                  ("text", b"hello " * 900, "no region of breakers"), ("short", None, "shorter")):
+        path = pathlib.Path(folder.name, name)
+        path.write_bytes(pathlib.Path(region).read_bytes()[:5000] if content is None else content)
+        assert reason in tool(str(path), status=1), name
+
+
+def the_dead_are_swept():
+    assert tool(region, "sweep") == "0 freed\n"
+
+
+TESTS = [value for name, value in list(globals().items()) if callable(value) and getattr(value, "__module__", "") == "__main__"
+         and name not in ("tool", "breakers")]
+print(f"1..{len(TESTS)}")
+failed = 0
+for number, test in enumerate(TESTS, 1):
+    try:
+        test()
+        print(f"ok {number} - {test.__name__}")
+    except Exception:  # every failure is told, and the next test still runs
+        failed += 1
+        print(f"not ok {number} - {test.__name__}")
+        print("".join(f"# {line}\n" for line in traceback.format_exc().splitlines()), end="")
+sys.exit(1 if failed else 0)
