@@ -6,7 +6,8 @@
  *   ngx_http_breaker_module.c     the tables nginx reads, and configurations merged and checked
  *   ngx_http_breaker_directives.c one function for each directive
  *   ngx_http_breaker_zone.c       shared zone, processes
- *   ngx_http_breaker_gate.c       before the call: route and server breakers around peer.get
+ *   ngx_http_breaker_gate.c       before the call: around peer.get
+ *   ngx_http_breaker_peers.c      a breaker for each server of an upstream block
  *   ngx_http_breaker_verdict.c    after the call: what upstream's state says about it
  *   ngx_http_breaker_answer.c     refusals and fallbacks: what the client gets instead
  *   ngx_http_breaker_admin.c      breaker_status, breaker_control
@@ -76,6 +77,7 @@ typedef struct {
     ngx_http_upstream_srv_conf_t *upstream;
     ngx_http_upstream_init_peer_pt init;
     ngx_http_breaker_srv_conf_t *peers; /* NULL: no breaker_peers */
+    ngx_array_t servers;                /* of ngx_str_t: their addresses, with breaker_peers */
 } ngx_http_breaker_upstream_t;
 
 
@@ -131,6 +133,8 @@ typedef struct {
     ngx_http_breaker_class_t neutral;
     ngx_http_complex_value_t *class;
     ngx_array_t *fallbacks; /* of ngx_http_breaker_fallback_t */
+    u_char *fallback_file;
+    ngx_uint_t fallback_line;
     ngx_uint_t own;         /* breaker_use stands in this very location */
     ngx_uint_t passing;     /* the location calls a service */
     ngx_uint_t early;       /* no upstream block: gate before the content phase */
@@ -148,10 +152,13 @@ typedef struct {
 
 /* one call of one route: from peer.init to the verdict */
 typedef struct ngx_http_breaker_ctx_s ngx_http_breaker_ctx_t;
+typedef struct ngx_http_breaker_peer_s ngx_http_breaker_peer_t;
 
 struct ngx_http_breaker_ctx_s {
     ngx_http_request_t *request;
     ngx_http_breaker_loc_conf_t *conf;
+    ngx_http_breaker_t *breaker; /* the route's, or that of its servers */
+    ngx_http_breaker_peer_t *peer;
     ngx_http_breaker_ctx_t *previous; /* the location that fell back to this one */
 
     struct breaker handle;
@@ -192,10 +199,10 @@ typedef struct {
 
 
 /* around the balancer of one upstream request */
-typedef struct {
+struct ngx_http_breaker_peer_s {
     ngx_http_request_t *request;
     ngx_http_upstream_t *upstream;
-    ngx_http_breaker_ctx_t *ctx;        /* route; NULL: none */
+    ngx_http_breaker_ctx_t *ctx;
     ngx_http_breaker_upstream_t *peers; /* servers; NULL: none */
 
     struct breaker server;
@@ -211,7 +218,7 @@ typedef struct {
     ngx_event_set_peer_session_pt set_session;
     ngx_event_save_peer_session_pt save_session;
     void (*finalize)(ngx_http_request_t *r, ngx_int_t rc);
-} ngx_http_breaker_peer_t;
+};
 
 
 extern ngx_module_t ngx_http_breaker_module;
@@ -242,6 +249,14 @@ void ngx_http_breaker_exit_process(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_breaker_wrap_upstreams(ngx_conf_t *cf, ngx_http_breaker_main_conf_t *mcf);
 ngx_int_t ngx_http_breaker_early_handler(ngx_http_request_t *r);
 ngx_http_breaker_ctx_t *ngx_http_breaker_find(ngx_http_request_t *r);
+
+unsigned ngx_http_breaker_flags(ngx_http_request_t *r);
+
+/* server breakers */
+ngx_int_t ngx_http_breaker_list_servers(ngx_conf_t *cf, ngx_http_breaker_upstream_t *wrapped);
+ngx_int_t ngx_http_breaker_ask_server(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc);
+void ngx_http_breaker_give_back(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc);
+void ngx_http_breaker_refuse_all(ngx_http_breaker_peer_t *p);
 
 /* verdict: after the call */
 void ngx_http_breaker_note_attempt(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc);

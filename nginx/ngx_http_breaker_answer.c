@@ -100,7 +100,7 @@ ngx_http_breaker_has_fallback(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx
 static ngx_uint_t
 ngx_http_breaker_may_fall_back(ngx_http_breaker_ctx_t *ctx)
 {
-    ngx_http_breaker_t *breaker = ctx->conf->breaker;
+    ngx_http_breaker_t *breaker = ctx->breaker;
 
     return breaker->max_fallbacks == 0 || ctx->taken.len ||
            breaker_acquire(&breaker->fallbacks, ngx_http_breaker_now(), 0, &ctx->fallback) == 0;
@@ -148,9 +148,8 @@ ngx_http_breaker_send_refusal(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx
                      "\"code\":\"breaker-open\",\"detail\":\"the service is not being called: its breaker is "
                      "%s; try again in %ui s\",\"breaker\":\"%V\",\"state\":\"%s\",\"reason\":\"%V\","
                      "\"retry_after\":%ui",
-                     breaker_state_name(breaker_state(&ctx->handle)), ctx->retry_after,
-                     &ctx->conf->breaker->name, breaker_state_name(breaker_state(&ctx->handle)), &ctx->reason,
-                     ctx->retry_after) -
+                     breaker_state_name(breaker_state(&ctx->handle)), ctx->retry_after, &ctx->breaker->name,
+                     breaker_state_name(breaker_state(&ctx->handle)), &ctx->reason, ctx->retry_after) -
         buffer;
 
     return ngx_http_breaker_send_problem(r, NGX_HTTP_SERVICE_UNAVAILABLE, "Service Unavailable", &members);
@@ -332,7 +331,7 @@ ngx_http_breaker_is_feed(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_breaker_filter_answer(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
 {
-    ngx_http_breaker_t *breaker = ctx->conf->breaker;
+    ngx_http_breaker_t *breaker = ctx->breaker;
 
     if (ngx_http_breaker_status_fails(ctx->conf, r->headers_out.status) &&
         ngx_http_breaker_has_fallback(r, ctx)) {

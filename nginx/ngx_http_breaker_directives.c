@@ -420,6 +420,8 @@ ngx_http_breaker_fallback(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     value = cf->args->elts;
+    blcf->fallback_file = cf->conf_file->file.name.data;
+    blcf->fallback_line = cf->conf_file->line;
 
     if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
         blcf->fallbacks = NULL;

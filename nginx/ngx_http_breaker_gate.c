@@ -70,6 +70,10 @@ ngx_http_breaker_wrap_upstreams(ngx_conf_t *cf, ngx_http_breaker_main_conf_t *mc
                           &wrapped->peers->name, wrapped->peers->file, wrapped->peers->line);
             return NGX_ERROR;
         }
+
+        if (ngx_http_breaker_list_servers(cf, wrapped) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     ngx_qsort(mcf->upstreams.elts, mcf->upstreams.nelts, sizeof(ngx_http_breaker_upstream_t),
@@ -105,8 +109,12 @@ ngx_http_breaker_cleanup(void *data)
 
     now = ngx_http_breaker_now();
     breaker_release(&ctx->handle, &ctx->permit, now);
-    breaker_release(&ctx->conf->breaker->streams, &ctx->stream, now);
-    breaker_release(&ctx->conf->breaker->fallbacks, &ctx->fallback, now);
+    breaker_release(&ctx->breaker->streams, &ctx->stream, now);
+    breaker_release(&ctx->breaker->fallbacks, &ctx->fallback, now);
+
+    if (ctx->peer) {
+        breaker_release(&ctx->peer->server, &ctx->peer->permit, now);
+    }
 }
 
 
@@ -139,7 +147,7 @@ ngx_http_breaker_find(ngx_http_request_t *r)
 
 
 static ngx_http_breaker_ctx_t *
-ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf)
+ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf, ngx_http_breaker_t *breaker)
 {
     ngx_pool_cleanup_t *cln;
     ngx_http_breaker_ctx_t *ctx, *previous;
@@ -159,6 +167,7 @@ ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf)
     ngx_memzero(ctx, sizeof(ngx_http_breaker_ctx_t));
     ctx->request = r;
     ctx->conf = blcf;
+    ctx->breaker = breaker;
     ctx->previous = previous;
     cln->handler = ngx_http_breaker_cleanup;
     ngx_http_set_ctx(r, ctx, ngx_http_breaker_module);
@@ -199,7 +208,7 @@ ngx_http_breaker_has_idempotency_key(ngx_http_request_t *r)
 
 
 /* may this request be a probe? Trying an unwell service must not do anything twice (G4) */
-static unsigned
+unsigned
 ngx_http_breaker_flags(ngx_http_request_t *r)
 {
     if (!(r->method & (NGX_HTTP_POST | NGX_HTTP_PATCH | NGX_HTTP_LOCK)) ||
@@ -224,9 +233,15 @@ ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
         return ctx->refused ? NGX_DECLINED : NGX_OK;
     }
 
-    breaker = ctx->conf->breaker;
-    now = ngx_http_breaker_now();
     ctx->asked = 1;
+
+    if (ctx->conf->breaker == NULL) { /* only its servers have breakers */
+        ctx->granted = 1;
+        return NGX_OK;
+    }
+
+    breaker = ctx->breaker;
+    now = ngx_http_breaker_now();
     ctx->handle = breaker->handle;
 
     if (breaker->key && ngx_http_complex_value(r, breaker->key, &key) == NGX_OK && key.len) {
@@ -277,7 +292,7 @@ ngx_http_breaker_early_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    ctx = ngx_http_breaker_begin(r, blcf);
+    ctx = ngx_http_breaker_begin(r, blcf, blcf->breaker);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -357,19 +372,67 @@ ngx_http_breaker_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *
         return NGX_ERROR;
     }
 
-    if (blcf->breaker) {
-        p->ctx = ngx_http_breaker_begin(r, blcf);
-        if (p->ctx == NULL) {
-            return NGX_ERROR;
-        }
-
-        p->ctx->hooked = 1;
+    p->ctx = ngx_http_breaker_begin(r, blcf, blcf->breaker ? blcf->breaker : wrapped->peers->breaker);
+    if (p->ctx == NULL) {
+        return NGX_ERROR;
     }
 
+    p->ctx->hooked = 1;
+    p->ctx->peer = p;
     p->peers = wrapped->peers ? wrapped : NULL;
     ngx_http_breaker_wrap_peer(r, p);
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_breaker_decline(ngx_peer_connection_t *pc)
+{
+    static ngx_str_t nobody = ngx_string("-"); /* for $upstream_addr */
+
+    pc->cached = 0;
+    pc->connection = NULL;
+    pc->sockaddr = NULL;
+    pc->name = &nobody;
+    pc->tries = 0;
+
+    return NGX_DECLINED;
+}
+
+
+/* one server that may be called, if the balancer has any */
+static ngx_int_t
+ngx_http_breaker_choose(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc)
+{
+    ngx_int_t rc;
+    ngx_uint_t refused;
+
+    for (refused = 0; /* void */; refused++) {
+
+        if (refused && refused >= p->peers->servers.nelts) {
+            break;
+        }
+
+        rc = p->get(pc, p->data);
+
+        if ((rc != NGX_OK && rc != NGX_DONE) || p->peers == NULL ||
+            ngx_http_breaker_ask_server(p, pc) == NGX_OK) {
+            if (rc != NGX_BUSY || refused == 0) {
+                return rc;
+            }
+
+            break;
+        }
+
+        ngx_http_breaker_give_back(p, pc);
+    }
+
+    if (p->end.event == 0 && p->end.status == 0) { /* not even one was tried */
+        ngx_http_breaker_refuse_all(p);
+    }
+
+    return ngx_http_breaker_decline(pc);
 }
 
 
@@ -380,20 +443,17 @@ ngx_http_breaker_get_peer(ngx_peer_connection_t *pc, void *data)
 
     ngx_int_t rc;
 
-    if (p->ctx && ngx_http_breaker_ask(p->request, p->ctx) != NGX_OK) {
-        pc->cached = 0;
-        pc->connection = NULL;
-        pc->tries = 0;
-        return NGX_DECLINED;
+    if (ngx_http_breaker_ask(p->request, p->ctx) != NGX_OK) {
+        return ngx_http_breaker_decline(pc);
     }
 
-    rc = p->get(pc, p->data);
+    rc = ngx_http_breaker_choose(p, pc);
 
     if (rc == NGX_BUSY && p->end.event == 0 && p->end.status == 0) {
         p->end.event = NGX_HTTP_BREAKER_ON_ERROR; /* max_fails or max_conns took every server away */
     }
 
-    if (p->ctx && p->ctx->probe) {
+    if (p->ctx->probe) {
         pc->tries = ngx_min(pc->tries, 1); /* a probe is never retried */
     }
 
@@ -457,8 +517,10 @@ ngx_http_breaker_finalize(ngx_http_request_t *r, ngx_int_t rc)
         ngx_http_breaker_note_end(p, rc);
     }
 
-    if (p->ctx) {
-        ngx_http_breaker_judge_route(p);
-        ngx_http_breaker_replace_answer(r, p->ctx);
+    if (p->ctx->refused && r->upstream->state) {
+        r->upstream->state->status = 0; /* no one answered 502: no one was asked */
     }
+
+    ngx_http_breaker_judge_route(p);
+    ngx_http_breaker_replace_answer(r, p->ctx);
 }

@@ -236,30 +236,34 @@ ngx_http_breaker_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_ptr_value(conf->class, prev->class, NULL);
+
+    if (conf->fallbacks == NGX_CONF_UNSET_PTR) {
+        conf->fallback_file = prev->fallback_file;
+        conf->fallback_line = prev->fallback_line;
+    }
+
     ngx_conf_merge_ptr_value(conf->fallbacks, prev->fallbacks, NULL);
 
-    if (conf->name.data == NULL || (conf->name.len == 3 && ngx_strncmp(conf->name.data, "off", 3) == 0)) {
-        return NGX_CONF_OK;
-    }
-
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_breaker_module);
-
-    conf->breaker = ngx_http_breaker_lookup(mcf, &conf->name);
-    if (conf->breaker == NULL) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "breaker_use: unknown breaker \"%V\" in %s:%ui", &conf->name,
-                      conf->file, conf->line);
-        return NGX_CONF_ERROR;
-    }
-
     conf->location = clcf->name;
     conf->server = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
     conf->proxy = ngx_http_breaker_pass_conf(cf, &conf->passing);
 
-    /* A handler without an upstream block: a proxy_pass to a variable host. A status page looks the same,
-     * therefore breaker_use must stand in the very location. */
-    if (!conf->passing && clcf->handler != NULL && conf->own) {
-        conf->early = 1;
-        conf->passing = 1;
+    if (conf->name.data && (conf->name.len != 3 || ngx_strncmp(conf->name.data, "off", 3) != 0)) {
+
+        conf->breaker = ngx_http_breaker_lookup(mcf, &conf->name);
+        if (conf->breaker == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "breaker_use: unknown breaker \"%V\" in %s:%ui",
+                          &conf->name, conf->file, conf->line);
+            return NGX_CONF_ERROR;
+        }
+
+        /* A handler without an upstream block: a proxy_pass to a variable host. A status page looks the same,
+         * therefore breaker_use must stand in the very location. */
+        if (!conf->passing && clcf->handler != NULL && conf->own) {
+            conf->early = 1;
+            conf->passing = 1;
+        }
     }
 
     slot = ngx_array_push(&mcf->locations);
@@ -305,8 +309,8 @@ ngx_http_breaker_check_fallbacks(ngx_conf_t *cf, ngx_http_breaker_loc_conf_t *bl
 
         if (f[i].kind == NGX_HTTP_BREAKER_NAMED && !ngx_http_breaker_has_location(blcf->server, &f[i].uri)) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "breaker_fallback: no location \"%V\" in the server of %s:%ui", &f[i].uri,
-                          blcf->file, blcf->line);
+                          "breaker_fallback: the server has no location \"%V\" in %s:%ui", &f[i].uri,
+                          blcf->fallback_file, blcf->fallback_line);
             return NGX_ERROR;
         }
 
@@ -316,8 +320,8 @@ ngx_http_breaker_check_fallbacks(ngx_conf_t *cf, ngx_http_breaker_loc_conf_t *bl
              !(blcf->proxy->cache_use_stale & NGX_HTTP_UPSTREAM_FT_ERROR))) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                           "breaker_fallback: \"cache\" needs proxy_cache and \"proxy_cache_use_stale error\" "
-                          "in the location of %s:%ui",
-                          blcf->file, blcf->line);
+                          "in its location in %s:%ui",
+                          blcf->fallback_file, blcf->fallback_line);
             return NGX_ERROR;
         }
 #endif

@@ -68,6 +68,14 @@ ngx_http_breaker_set(ngx_str_t *value, const char *text)
 }
 
 
+/* the breaker that was asked: the route's, or that of the server which was chosen last */
+static struct breaker *
+ngx_http_breaker_asked(ngx_http_breaker_ctx_t *ctx)
+{
+    return ctx->conf->breaker || ctx->peer == NULL ? &ctx->handle : &ctx->peer->server;
+}
+
+
 /* pass, probe, shadow (passed, and would have been refused), untracked or refused */
 static const char *
 ngx_http_breaker_decision(ngx_http_breaker_ctx_t *ctx)
@@ -84,7 +92,7 @@ ngx_http_breaker_decision(ngx_http_breaker_ctx_t *ctx)
         return "probe";
     }
 
-    return ctx->handle.slot ? "pass" : "untracked";
+    return ngx_http_breaker_asked(ctx)->slot ? "pass" : "untracked";
 }
 
 
@@ -111,9 +119,9 @@ ngx_http_breaker_value(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx, uintp
 {
     switch (which) {
 
-    case NGX_HTTP_BREAKER_VAR_NAME: *ret_value = ctx->conf->breaker->name; break;
+    case NGX_HTTP_BREAKER_VAR_NAME: *ret_value = ctx->breaker->name; break;
     case NGX_HTTP_BREAKER_VAR_STATE:
-        ngx_http_breaker_set(ret_value, breaker_state_name(breaker_state(&ctx->handle)));
+        ngx_http_breaker_set(ret_value, breaker_state_name(breaker_state(ngx_http_breaker_asked(ctx))));
         break;
     case NGX_HTTP_BREAKER_VAR_DECISION:
         ngx_http_breaker_set(ret_value, ngx_http_breaker_decision(ctx));

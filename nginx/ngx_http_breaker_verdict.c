@@ -58,7 +58,7 @@ ngx_http_breaker_note_attempt(ngx_http_breaker_peer_t *p, ngx_peer_connection_t 
     ngx_memzero(&p->end, sizeof(ngx_http_breaker_end_t));
     p->end.took = ngx_http_breaker_took(u);
 
-    if (p->ctx && u->request_sent) {
+    if (u->request_sent) {
         p->ctx->sent = 1;
     }
 
@@ -105,7 +105,7 @@ ngx_http_breaker_note_end(ngx_http_breaker_peer_t *p, ngx_int_t rc)
     ngx_memzero(&p->end, sizeof(ngx_http_breaker_end_t));
     p->end.took = ngx_http_breaker_took(u);
 
-    if (p->ctx && u->request_sent) {
+    if (u->request_sent) {
         p->ctx->sent = 1;
     }
 
@@ -294,7 +294,7 @@ ngx_http_breaker_judge(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx, ngx_h
     (void) breaker_report_result(&ctx->handle, &ctx->permit, &result, ngx_http_breaker_now());
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0, "breaker \"%V\" verdict %ui: %V",
-                   &ctx->conf->breaker->name, (ngx_uint_t) result.outcome, &ctx->reason);
+                   &ctx->breaker->name, (ngx_uint_t) result.outcome, &ctx->reason);
 }
 
 
