@@ -12,6 +12,7 @@ import en from '../../examples/hotel/public/text-en.js';
 import ko from '../../examples/hotel/public/text-ko.js';
 import {run, until} from '../lib/tap.mjs';
 import {Browser, DESKTOP, PHONE} from './browser.mjs';
+import {faint} from './contrast.mjs';
 import {HOTEL, Hotel} from './hotel.mjs';
 import {
   book,
@@ -353,6 +354,19 @@ await run({
     assert.ok(tables.length >= 2 && tables.flat().every(Boolean), JSON.stringify(tables));
     assert.match(await night(page, 'Suite', day(2)).getAttribute('aria-label'), /^Suite, night of .*: 2 of 2 free$/);
   }),
+
+  'every word can be read, in light and dark, now and in the past': async () => {
+    for (const colorScheme of ['light', 'dark']) {
+      const page = await browser.open(hotel.url, {...DESKTOP, colorScheme, reducedMotion: 'reduce'});
+      await turnTo(page, MONTH);
+      await book(page, {type: 'Attic', from: day(6), to: day(9), guest: 'Nobody gets in'});
+      await settled(page);
+      assert.deepEqual(await faint(page), [], colorScheme);
+      await travel(page, (await hotel.head()) - 5);
+      assert.deepEqual(await faint(page), [], `${colorScheme}, the past`);
+      await page.context().close();
+    }
+  },
 
   'without a gateway the breakers say so and nothing is wrong': visit(async page => {
     await page.locator('#breakers-body .empty', {hasText: 'No gateway in front'}).waitFor();
