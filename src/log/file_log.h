@@ -57,6 +57,10 @@ int file_log_verify(const char *folder, const struct os_file_ops *file,
                     void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user,
                     struct file_log_report *ret_report, char *ret_error);
 
+/* Where the frame begins that the last record of this reader came from: its file's name in the folder, and bytes from its
+ * start. For readers of a file log that have answered a record since they were last sent elsewhere. */
+void file_log_reader_place(const struct log_reader *reader, char ret_file[64], uint64_t *ret_offset);
+
 /* Copy a log, also one that is being written to, up to its durable head, into the folder `target`, which must be empty or
  * missing. The copy gets a new id from the first writer that opens it. A copy that was cut short has no log.head and does
  * not open. 0 and the last position copied; FILE_LOG_E_EXISTS; -EBADMSG when the source is damaged (nothing is copied

@@ -439,3 +439,11 @@ int file_log_refresh(struct file_log *log)
     }
     return 0;
 }
+
+void file_log_reader_place(const struct log_reader *base, char ret_file[64], uint64_t *ret_offset)
+{
+    const struct reader *reader = (const struct reader *)base;
+
+    segment_name(reader->segment_first, ret_file);
+    *ret_offset = reader->walk.offset - format_frame_end(&reader->frame);
+}

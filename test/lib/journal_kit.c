@@ -63,6 +63,39 @@ struct journal *kit_open_file(const char *folder)
     return journal;
 }
 
+struct kit_write {
+    struct os_mutex lock;
+    struct os_cond landed;
+    bool done;
+    enum log_outcome outcome;
+};
+
+static void on_written(struct log_batch *batch, enum log_outcome outcome)
+{
+    struct kit_write *write = batch->user;
+    _os_locked_(&write->lock);
+    write->done = true;
+    write->outcome = outcome;
+    os_cond_signal(&write->landed);
+}
+
+int kit_log_write(struct log *log, struct log_batch *batch, enum log_outcome *ret_outcome)
+{
+    struct kit_write write = {.lock = OS_MUTEX_INIT};
+    os_cond_init(&write.landed);
+    batch->done = on_written;
+    batch->user = &write;
+    int r = log_append(log, batch);
+    os_mutex_lock(&write.lock);
+    while (r == 0 && !write.done)
+        os_cond_wait(&write.landed, &write.lock);
+    os_mutex_unlock(&write.lock);
+    *ret_outcome = write.outcome;
+    os_cond_deinit(&write.landed);
+    os_mutex_deinit(&write.lock);
+    return r;
+}
+
 static size_t split(const char *text, struct bytes parts[16])
 {
     size_t count = 0;

@@ -18,6 +18,9 @@ void kit_folder_remove(char *folder);
 /* Open a journal on the file log in a folder, with small segments, so that a test meets many of them. */
 struct journal *kit_open_file(const char *folder);
 
+/* Hand a batch to a log and wait for its end: what log_append() answered. */
+int kit_log_write(struct log *log, struct log_batch *batch, enum log_outcome *ret_outcome);
+
 /* An event of `type` in `stream` ("": none) with tags separated by blanks ("": none) and JSON data. `tags_memory` has room
  * for the tags and lives as long as the event; so do the strings. */
 struct journal_event_new kit_event(const char *stream, const char *type, const char *tags,

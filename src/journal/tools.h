@@ -1,0 +1,57 @@
+/* tools: what is done with a journal beside serving it: backup, verify, export and import.
+ *
+ * A data folder is what `daybook serve --data` takes: DATA/log holds the journal, everything else in it is derived. These
+ * functions take either, DATA or the log's own folder. None of them needs the server to be stopped.
+ */
+#pragma once
+
+#include <stdio.h>
+
+#include "journal/journal.h"
+#include "log/file_log.h"
+
+enum { JOURNAL_IMPORT_PENDING_COUNT_MAX = 1024 }; /* appends of an import on their way at once */
+
+/* Answers: those of file_log_open() and file_log_backup() (FILE_LOG_E_*), those of journal.h, and: */
+enum {
+    JOURNAL_TOOLS_E_LINE = 32, /* import: a line is no event, or was refused; the report says which and why */
+};
+
+/* Told now and then: units done, units in all (0: unknown). */
+typedef void journal_tools_progress(void *user, uint64_t done, uint64_t total);
+
+/* Copy the journal of `data_folder`, also one that is being written to by another process, up to its durable head, into
+ * `target`/log: what was acknowledged before the call is in the copy; `target` is made if it is missing. The copy is a data folder that can be served; its first writer gives it
+ * a new journal id. 0 and the last position copied; else as file_log_backup(). `ret_error`: 256 bytes or NULL. */
+int journal_backup(const char *data_folder, const char *target, journal_tools_progress *on_progress,
+                   void *user, uint64_t *ret_head, char *ret_error);
+
+struct journal_verify_report {
+    struct file_log_report log; /* damage_count: damage of both kinds */
+    uint64_t events, appends, streams;
+};
+
+/* Read everything and check it: the log's checksums and chain, then each event by the rules of docs/formats/event.md, and
+ * that versions have no gaps, appends are whole, times do not go back and no id stands twice. Each damage is told with
+ * file and offset. Changes nothing and needs no lock; of a journal being written to, it checks what is durable. 0: read to
+ * the end, report.log.damage_count says how it is; else as file_log_open(). */
+int journal_verify(const char *data_folder,
+                   void (*on_damage)(void *user, const struct file_log_damage *damage),
+                   journal_tools_progress *on_progress, void *user, struct journal_verify_report *ret_report,
+                   char *ret_error);
+
+/* Write what `read` shows to `out` as NDJSON, an event a line (event_json.h). 0 and how many; -errno: `out` could not be
+ * written, or the journal not be read. */
+int journal_export(struct journal *journal, const struct journal_read *read, FILE *out, uint64_t *ret_count);
+
+struct journal_import_report {
+    uint64_t lines, events, replayed;
+    uint64_t line_failed; /* JOURNAL_TOOLS_E_LINE: from 1 */
+    char detail[256];
+};
+
+/* Append the events of an export, one append a line, in the order of the lines, many on their way at once. Events that are
+ * there already with the same content are counted as replayed, so that an import can be repeated after a failure. It ends
+ * with the first line that is refused; lines behind it are not appended unless they were on their way already. Answers
+ * JOURNAL_TOOLS_E_LINE, JOURNAL_E_* of the append that failed, or -errno; the report is filled in always. */
+int journal_import(struct journal *journal, FILE *in, bool system, struct journal_import_report *ret_report);
