@@ -6,7 +6,6 @@
 #include "lib/cmocka_all.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "lib/fault_file.h"
 #include "lib/log_kit.h"
@@ -143,7 +142,6 @@ static bool try_fault(enum fault_kind kind, uint64_t at, enum end end)
         log_kit_check(trial.kit, false);
     }
     end_process(&trial, end, at);
-    if (getenv("V")) print_message("kind %d at %d end %d\n", kind, (int)at, end);
     check_recovery(&trial, kind == FAULT_LOSE);
     log_kit_free(trial.kit);
     sim_disk_free(trial.disk);
@@ -157,7 +155,7 @@ static void sweep(enum fault_kind kind, enum end last_end)
 
         while (try_fault(kind, at, end))
             at++;
-        print_message("# %d faults of kind %d, end %d\n", (int)at - 1, (int)kind, (int)end);
+        print_message("# kind %d, end %d: %d faults\n", (int)kind, (int)end, (int)at - 1);
         assert_true(at > 30); /* the sweep does meet the workload */
     }
 }
