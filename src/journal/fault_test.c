@@ -1,0 +1,206 @@
+/* Every call that changes the disk is broken once, in every way, and each time the journal is opened again and compared
+ * with what its callers were told (P6, P7): what was acknowledged is there, what was said to be lost is not, nothing else
+ * is, and all in order. */
+#include "lib/cmocka_all.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/fault_file.h"
+#include "lib/journal_kit.h"
+#include "log/file_log.h"
+
+enum { APPENDS = 24, SEGMENT_SIZE = 64 * 1024, DATA_SIZE = 9000 };
+
+/* How one append ended, as far as its caller knows. */
+enum told { TOLD_NOTHING, TOLD_THERE, TOLD_NOT_THERE };
+
+struct trial {
+    struct sim_disk *disk;
+    struct fault_file fault;
+    enum told told[APPENDS];
+    uint64_t positions[APPENDS];
+    bool ended; /* writing had ended: nothing may be taken any more (P7) */
+};
+
+static int open_on(const struct os_file_ops *ops, struct journal **ret_journal, char *error)
+{
+    struct file_log_options options = {.file = ops, .segment_size = SEGMENT_SIZE};
+    struct log *log;
+    int r = file_log_open("/journal", &options, &log, error);
+    return r == 0 ? journal_open(log, NULL, ret_journal, error) : r;
+}
+
+/* Content follows from the number. Three events every third time, and room for only a few appends in a segment. */
+static int append(struct journal *journal, unsigned number, struct journal_result *result)
+{
+    static char data[DATA_SIZE];
+    struct journal_event_new events[3];
+    struct bytes tags[16];
+    char type[16];
+    memset(data, 'a' + (int)(number % 26), sizeof(data));
+    snprintf(type, sizeof(type), "N%u", number);
+    for (unsigned i = 0; i < 3; i++) {
+        events[i] = kit_event("s", type, "x", tags, "");
+        events[i].data = bytes_make(data, number % 2 ? 10 : sizeof(data) / 3);
+    }
+    struct journal_append wanted = {.events = events, .event_count = number % 3 == 0 ? 3 : 1};
+    return journal_append_wait(journal, &wanted, result);
+}
+
+static void note(struct trial *trial, unsigned number, int answer, const struct journal_result *result)
+{
+    bool heard = !trial->fault.dead; /* a process that died told nobody */
+    switch (answer) {
+    case 0:
+        assert_false(trial->ended);
+        trial->told[number] = heard ? TOLD_THERE : TOLD_NOTHING;
+        trial->positions[number] = result->first;
+        break;
+    case JOURNAL_E_FULL: trial->told[number] = heard ? TOLD_NOT_THERE : TOLD_NOTHING; break;
+    case JOURNAL_E_READ_ONLY: trial->told[number] = TOLD_NOT_THERE; break;
+    case JOURNAL_E_FAILED:
+        trial->ended = true;
+        trial->told[number] = heard ? TOLD_NOT_THERE : TOLD_NOTHING;
+        break;
+    default:
+        assert_int_equal(answer, JOURNAL_E_UNKNOWN);
+        trial->ended = true;
+        trial->told[number] = TOLD_NOTHING;
+    }
+}
+
+static void run(struct trial *trial)
+{
+    struct journal *journal;
+    char error[256] = "";
+    for (unsigned number = 0; number < APPENDS; number++)
+        trial->told[number] = TOLD_NOT_THERE;
+    if (open_on(&trial->fault.ops, &journal, error) != 0)
+        return;
+    for (unsigned number = 0; number < APPENDS; number++) {
+        struct journal_result result;
+        int r = append(journal, number, &result);
+        note(trial, number, r, &result);
+        if (r == JOURNAL_E_FULL && number % 4 == 3)
+            fault_file_heal(&trial->fault); /* somebody made room: writing must resume by itself */
+    }
+    journal_close(journal);
+}
+
+/* Read everything: appends in the order of their numbers, each whole. */
+static void compare(const struct trial *trial, struct journal *journal)
+{
+    bool there[APPENDS] = {false};
+    struct journal_reader *reader;
+    struct journal_event event;
+    uint64_t count = 0;
+    int last = -1, r;
+    assert_ok(journal_reader_new(journal, &(struct journal_read){.stream = B("s")}, &reader));
+    while ((r = journal_reader_next(reader, &event)) == 0) {
+        unsigned number = (unsigned)strtoul((const char *)event.type.data + 1, NULL, 10);
+        assert_true(number < APPENDS);
+        assert_int_equal(event.position, ++count);
+        assert_int_equal(event.append_count, number % 3 == 0 ? 3 : 1);
+        assert_true((int)number > last || (event.append_first < event.position && (int)number == last));
+        last = (int)number;
+        there[number] = event.position + 1 == event.append_first + event.append_count;
+        for (size_t i = 0; i < event.data.size; i++)
+            assert_int_equal(event.data.data[i], 'a' + number % 26);
+        if (trial->told[number] == TOLD_THERE)
+            assert_int_equal(trial->positions[number], event.append_first);
+        assert_int_not_equal(trial->told[number], TOLD_NOT_THERE);
+    }
+    assert_int_equal(r, JOURNAL_E_END);
+    for (unsigned number = 0; number < APPENDS; number++)
+        if (trial->told[number] == TOLD_THERE)
+            assert_true(there[number]);
+    if (last >= 0)
+        assert_true(there[last]); /* P2: no append in part */
+    journal_reader_free(reader);
+}
+
+enum aftermath { RESTART, KILL, POWER_LOSS, AFTERMATHS };
+
+/* One trial: whether there was an n-th call to break. */
+static bool try(enum fault_kind kind, uint64_t n, enum aftermath aftermath)
+{
+    struct trial trial = {.disk = sim_disk_new()};
+    struct journal *journal;
+    struct journal_result result;
+    char error[256] = "";
+    fault_file_init(&trial.fault, sim_disk_ops(trial.disk), kind, n);
+    trial.fault.disk = trial.disk;
+    run(&trial);
+    bool fired = fault_file_fired(&trial.fault);
+    if (aftermath == KILL)
+        sim_disk_kill(trial.disk);
+    if (aftermath == POWER_LOSS)
+        sim_disk_power_loss(trial.disk, SIM_LOSE_SOME, n);
+    int r = open_on(sim_disk_ops(trial.disk), &journal, error);
+    if (r != 0)
+        print_message("kind %d n %lu aftermath %d: %d %s\n", kind, (unsigned long)n, aftermath, r, error);
+    assert_ok(r);
+    compare(&trial, journal);
+    r = append(journal, 1, &result);
+    if (r != 0)
+        print_message("kind %d n %lu aftermath %d: %d %s\n", kind, (unsigned long)n, aftermath, r,
+                      result.detail);
+    assert_ok(r);
+    journal_close(journal);
+    sim_disk_free(trial.disk);
+    return fired;
+}
+
+static void sweep(enum fault_kind kind)
+{
+    for (unsigned aftermath = 0; aftermath < AFTERMATHS; aftermath++) {
+        uint64_t n = 1;
+        while (try(kind, n, (enum aftermath)aftermath))
+            n++;
+        assert_true(n > APPENDS); /* the sweep went through the appends, not only through the opening */
+    }
+}
+
+static void a_call_that_fails_loses_nothing_that_was_acknowledged(void **state)
+{
+    sweep(FAULT_FAIL);
+}
+
+static void a_write_that_is_shortened_loses_nothing(void **state)
+{
+    sweep(FAULT_SHORTEN);
+}
+
+static void a_write_that_is_torn_loses_nothing_that_was_acknowledged(void **state)
+{
+    sweep(FAULT_TEAR);
+}
+
+static void a_disk_that_fills_up_takes_writes_again_when_there_is_room(void **state)
+{
+    sweep(FAULT_FULL);
+}
+
+static void a_death_before_any_call_loses_nothing_that_was_acknowledged(void **state)
+{
+    sweep(FAULT_KILL);
+}
+
+static void a_death_within_any_write_loses_nothing_that_was_acknowledged(void **state)
+{
+    sweep(FAULT_KILL_TORN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_call_that_fails_loses_nothing_that_was_acknowledged),
+        cmocka_unit_test(a_write_that_is_shortened_loses_nothing),
+        cmocka_unit_test(a_write_that_is_torn_loses_nothing_that_was_acknowledged),
+        cmocka_unit_test(a_disk_that_fills_up_takes_writes_again_when_there_is_room),
+        cmocka_unit_test(a_death_before_any_call_loses_nothing_that_was_acknowledged),
+        cmocka_unit_test(a_death_within_any_write_loses_nothing_that_was_acknowledged),
+    };
+    return cmocka_run_group_tests_name("journal/fault", tests, NULL, NULL);
+}
