@@ -171,7 +171,8 @@ static void refuse_status(const struct reservation *reservation, struct daybook_
     host->refuse(out, refusal->rule, refusal->sentence);
     if (!refusal->status)
         return;
-    host->put_text(out, "status", (struct daybook_text){refusal->status, strlen(refusal->status)});
+    host->put_text(out, "reservation_status",
+                   (struct daybook_text){refusal->status, strlen(refusal->status)});
     host->put_date(out, "status_on", reservation->status_on);
 }
 

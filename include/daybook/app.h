@@ -66,8 +66,7 @@ struct daybook_text {
 /* A text from a literal: DAYBOOK_TEXT("booked"). */
 #define DAYBOOK_TEXT(literal) ((struct daybook_text){"" literal, sizeof(literal) - 1})
 
-/* ---- commands
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- commands ---- */
 
 enum daybook_type {
     DAYBOOK_TYPE_TEXT = 1, /* a JSON string without control characters; min and max are bytes (max 0: 256) */
@@ -115,8 +114,7 @@ struct daybook_command {
                    struct daybook_out *out);
 };
 
-/* ---- kinds of tag
- * ------------------------------------------------------------------------------------------------ */
+/* ---- kinds of tag ---- */
 
 struct daybook_kind {
     const char *prefix; /* "reservation": the tag is "reservation:R-1". Letters, digits, `-` and `_` */
@@ -139,8 +137,7 @@ struct daybook_upcaster {
     void (*upcast)(const struct daybook_event *old, struct daybook_out *out);
 };
 
-/* ---- what the application fills in
- * ------------------------------------------------------------------------------- */
+/* ---- what the application fills in ---- */
 
 struct daybook_app {
     size_t struct_size; /* set by daybook: how much of this table the server knows. Write no further */
@@ -154,8 +151,7 @@ struct daybook_app {
     size_t upcaster_count;
 };
 
-/* ---- what the application is handed
- * ------------------------------------------------------------------------------ */
+/* ---- what the application is handed ---- */
 
 struct daybook_host {
     size_t struct_size;
@@ -197,7 +193,9 @@ struct daybook_host {
                       size_t part_count);
 
     /* Refuse instead: `rule` is a stable name for programs ("no-free-room"), `sentence` is for people. Facts
-     * follow as put_…(). A refusal takes back every event of this decision; the first one stands. */
+     * follow as put_…(); they stand beside the members of the problem document (RFC 9457), so that none may be
+     * called type, title, status, detail, instance, code, rule or violations. A refusal takes back every event
+     * of this decision; the first one stands. */
     void (*refuse)(struct daybook_out *out, const char *rule, const char *sentence);
 
     /* Members of the event's data or the refusal's facts; inside an array `name` is NULL. Mistakes (a text

@@ -138,15 +138,12 @@ static inline void command_runtime_closep(struct command_runtime **runtime)
  * returns. */
 void command_submit(struct command_runtime *runtime, const struct command_request *request);
 
-/* ---- what there is: for /openapi.json and the command line
- * --------------------------------------------------------- */
+/* ---- what there is: for /openapi.json and the command line ---- */
 
 /* The application's table; lives as long as the runtime. */
 const struct daybook_app *command_app(const struct command_runtime *runtime);
 
-/* ---- figures
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- figures ---- */
 
 enum command_step {
     COMMAND_PARSE,

@@ -296,6 +296,17 @@ void host_refuse(struct daybook_out *out, const char *rule, const char *sentence
 
 /* ---- members ---- */
 
+/* Whether a fact would stand in the place of one of the problem document's own members. */
+static bool is_problem_member(const char *name)
+{
+    static const char *const members[] = {"type",     "title", "status", "detail",
+                                          "instance", "code",  "rule",   "violations"};
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+        if (strcmp(name, members[i]) == 0)
+            return true;
+    return false;
+}
+
 /* Whether a value may stand here; in an object its key is written. */
 static bool out_place(struct daybook_out *out, const char *name)
 {
@@ -309,6 +320,8 @@ static bool out_place(struct daybook_out *out, const char *name)
         out->problem = "a value without a name inside an object";
     else if (name && !utf8_valid(bytes_from_string(name)))
         out->problem = "a name that is not UTF-8";
+    else if (out->refused && out->depth == 1 && is_problem_member(name))
+        out->problem = memory_printf(out->arena, "a fact may not be called \"%.64s\"", name);
     if (out->problem)
         return false;
     if (name)

@@ -114,6 +114,24 @@ static void a_refusal_takes_events_back_and_the_first_one_stands(void **state)
     assert_text(out->facts, "{\"why\":1}");
 }
 
+/* RFC 9457: a fact must not stand in the place of the problem's own members; deeper inside it may. */
+static void a_fact_has_a_name_of_its_own(void **state)
+{
+    struct daybook_out *out = out_of(state);
+    host->event(out, "Tried", (struct daybook_text){0});
+    host->put_integer(out, "status", 1);
+    host->refuse(out, "no", "No.");
+    host->open_object(out, "inside");
+    host->put_integer(out, "status", 1);
+    host->close(out);
+    assert_ok(command_out_finish(out));
+    command_out_clear(out);
+    host->refuse(out, "no", "No.");
+    host->put_integer(out, "status", 1);
+    assert_int_equal(command_out_finish(out), COMMAND_E_APP);
+    assert_string_equal(out->problem, "a fact may not be called \"status\"");
+}
+
 static void nothing_is_a_decision_too(void **state)
 {
     assert_ok(command_out_finish(out_of(state)));
@@ -197,6 +215,7 @@ int main(void)
         TEST(tags_are_a_sorted_set_with_escaped_parts),
         TEST(each_event_has_its_own_tags),
         TEST(a_refusal_takes_events_back_and_the_first_one_stands),
+        TEST(a_fact_has_a_name_of_its_own),
         TEST(nothing_is_a_decision_too),
         TEST(it_can_be_used_again_after_a_mistake),
         TEST(every_mistake_is_named),

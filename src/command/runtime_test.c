@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "command/command.h"
+#include "journal/codec.h"
 #include "lib/app_kit.h"
 #include "lib/command_kit.h"
 #include "lib/counter_app.h"
@@ -569,6 +570,44 @@ static void a_refusal_because_of_what_was_not_written_is_decided_anew(void **sta
     assert_int_equal(value_of(world, "a"), 0);
 }
 
+/* C4: another writer took the position that a state has in it already; that state must not be taken for true. */
+static void a_decision_made_before_another_writers_event_is_made_again(void **state)
+{
+    struct world *world = *state;
+    struct kit_command blocker, first, second;
+    const struct bytes tag = BYTES_LITERAL("counter:a");
+    const struct journal_event other = {.append_first = 3,
+                                        .append_count = 1,
+                                        .position = 3,
+                                        .type = BYTES_LITERAL("CounterChanged"),
+                                        .tags = &tag,
+                                        .tag_count = 1,
+                                        .data = BYTES_LITERAL("{\"by\":-1}")};
+    uint8_t memory[512];
+    size_t head_size = codec_head_size(&other), body_size = codec_body_size(&other);
+    codec_write_head(&other, memory);
+    codec_write_body(&other, memory + head_size);
+
+    add(world, &first, "a", 1);
+    memory_store_hold(world->store);
+    kit_command_submit(world->runtime, &blocker, "Add", add_json("x", 1), NULL, NULL);
+    assert_true(memory_store_wait_held(world->store));
+    kit_command_submit(world->runtime, &first, "Add", add_json("a", 10), NULL, NULL);
+    WAIT_UNTIL(queue_count(world) == 2);
+    kit_command_submit(world->runtime, &second, "Add", add_json("a", -11), NULL, NULL);
+    WAIT_UNTIL(queue_count(world) == 3);
+    memory_store_intrude(world->store, bytes_make(memory, head_size),
+                         bytes_make(memory + head_size, body_size));
+    memory_store_release(world->store);
+    kit_command_wait(&first);
+    kit_command_wait(&second);
+    assert_int_equal(first.answer, 0);
+    assert_int_equal(first.position, 4);
+    assert_int_equal(second.answer, COMMAND_E_REJECTED);
+    assert_string_equal(second.facts, "{\"value\":10}");
+    assert_int_equal(value_of(world, "a"), 10);
+}
+
 static void a_journal_that_writes_no_more_is_told(void **state)
 {
     struct world *world = *state;
@@ -812,6 +851,7 @@ int main(void)
         TEST(a_key_has_rules),
         TEST(a_decision_that_was_not_written_leaves_nothing_behind),
         TEST(a_refusal_because_of_what_was_not_written_is_decided_anew),
+        TEST(a_decision_made_before_another_writers_event_is_made_again),
         TEST(a_journal_that_writes_no_more_is_told),
         TEST(a_broken_decision_stores_nothing_and_hurts_nobody),
         TEST(a_state_above_its_limit_fails_its_own_tag_only),

@@ -274,7 +274,7 @@ static void each_change_is_allowed_from_the_right_status_only(void **state)
         for (size_t column = 0; column < 4; column++) {
             char reservation[32], facts[128];
             snprintf(reservation, sizeof(reservation), "R-%zu-%zu", row, column);
-            snprintf(facts, sizeof(facts), "{\"status\":\"%s\",\"status_on\":\"2026-02-03\"}",
+            snprintf(facts, sizeof(facts), "{\"reservation_status\":\"%s\",\"status_on\":\"2026-02-03\"}",
                      rows[row].status);
             assert_int_equal(book(state, reservation, "2026-05-01", 1).answer, 0);
             if (rows[row].by)
