@@ -112,7 +112,7 @@ int import_file_open(struct import_file *import, const char *name, const char *j
 
     *import = (struct import_file){.name = name, .progress_fd = -1};
     snprintf(import->journal, sizeof import->journal, "%s", journal);
-    hash_blake_init(&import->seen, NULL);
+    hash_blake_init(&import->seen, (struct bytes){0});
     if (strcmp(name, "-") == 0) {
         import->file = stdin;
         return CLI_DONE;

@@ -106,6 +106,7 @@ static int read_options(struct server_options *options, char address[64], char *
     options->data_folder = data_folder;
     options->follow = follow;
     options->token_file = cli_token_file;
+    options->leader_token = cli_token;
     options->ready_json = cli_json;
     if (log_format && strcmp(log_format, "json") != 0)
         return cli_error(CLI_USAGE, "--log takes json, not \"%s\"", log_format);

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "http/internal.h"
+#include "http/query.h"
 
 /* ---- phases and deadlines ---- */
 
@@ -199,15 +200,21 @@ static void on_connection(void *user, struct MHD_Connection *mhd, void **context
     }
 }
 
+/* libmicrohttpd goes on to make a list of the query's parameters in the connection's memory, and closes without a word
+ * when they do not fit: too many are answered here, over the bare socket. */
 static void *on_target(void *user, const char *target, struct MHD_Connection *mhd)
 {
     struct http_connection *connection = connection_of(mhd);
     struct http_request *request = connection ? request_new(connection, target) : NULL;
+    const char *query = strchr(target, '?');
 
-    if (request) {
-        connection->request = request;
-        connection_phase_set(connection, PHASE_HEADER);
-    }
+    if (!request)
+        return NULL;
+    connection->request = request;
+    connection_phase_set(connection, PHASE_HEADER);
+    if (query &&
+        http_query_count(bytes_from_string(query)) > connection->http->options.limits.parameter_count_max)
+        connection_cut(connection, 400, "too-many-parameters", "The query has too many parameters.");
     return request;
 }
 
@@ -263,7 +270,8 @@ static enum MHD_Result header_received(struct http_request *request, const char 
     request->discarding = true;
     expect = http_request_header(request, "Expect");
     length = http_request_header(request, "Content-Length");
-    if (expect || (length && bytes_parse_u64(bytes_from_string(length), &size) != 0) ||
+    if (expect || request->status == 501 ||
+        (length && bytes_parse_u64(bytes_from_string(length), &size) != 0) ||
         size > request->http->options.limits.discard_size_max) {
         http_header(request, "Connection", "close");
         return request_send(request);
@@ -285,8 +293,8 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const 
 {
     struct http_request *request = *request_at;
 
-    if (!request)
-        return MHD_NO; /* there was no memory for it */
+    if (!request || request->connection->gone)
+        return MHD_NO; /* there was no memory for it, or it has been answered over the bare socket */
     request->suspended = false;
     if (!request->method)
         return header_received(request, method);
@@ -320,7 +328,8 @@ static void on_panic(void *user, const char *file, unsigned line, const char *re
 int connection_daemon_start(struct http *http)
 {
     const struct http_limits *limits = &http->options.limits;
-    size_t memory = (size_t)limits->header_size_max * 2 + 16384;
+    /* Room for the header as it came and for the lists made of it. It is cleared after each request: no more than needed. */
+    size_t memory = (size_t)limits->header_size_max + 16384;
 
     MHD_set_panic_func(on_panic, NULL);
     http->daemon = MHD_start_daemon(

@@ -58,6 +58,7 @@ struct http_request {
     struct http_connection *connection;
     const char *method;
     char *target; /* as sent; path and query are parts of it */
+    struct bytes authority; /* data NULL: none stood in the target */
     struct bytes path, query;
     struct http_match match;
     struct http_parameter *parameters;

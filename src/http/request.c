@@ -155,37 +155,64 @@ int http_request_accepts(const struct http_request *request, const char *const *
 
 /* ---- from the header to the handler ---- */
 
+/* The target is a path and a query; before them may stand a scheme and an authority (RFC 9112 §3.2.2), which then
+ * count instead of Host. */
 static void split_target(struct http_request *request)
 {
-    char *mark = strchr(request->target, '?');
-    size_t size = strlen(request->target);
-    size_t path_size = mark ? (size_t)(mark - request->target) : size;
+    const char *begin = request->target;
 
-    request->path = bytes_make(request->target, path_size);
-    request->query =
-        bytes_make(request->target + path_size + (mark != NULL), size - path_size - (mark != NULL));
+    if (strncasecmp(begin, "http://", 7) == 0) {
+        request->authority = bytes_make(begin + 7, strcspn(begin + 7, "/?"));
+        begin += 7 + request->authority.size;
+    }
+    request->path = bytes_make(begin, strcspn(begin, "?"));
+    begin += request->path.size;
+    request->query = bytes_from_string(*begin ? begin + 1 : begin);
 }
+
+struct header_counts {
+    size_t fields, hosts, lengths, encodings, spaced;
+    bool chunked;
+};
 
 static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-    size_t *counts = user;
+    struct header_counts *counts = user;
 
-    counts[0]++;
-    counts[1] += strcasecmp(name, "Host") == 0;
-    counts[2] += strcasecmp(name, "Content-Length") == 0;
-    counts[3] += strcasecmp(name, "Transfer-Encoding") == 0;
+    counts->fields++;
+    counts->spaced += name[strcspn(name, " \t")] != '\0';
+    counts->hosts += strcasecmp(name, "Host") == 0;
+    counts->lengths += strcasecmp(name, "Content-Length") == 0;
+    if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        counts->encodings++;
+        counts->chunked = value && strcasecmp(value, "chunked") == 0;
+    }
     return MHD_YES;
 }
 
-/* Sizes, counts, and fields that must not come twice or together (RFC 9112 §3.2, §6.3). */
+/* Fields that must not come twice or together, and names with white space: what two readers may read in two ways (RFC 9112
+ * §3.2, §5.1, §6.1, §6.3). */
+static void check_ambiguous(struct http_request *request, const struct header_counts *counts)
+{
+    if (counts->hosts > 1 || counts->lengths > 1 || (counts->lengths && counts->encodings) || counts->spaced)
+        http_answer_error(
+            request, 400, "ambiguous-header",
+            "Host and Content-Length may stand there once, Content-Length not beside Transfer-Encoding, and "
+            "no white space in the name of a field.");
+    else if (counts->encodings > 1 || (counts->encodings && !counts->chunked))
+        http_answer_error(request, 501, "transfer-encoding",
+                          "The one Transfer-Encoding known here is chunked.");
+}
+
+/* Sizes and counts. */
 static void check_header(struct http_request *request)
 {
     const struct http_limits *limits = &request->http->options.limits;
-    size_t counts[4] = {0};
+    struct header_counts counts = {0};
     size_t size = MHD_get_connection_info(request->connection->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
                       ->header_size;
 
-    MHD_get_connection_values(request->connection->mhd, MHD_HEADER_KIND, count_header, counts);
+    MHD_get_connection_values(request->connection->mhd, MHD_HEADER_KIND, count_header, &counts);
     if (request->connection->surplus) {
         struct http_problem problem = {.status = 503,
                                        .code = "too-many-connections",
@@ -198,13 +225,11 @@ static void check_header(struct http_request *request)
     } else if (size > limits->header_size_max) {
         http_answer_error(request, 431, "header-too-large", "The header may have %" PRIu64 " bytes.",
                           limits->header_size_max);
-    } else if (counts[0] > limits->header_count_max) {
+    } else if (counts.fields > limits->header_count_max) {
         http_answer_error(request, 431, "too-many-header-fields",
                           "A request may have %" PRIu64 " header fields.", limits->header_count_max);
-    } else if (counts[1] > 1 || counts[2] > 1 || (counts[2] && counts[3])) {
-        http_answer_error(request, 400, "ambiguous-header",
-                          "Host and Content-Length may stand there once, and "
-                          "Content-Length not beside Transfer-Encoding.");
+    } else {
+        check_ambiguous(request, &counts);
     }
     if (request->answered)
         http_header(request, "Connection", "close");
@@ -214,7 +239,13 @@ static void check_host(struct http_request *request)
 {
     const struct http_options *options = &request->http->options;
     const char *host = http_request_header(request, "Host");
+    char authority[HTTP_HOST_SIZE_MAX] = "";
 
+    if (request->authority.data) {
+        if (request->authority.size < sizeof(authority))
+            memcpy(authority, request->authority.data, request->authority.size);
+        host = authority;
+    }
     switch (http_host_check(host, options->hosts, options->host_count)) {
     case HTTP_E_HOST_INVALID:
         http_answer_error(request, 400, "host-invalid", "The Host field is missing or is not a host.");
@@ -253,23 +284,17 @@ static void find_route(struct http_request *request)
 
 static void parse_query(struct http_request *request)
 {
-    uint64_t count_max = request->http->options.limits.parameter_count_max;
     size_t count = http_query_count(request->query);
-    int r = HTTP_E_COUNT;
+    uint8_t *memory;
+    int r = -ENOMEM;
 
     if (count == 0)
         return;
-    if (count <= count_max) {
-        uint8_t *memory = http_request_alloc(request, request->query.size);
-        request->parameters = http_request_alloc(request, count * sizeof(*request->parameters));
-        r = memory && request->parameters ? http_query_parse(request->query, memory, request->parameters,
-                                                             count, &request->parameter_count)
-                                          : -ENOMEM;
-    }
-    if (r == HTTP_E_COUNT)
-        http_answer_error(request, 400, "too-many-parameters", "A query may have %" PRIu64 " parameters.",
-                          count_max);
-    else if (r == HTTP_E_ENCODING)
+    memory = http_request_alloc(request, request->query.size);
+    request->parameters = http_request_alloc(request, count * sizeof(*request->parameters));
+    if (memory && request->parameters)
+        r = http_query_parse(request->query, memory, request->parameters, count, &request->parameter_count);
+    if (r == HTTP_E_ENCODING)
         http_answer_error(request, 400, "query-invalid",
                           "The query has a broken percent escape or is not UTF-8.");
     else if (r < 0)

@@ -24,6 +24,7 @@ enum {
 
 struct tokens;
 struct feed;
+struct log_feed;
 struct follower;
 
 struct server {
@@ -34,6 +35,8 @@ struct server {
     struct follower *follower;        /* NULL: a leader */
     struct tokens *tokens;            /* NULL: nobody needs one */
     struct feed *feed;
+    struct log_feed *log_feed;
+    struct journal_id leader_id; /* a new follower's log is made with it */
     struct http *http;
     uint64_t started_us;
     char journal_id[JOURNAL_ID_TEXT_SIZE];
@@ -158,6 +161,13 @@ struct feed_figures {
     uint64_t open, delivered, frames, frames_bytes, refused;
 };
 void feed_figures(const struct feed *feed, struct feed_figures *ret_figures);
+
+/* ---- log_feed.c: followers of this server ---- */
+
+int log_feed_new(struct server *server, struct log_feed **ret_feed);
+void log_feed_quiet(struct log_feed *feed);
+void log_feed_free(struct log_feed *feed);
+uint64_t log_feed_open_count(const struct log_feed *feed);
 
 /* ---- lines.c: events as NDJSON ---- */
 

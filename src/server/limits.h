@@ -12,6 +12,7 @@
     X(subscription_count_max, 2048, "subscriptions", "open at once; one more is answered 429")               \
     X(subscription_buffer_size_max, 8388608, "bytes",                                                        \
       "of encoded events kept for live subscribers, for all together")                                       \
+    X(follower_count_max, 16, "followers", "connected at once; one more is answered 429")                    \
     X(heartbeat_ms, 10000, "ms", "of silence after which a subscription gets a comment; at most 15000")      \
     X(checkpoint_count, 1000, "positions", "a filtered subscription passes over before it is told so")       \
     X(page_size_max, 4194304, "bytes", "of events in one page, which then ends early and says so")           \

@@ -14,6 +14,7 @@ struct figures {
     struct http_counters http;
     struct journal_status journal;
     struct feed_figures feed;
+    uint64_t followers;
     struct view_counters views;
     struct command_metrics commands;
     bool has_commands;
@@ -26,6 +27,7 @@ static void figures_take(struct server *server, struct figures *figures)
     http_counters(server->http, &figures->http);
     journal_status(server->journal, &figures->journal);
     feed_figures(server->feed, &figures->feed);
+    figures->followers = log_feed_open_count(server->log_feed);
     view_set_counters(server->views, &figures->views);
     figures->has_commands = server->commands != NULL;
     if (server->commands)
@@ -57,6 +59,7 @@ static void figures_take(struct server *server, struct figures *figures)
     X(subscription_events_total, counter, "events handed to subscribers", f->feed.delivered)                 \
     X(subscription_refused_total, counter, "subscriptions above the limit", f->feed.refused)                 \
     X(subscription_buffer_bytes, gauge, "encoded events kept for subscribers", f->feed.frames_bytes)         \
+    X(followers, gauge, "followers connected", f->followers)                                                 \
     X(view_questions_total, counter, "questions asked of views and queries", f->views.asked)                 \
     X(view_questions_refused_total, counter, "of them refused", f->views.refused)                            \
     X(view_questions_timed_out_total, counter, "of them over their time", f->views.timed_out)                \

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "replica/wire.h"
 #include "server/internal.h"
 
 enum { QUERY_BODY_SIZE_MAX = 65536 };
@@ -83,7 +84,7 @@ static const struct http_route routes[] = {
            .statuses = {200, 206, 404, 406, 409, 416, 422, 429})},
     {"GET", "/v1/log", handle_log, HTTP_BLOCKING,
      ABOUT(.operation = "readLog", .summary = "The log's records verbatim, then live: for a follower",
-           .parameters = {"after: position, exclusive"}, .types = {"application/octet-stream"},
+           .parameters = {"after: position, exclusive"}, .types = {WIRE_MEDIA_TYPE},
            .statuses = {200, 409, 429})},
     {"GET", "/health", handle_health, HTTP_ANY_HOST | HTTP_PUBLIC,
      ABOUT(.operation = "health", .summary = "Alive", .answer = "Health", .types = {JSON_TYPE},

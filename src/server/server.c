@@ -229,7 +229,11 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
         r = open_views(server, ret_error);
     if (r == 0 && server->options->follow)
         r = follower_start(server, ret_error);
-    if (r == 0 && (r = feed_new(server, &server->feed)) < 0)
+    if (r == 0)
+        r = feed_new(server, &server->feed);
+    if (r == 0)
+        r = log_feed_new(server, &server->log_feed);
+    if (r < 0 && ret_error[0] == '\0')
         start_error(ret_error, r, "cannot start: %s", strerror(-r));
     return r;
 }
@@ -240,8 +244,10 @@ static void close_all(struct server *server)
     command_runtime_close(server->commands);
     view_set_close(server->views);
     feed_quiet(server->feed);
+    log_feed_quiet(server->log_feed);
     http_free(server->http);
     feed_free(server->feed);
+    log_feed_free(server->log_feed);
     journal_close(server->journal);
     tokens_free(server->tokens);
 }

@@ -26,9 +26,10 @@ enum { SERVER_HOST_COUNT_MAX = 16 };
 
 struct server_options {
     const char *data_folder;
-    const char *address; /* numeric */
-    uint16_t port;       /* 0: a free one */
-    const char *follow;  /* URL of the leader, or NULL: be one */
+    const char *address;      /* numeric */
+    uint16_t port;            /* 0: a free one */
+    const char *follow;       /* URL of the leader, or NULL: be one */
+    const char *leader_token; /* sent to the leader, or NULL */
     const char *token_file;
     const char *app_folder; /* or NULL: a plain event store */
     const char *hosts[SERVER_HOST_COUNT_MAX];

@@ -25,6 +25,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -192,6 +193,78 @@ class Server(Process):
     def remove(self):
         if self.own_folder:
             shutil.rmtree(self.own_folder, ignore_errors=True)
+
+
+def raw(server, data, timeout=15.0, pieces=0.0):
+    """Send bytes as they are on a connection of its own; everything the server sends until it closes. With `pieces`, byte
+    by byte with that many seconds between two."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=timeout) as connection:
+        try:
+            for piece in ([data[i:i + 1] for i in range(len(data))] if pieces else [data]):
+                connection.sendall(piece)
+                time.sleep(pieces)
+        except OSError:
+            pass  # it has closed before all was sent: what it said still counts
+        received = b""
+        try:
+            while True:
+                piece = connection.recv(65536)
+                if not piece:
+                    return received
+                received += piece
+        except ConnectionResetError:
+            return received
+
+
+class Subscription:
+    """A client of server-sent events. next() gives one frame: {"id", "event", "data"}; comments are counted."""
+
+    def __init__(self, server, path="/v1/events", last=None, timeout=15.0, headers=None):
+        self.connection = http.client.HTTPConnection("127.0.0.1", getattr(server, "port", server), timeout=timeout)
+        self.connection.request("GET", path, headers={"Accept": "text/event-stream", **(headers or {}),
+                                                      **({"Last-Event-ID": last} if last else {})})
+        self.answer = self.connection.getresponse()
+        self.comments, self.retry, self.last = 0, None, last
+
+    def next(self):
+        frame = {"event": None, "data": None}
+        while True:
+            line = self.answer.readline()
+            if not line:
+                raise EOFError("the subscription has ended")
+            line = line.decode().rstrip("\n")
+            if line.startswith(":"):
+                self.comments += 1
+                return {"event": "comment", "data": None}
+            if line == "" and (frame["data"] is not None or frame["event"]):
+                self.last = frame.get("id", self.last)
+                return frame
+            name, _, value = line.partition(": ")
+            if name == "retry":
+                self.retry = int(value)
+            elif name == "data":
+                frame["data"] = json.loads(value)
+            elif name:
+                frame[name] = value
+
+    def events(self, count):
+        """The next `count` events, without the server's own frames."""
+        found = []
+        while len(found) < count:
+            frame = self.next()
+            if frame["event"] is None or not (frame["event"].startswith("daybook.") or frame["event"] == "comment"):
+                found.append(frame)
+        return found
+
+    def close(self):
+        self.answer.close()
+        self.connection.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 def daybook(*arguments, input=None, timeout=120, url=None):

@@ -1,0 +1,133 @@
+/* Being a follower: a copy of another server's journal (src/replica) behind the same routes; writes are refused. */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log/file_log.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "replica/replica.h"
+#include "server/internal.h"
+
+enum {
+    ASK_MS_MAX = 2000,    /* for one answer of the leader */
+    FIRST_MS_MAX = 15000, /* for the leader to come up, at a follower's very first start */
+    PAUSE_MS = 100,       /* between two tries */
+};
+
+struct follower {
+    struct replica *replica;
+};
+
+/* A first log needs the leader's id. Both may be starting at this moment: the leader is asked again for a while. */
+static int ask_leader(const struct server_options *options, struct journal_id *ret_id, char *ret_error)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+    uint64_t until_ns = os_monotonic_ns() + FIRST_MS_MAX * OS_NS_PER_MS;
+    char error[REPLICA_ERROR_SIZE] = "";
+    int r;
+
+    while (true) {
+        r = replica_ask_leader(options->follow, options->leader_token, ASK_MS_MAX, ret_id, error);
+        if (r != REPLICA_E_UNREACHABLE || os_monotonic_ns() > until_ns)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    if (r == 0)
+        return 0;
+    snprintf(ret_error, SERVER_ERROR_SIZE, "cannot begin to follow %s: %s", options->follow,
+             error[0] ? error : strerror(-r));
+    return r == REPLICA_E_URL ? SERVER_E_USAGE : SERVER_E_START;
+}
+
+int follower_prepare(struct server *server, const char *log_folder, struct file_log_options *options,
+                     char *ret_error)
+{
+    char path[OS_PATH_SIZE_MAX];
+
+    if (os_path(path, log_folder, "log.head") == 0 && access(path, F_OK) == 0)
+        return 0; /* it has its identity already; whether it is the leader's is seen when they meet */
+    int r = ask_leader(server->options, &server->leader_id, ret_error);
+    if (r == 0)
+        options->id = server->leader_id.bytes;
+    return r;
+}
+
+static void on_change(void *user, enum replica_state state, const char *reason)
+{
+    fprintf(stderr, "daybook serve: follower: %s%s%s\n", replica_state_name(state),
+            reason && *reason ? ": " : "", reason ? reason : "");
+}
+
+int follower_start(struct server *server, char *ret_error)
+{
+    const struct replica_options options = {.journal = server->journal,
+                                            .url = server->options->follow,
+                                            .token = server->options->leader_token,
+                                            .on_change = on_change};
+    char error[REPLICA_ERROR_SIZE] = "";
+    struct follower *follower = calloc(1, sizeof(*follower));
+    int r = follower ? replica_start(&options, &follower->replica, error) : -ENOMEM;
+
+    if (r == 0) {
+        server->follower = follower;
+        return 0;
+    }
+    free(follower);
+    snprintf(ret_error, SERVER_ERROR_SIZE, "cannot follow %s: %s", server->options->follow,
+             error[0] ? error : strerror(-r));
+    return r < 0 ? r : SERVER_E_START;
+}
+
+void follower_stop(struct follower *follower)
+{
+    if (!follower)
+        return;
+    replica_stop(follower->replica);
+    free(follower);
+}
+
+void follower_write(struct follower *follower, struct json_writer *w)
+{
+    struct replica_status status;
+
+    replica_status(follower->replica, &status);
+    json_write_key(w, "follower");
+    json_write_object_begin(w);
+    json_write_member_string(w, "state", replica_state_name(status.state));
+    json_write_member_bool(w, "connected", status.connected);
+    json_write_member_u64(w, "position", status.position);
+    json_write_member_u64(w, "leader_head", status.leader_head);
+    json_write_member_u64(w, "lag", status.lag);
+    json_write_member_string(w, "breaker", breaker_state_name(status.breaker_state));
+    if (status.reason[0] != '\0')
+        json_write_member_string(w, "reason", status.reason);
+    json_write_object_end(w);
+}
+
+int follower_metrics(struct follower *follower, struct buffer *out)
+{
+    struct replica_status status;
+
+    replica_status(follower->replica, &status);
+    return buffer_printf(
+        out,
+        "# TYPE daybook_follower_connected gauge\n# HELP daybook_follower_connected 1 when following\n"
+        "daybook_follower_connected %d\n"
+        "# TYPE daybook_follower_lag gauge\n# HELP daybook_follower_lag records behind the leader\n"
+        "daybook_follower_lag %" PRIu64 "\n"
+        "# TYPE daybook_follower_records counter\n# HELP daybook_follower_records records copied\n"
+        "daybook_follower_records_total %" PRIu64 "\n"
+        "# TYPE daybook_follower_failures counter\n# HELP daybook_follower_failures connections that failed\n"
+        "daybook_follower_failures_total %" PRIu64 "\n"
+        "# TYPE daybook_follower_breaker_state gauge\n# HELP daybook_follower_breaker_state of the breaker "
+        "that guards "
+        "the leader, as in breaker.h\n"
+        "daybook_follower_breaker_state{state=\"%s\"} %d\n",
+        status.connected, status.lag, status.records, status.failures,
+        breaker_state_name(status.breaker_state), status.breaker_state);
+}
