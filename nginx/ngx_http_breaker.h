@@ -52,10 +52,12 @@ typedef struct {
     ngx_http_complex_value_t *key; /* NULL: one breaker for all requests */
     ngx_uint_t max_streams;        /* open feeds; 0: no limit */
     ngx_uint_t max_fallbacks;      /* fallbacks under way; 0: no limit */
+    ngx_uint_t retry_budget;       /* nginx's retries per 100 calls; 0: as many as nginx likes */
 
     struct breaker handle;    /* this process's, set in init_process */
     struct breaker streams;   /* "NAME.streams": bulkheads of their own */
     struct breaker fallbacks; /* "NAME.fallbacks" */
+    struct breaker_retry retry;
 
     u_char *file; /* where it was written, for messages */
     ngx_uint_t line;
@@ -135,9 +137,9 @@ typedef struct {
     ngx_array_t *fallbacks; /* of ngx_http_breaker_fallback_t */
     u_char *fallback_file;
     ngx_uint_t fallback_line;
-    ngx_uint_t own;         /* breaker_use stands in this very location */
-    ngx_uint_t passing;     /* the location calls a service */
-    ngx_uint_t early;       /* no upstream block: gate before the content phase */
+    ngx_uint_t own;     /* breaker_use stands in this very location */
+    ngx_uint_t passing; /* the location calls a service */
+    ngx_uint_t early;   /* no upstream block: gate before the content phase */
 
     ngx_uint_t control; /* breaker_control stands here */
     ngx_array_t *hosts; /* of ngx_str_t: names under which it takes orders */
@@ -209,6 +211,7 @@ struct ngx_http_breaker_peer_s {
     struct breaker_permit permit;
 
     ngx_http_breaker_end_t end; /* of the last attempt */
+    ngx_uint_t attempts;        /* begun so far */
     ngx_uint_t final;           /* finalize_request was called */
 
     void *data;

@@ -58,6 +58,25 @@ ngx_http_breaker_cstr(ngx_pool_t *pool, u_char *data, size_t len)
 }
 
 
+/* retry_budget=N% */
+static ngx_int_t
+ngx_http_breaker_retry_budget(ngx_conf_t *cf, ngx_http_breaker_t *breaker, ngx_str_t *arg)
+{
+    ngx_int_t n;
+
+    n = arg->len > 14 && arg->data[arg->len - 1] == '%' ? ngx_atoi(arg->data + 13, arg->len - 14) : NGX_ERROR;
+
+    if (n == NGX_ERROR || n < 1 || n > 1000) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\": 1%% to 1000%% is wanted", arg);
+        return NGX_ERROR;
+    }
+
+    breaker->retry_budget = n;
+
+    return NGX_OK;
+}
+
+
 /* a parameter that is the module's own; NGX_DECLINED: it is libbreaker's */
 static ngx_int_t
 ngx_http_breaker_own_parameter(ngx_conf_t *cf, ngx_http_breaker_t *breaker, ngx_str_t *arg)
@@ -101,6 +120,9 @@ ngx_http_breaker_own_parameter(ngx_conf_t *cf, ngx_http_breaker_t *breaker, ngx_
     } else if (ngx_strncmp(arg->data, "max_fallbacks=", 14) == 0) {
         slot = &breaker->max_fallbacks;
         value.data = arg->data + 14;
+
+    } else if (ngx_strncmp(arg->data, "retry_budget=", 13) == 0) {
+        return ngx_http_breaker_retry_budget(cf, breaker, arg);
 
     } else {
         return NGX_DECLINED;

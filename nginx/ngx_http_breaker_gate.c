@@ -436,6 +436,30 @@ ngx_http_breaker_choose(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc)
 }
 
 
+/* Retries come out of a budget that grows with the calls, so that they never multiply an outage. Healing a
+ * race on a kept connection costs nothing. The budget is this worker's: each sees its share of calls and of
+ * retries. */
+static ngx_uint_t
+ngx_http_breaker_may_try(ngx_http_breaker_peer_t *p)
+{
+    uint64_t now, wait;
+    ngx_http_breaker_t *breaker = p->ctx->breaker;
+
+    if (breaker->retry_budget == 0) {
+        return 1;
+    }
+
+    now = ngx_http_breaker_now();
+
+    if (p->attempts++ == 0) {
+        breaker_retry_begin(&breaker->retry, now);
+        return 1;
+    }
+
+    return p->end.race || breaker_retry_next(&breaker->retry, 1, 0, now, &wait) == 0;
+}
+
+
 static ngx_int_t
 ngx_http_breaker_get_peer(ngx_peer_connection_t *pc, void *data)
 {
@@ -444,6 +468,10 @@ ngx_http_breaker_get_peer(ngx_peer_connection_t *pc, void *data)
     ngx_int_t rc;
 
     if (ngx_http_breaker_ask(p->request, p->ctx) != NGX_OK) {
+        return ngx_http_breaker_decline(pc);
+    }
+
+    if (!ngx_http_breaker_may_try(p)) {
         return ngx_http_breaker_decline(pc);
     }
 

@@ -217,6 +217,10 @@ ngx_http_breaker_init_process(ngx_cycle_t *cycle)
     for (i = 0; i < mcf->breakers.nelts; i++) {
         ngx_http_breaker_make(cycle, mcf, &b[i]->name, "", NULL, &b[i]->handle);
 
+        if (b[i]->retry_budget) {
+            (void) breaker_retry_init(&b[i]->retry, 0, 0, 0, b[i]->retry_budget, 0, ngx_pid);
+        }
+
         if (b[i]->max_streams) {
             ngx_http_breaker_make(cycle, mcf, &b[i]->name, ".streams", NULL, &b[i]->streams);
         }

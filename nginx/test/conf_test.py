@@ -19,6 +19,8 @@ MISTAKES = [
     ("probes", GOOD, "", ["probes", "name=value"]),
     ("key=constant", GOOD, "", ["key", "variable"]),
     ("max_streams=many", GOOD, "", ["max_streams=many", "1000000"]),
+    ("retry_budget=20", GOOD, "", ["retry_budget=20", "1%"]),
+    ("retry_budget=0%", GOOD, "", ["retry_budget=0%", "1000%"]),
     ("max_fallbacks=-1", GOOD, "", ["max_fallbacks=-1", "1000000"]),
     ("", "location / { breaker_use other; proxy_pass http://127.0.0.1:9; }", "", ["unknown breaker", "other"]),
     ("", "location / { breaker_use b dark; proxy_pass http://127.0.0.1:9; }", "", ["dark", "shadow"]),

@@ -183,6 +183,18 @@ def an_order_ejects_whatever_max_ejected_says(scene):
 
 
 @test
+def retries_have_a_budget(scene):
+    one, two = scene.upstream("one", "500"), scene.upstream("two", "500")
+    n = pool(scene, [one, two], peers="", location="breaker_use b;", next_upstream="error http_500", workers=1,
+             breaker="failure_rate=0 consecutive=0 retry_budget=10%")
+    for _ in range(100):
+        assert n.get("/x").status in (500, 502)
+    retries = one.count() + two.count() - 100
+    # ten are there to begin with, one comes with each ten calls and one with each second
+    assert 15 <= retries <= 35, retries
+
+
+@test
 def a_server_that_comes_back_is_probed_and_used_again(scene):
     bad, good = scene.upstream("bad", "500"), scene.upstream("good")
     n = pool(scene, [bad, good], breaker=QUICK)
