@@ -74,8 +74,8 @@ class Service:
         self.server = None
 
     def __enter__(self):
-        role, self.connections = self.role, []
-        connections = self.connections
+        role, self.connections, self.headers = self.role, [], []
+        connections, headers = self.connections, self.headers
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -85,6 +85,7 @@ class Service:
                 connections.append(self.connection)
 
             def do_GET(self):
+                headers.append(self.headers)
                 size = int(self.headers.get("Content-Length", 0))
                 body = self.rfile.read(size)
                 if "text/event-stream" in self.headers.get("Accept", ""):
@@ -143,6 +144,16 @@ def reads_go_to_service_1_and_tell_role_and_position():
             assert answer.headers["Daybook-Position"] == "7"
         answer = request(gateway, "POST", "/v1/commands/BookRoom", {"a": 1})
         assert answer.body == b"leader POST /v1/commands/BookRoom 8", answer
+
+
+@tap.test
+def the_services_see_the_name_the_client_used_and_an_id():
+    with Service("leader") as one, Service("follower") as two, Gateway(one, two) as gateway:
+        for method, body in (("GET", None), ("POST", {"a": 1})):
+            request(gateway, method, "/v1/x", body, headers={"Host": "localhost:1234", "traceparent": "00-1-2-03"})
+            seen = one.headers[-1]
+            assert seen["Host"] == "localhost:1234" and len(seen["X-Request-Id"]) == 32, seen
+            assert seen["traceparent"] == "00-1-2-03", seen
 
 
 @tap.test
