@@ -48,19 +48,20 @@ void format_put_head(const struct format_head *head, uint8_t ret_data[FORMAT_HEA
     bytes_put_u32(ret_data + 60, checksum(0, ret_data, 60));
 }
 
-/* The number is looked at before the checksum: a later format may well compute that otherwise. */
+/* In every format the check of the first 60 bytes stands behind them, so that a damaged number is not taken for a newer
+ * one. */
 int format_get_head(struct bytes data, struct format_head *ret_head)
 {
     struct format_head head;
     uint32_t format;
 
-    if (data.size < 12 || memcmp(data.data, head_magic, sizeof(head_magic)) != 0)
+    if (data.size < FORMAT_HEAD_SIZE || memcmp(data.data, head_magic, sizeof(head_magic)) != 0 ||
+        bytes_get_u32(data.data + 60) != checksum(0, data.data, 60))
         return FORMAT_E_INVALID;
     format = bytes_get_u32(data.data + 8);
     if (format > FORMAT_VERSION)
         return FORMAT_E_NEWER;
-    if (format != FORMAT_VERSION || data.size != FORMAT_HEAD_SIZE ||
-        bytes_get_u32(data.data + 60) != checksum(0, data.data, 60))
+    if (format != FORMAT_VERSION || data.size != FORMAT_HEAD_SIZE)
         return FORMAT_E_INVALID;
     head.flags = bytes_get_u32(data.data + 12);
     if (head.flags & ~(uint32_t)FORMAT_HEAD_COPY || bytes_get_u32(data.data + 56) != 0)
@@ -93,12 +94,13 @@ int format_get_segment(struct bytes data, uint32_t seed, struct format_segment *
     struct format_segment segment;
     uint32_t format;
 
-    if (data.size < FORMAT_SEGMENT_SIZE || memcmp(data.data, segment_magic, sizeof(segment_magic)) != 0)
+    if (data.size < FORMAT_SEGMENT_SIZE || memcmp(data.data, segment_magic, sizeof(segment_magic)) != 0 ||
+        bytes_get_u32(data.data + 76) != checksum(seed, data.data, 76))
         return FORMAT_E_INVALID;
     format = bytes_get_u32(data.data + 4);
     if (format != FORMAT_VERSION)
         return format > FORMAT_VERSION ? FORMAT_E_NEWER : FORMAT_E_INVALID;
-    if (bytes_get_u32(data.data + 76) != checksum(seed, data.data, 76) || bytes_get_u32(data.data + 72) != 0)
+    if (bytes_get_u32(data.data + 72) != 0)
         return FORMAT_E_INVALID;
     segment.first = bytes_get_u64(data.data + 8);
     segment.epoch = bytes_get_u64(data.data + 16);
