@@ -1,12 +1,12 @@
 /* What a call through the breaker costs, in ns, beside a breaker of the same rules behind one pthread mutex.
  *
- *     breaker_bench [--ms N]
+ *     breaker_bench [--ms N] [--only WORD]
  *
- * Prints one JSON object a line: {"what":…, "callers":…, "kind":"thread"|"process", "ours_ns":…, "mutex_ns":…}. Ours and the
- * peer take turns of N ms (200), five each; the median counts. The clock is left out: time is an argument, and each call
- * takes 40 ns of it. What is counted is the callers' CPU time for each call, so that other load on the machine, or more
- * callers than cores, do not blur it; a caller that sleeps on the mutex is not charged for that, which is to the mutex's
- * advantage.
+ * Prints one JSON object a line: {"what", "callers", "kind": "thread"|"process", "ours_ns", "mutex_ns", "ours_wall_ns",
+ * "mutex_wall_ns"}. Ours and the peer take turns of N ms (200), five each; the median counts. The clock is left out: time is
+ * an argument, and each call takes 40 ns of it. The first two are the callers' CPU time a call, which other load on the
+ * machine does not blur, and which does not charge a caller that sleeps on the mutex; the last two are time on the wall
+ * times the cores in use, which do.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,7 +27,7 @@
 #define CALL_NS  40
 #define SLICES   20
 #define SLICE_NS UINT64_C(500000000)
-#define START_NS UINT64_C(1000000000000)
+#define START_NS UINT64_C(10000000000000)
 #define RULES                                                                                                \
     "window=10s slices=20 min_calls=20 failure_rate=100% consecutive=off open=1h open_max=1h jitter=0% "
 
@@ -148,6 +148,11 @@ static uint64_t cpu_clock(void)
     return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
 }
 
+/* What a call costs: CPU time of the callers, and time on the wall times cores in use. */
+struct cost {
+    double cpu, wall;
+};
+
 /* Call until the time is over. */
 static void caller(const struct bench *bench, const struct breaker *breaker, struct work *work)
 {
@@ -196,14 +201,18 @@ static void run_processes(struct bench *bench, int callers)
         ;
 }
 
-static double run(struct bench *bench, int callers, bool are_processes)
+static struct cost run(struct bench *bench, int callers, bool are_processes)
 {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t began = breaker_clock();
     *bench->work = (struct work){0};
     if (are_processes)
         run_processes(bench, callers);
     else
         run_threads(bench, callers);
-    return (double)bench->work->cpu_ns / (double)bench->work->calls;
+    double calls = (double)bench->work->calls, wall = (double)(breaker_clock() - began);
+    return (struct cost){(double)bench->work->cpu_ns / calls,
+                         wall * (double)(callers < cores ? callers : cores) / calls};
 }
 
 static int compare(const void *a, const void *b)
@@ -212,8 +221,11 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double values[ROUNDS])
+static double median(const struct cost costs[ROUNDS], bool is_wall)
 {
+    double values[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++)
+        values[i] = is_wall ? costs[i].wall : costs[i].cpu;
     qsort(values, ROUNDS, sizeof(values[0]), compare);
     return values[ROUNDS / 2];
 }
@@ -291,7 +303,7 @@ static void bench_open(struct bench *bench, const struct measure *measure, uint6
 static void measure_one(const struct measure *measure, int callers, bool are_processes, uint64_t ms)
 {
     struct bench bench;
-    double ours[ROUNDS], mutex[ROUNDS];
+    struct cost ours[ROUNDS], mutex[ROUNDS];
     bench_open(&bench, measure, ms);
     for (int i = 0; i < ROUNDS; i++) {
         bench.is_mutex = true;
@@ -301,8 +313,11 @@ static void measure_one(const struct measure *measure, int callers, bool are_pro
     }
     if ((int)breaker_state(&bench.breaker) != measure->state)
         die("the state changed while it was measured");
-    printf("{\"what\":\"%s\",\"callers\":%d,\"kind\":\"%s\",\"ours_ns\":%.1f,\"mutex_ns\":%.1f}\n",
-           measure->name, callers, are_processes ? "process" : "thread", median(ours), median(mutex));
+    printf("{\"what\":\"%s\",\"callers\":%d,\"kind\":\"%s\",\"ours_ns\":%.1f,\"mutex_ns\":%.1f,\"ours_wall_"
+           "ns\":%.1f,"
+           "\"mutex_wall_ns\":%.1f}\n",
+           measure->name, callers, are_processes ? "process" : "thread", median(ours, false),
+           median(mutex, false), median(ours, true), median(mutex, true));
     fflush(stdout);
     breaker_region_detach(&bench.region);
     munmap(bench.memory, bench.size);
@@ -312,10 +327,19 @@ static void measure_one(const struct measure *measure, int callers, bool are_pro
 
 int main(int count, char **arguments)
 {
-    uint64_t ms = count == 3 && strcmp(arguments[1], "--ms") == 0 ? strtoull(arguments[2], NULL, 10) : 200;
-    if (count != 1 && (count != 3 || ms == 0))
-        die("usage: breaker_bench [--ms N]");
+    uint64_t ms = 200;
+    const char *only = "";
+    for (int i = 1; i < count; i += 2) {
+        if (i + 1 < count && strcmp(arguments[i], "--ms") == 0)
+            ms = strtoull(arguments[i + 1], NULL, 10);
+        else if (i + 1 < count && strcmp(arguments[i], "--only") == 0)
+            only = arguments[i + 1];
+        else
+            die("usage: breaker_bench [--ms N] [--only WORD]");
+    }
     for (size_t i = 0; i < sizeof(measures) / sizeof(measures[0]); i++) {
+        if (!strstr(measures[i].name, only))
+            continue;
         measure_one(&measures[i], 1, false, ms);
         for (int callers = 2; measures[i].with_many && callers <= CALLERS; callers *= 2)
             measure_one(&measures[i], callers, false, ms);

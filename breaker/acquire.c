@@ -2,17 +2,13 @@
  * acquire_slowly(). */
 #include "calls.h"
 
-/* Threads are spread over the lanes of their process in the order in which they first call. */
+_Thread_local uint32_t thread_number __attribute__((tls_model("initial-exec"), visibility("hidden")));
 static _Atomic uint32_t threads_seen;
-static _Thread_local uint32_t thread_number __attribute__((tls_model("initial-exec")));
 
-uint32_t lane_of(const struct breaker_region *region)
+uint32_t thread_number_make(void)
 {
-    if (region->lanes <= 1)
-        return region->lane[0];
-    if (thread_number == 0)
-        thread_number = atomic_fetch_add_explicit(&threads_seen, 1, memory_order_relaxed) + 1;
-    return region->lane[thread_number % region->lanes];
+    thread_number = atomic_fetch_add_explicit(&threads_seen, 1, memory_order_relaxed) + 1;
+    return thread_number;
 }
 
 static void permit_make(struct breaker_permit *ret_permit, enum permit_kind kind, uint64_t state,
@@ -27,9 +23,10 @@ static void permit_make(struct breaker_permit *ret_permit, enum permit_kind kind
 static uint64_t places_taken(const struct breaker *breaker)
 {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i <= breaker->region->shards; i++) {
-        int64_t places = (int64_t)word_load(&slot_shard(breaker->slot, i)->in_flight);
-        sum += places > 0 ? (uint64_t)places : 0;
+    for (uint64_t left = word_load(&region_head(breaker->region)->shards_used); left; left &= left - 1) {
+        uint32_t shard = (uint32_t)__builtin_ctzll(left);
+        if (shard <= breaker->region->shards)
+            sum += atomic_load(&slot_shard(breaker->slot, shard)->in_flight);
     }
     return sum;
 }
@@ -59,7 +56,6 @@ bool place_take(const struct breaker *breaker, const struct rules *rules, uint32
     uint64_t most = word_load(&rules->max_in_flight);
     for (;;) {
         atomic_fetch_add(&slot_shard(breaker->slot, shard)->in_flight, 1);
-        atomic_thread_fence(memory_order_seq_cst);
         if (places_taken(breaker) <= most)
             return true;
         place_give(breaker, shard);
@@ -93,8 +89,14 @@ static bool hung_trips(const struct breaker *breaker, const struct rules *rules,
 {
     struct slot *slot = breaker->slot;
     uint64_t slice = slice_of(rules, now_ns), looked = word_load(&slot->hung_slice);
-    return slice != looked && word_swap(&slot->hung_slice, &looked, slice) &&
+    return __builtin_expect(slice != looked, 0) && word_swap(&slot->hung_slice, &looked, slice) &&
            machine_judge(breaker, rules, state, 0, now_ns);
+}
+
+/* The common shard has no owner whose death would give its places back: who counts there takes none. */
+static bool needs_place(const struct breaker *breaker, const struct rules *rules)
+{
+    return (word_load(&rules->flags) & RULE_PLACES) && !breaker->region->is_common;
 }
 
 static int grant_normal(const struct breaker *breaker, const struct rules *rules, uint64_t state,
@@ -102,12 +104,13 @@ static int grant_normal(const struct breaker *breaker, const struct rules *rules
 {
     uint64_t flags = word_load(&rules->flags);
     uint32_t shard = lane_of(breaker->region);
-    if ((flags & RULE_PLACES) && !place_take(breaker, rules, shard, now_ns))
+    bool has_place = needs_place(breaker, rules);
+    if (has_place && !place_take(breaker, rules, shard, now_ns))
         return refuse(breaker, ret_permit, state, BREAKER_E_FULL, now_ns);
     permit_make(ret_permit, PERMIT_NORMAL, state, shard, now_ns);
-    ret_permit->flags = flags & RULE_PLACES ? PERMIT_PLACE : 0;
+    ret_permit->flags = has_place ? PERMIT_PLACE : 0;
     if (flags & RULE_HUNG) {
-        window_start(breaker, rules, shard, state_epoch(state), now_ns);
+        window_start(breaker, rules, shard, state_epoch(state), slice_of(rules, now_ns));
         ret_permit->flags |= permit_started_in(rules);
     }
     return 0;
@@ -138,7 +141,7 @@ static int grant_probe(const struct breaker *breaker, const struct rules *rules,
         return probes_judge(breaker, rules, state, now_ns)
                    ? -1
                    : refuse(breaker, ret_permit, state, BREAKER_E_PROBING, now_ns);
-    bool has_places = word_load(&rules->flags) & RULE_PLACES;
+    bool has_places = needs_place(breaker, rules);
     if (has_places && !place_take(breaker, rules, shard, now_ns))
         return refuse(breaker, ret_permit, state, BREAKER_E_FULL, now_ns);
     permit_make(ret_permit, PERMIT_PROBE, state, shard, now_ns);
@@ -160,8 +163,11 @@ static int grant_open(const struct breaker *breaker, const struct rules *rules, 
 {
     struct slot *slot = breaker->slot;
     uint64_t until = machine_until(breaker, rules, state, now_ns);
-    uint64_t since = machine_since(slot, state, now_ns);
-    uint64_t patience = (flags & BREAKER_NO_PROBE) && until > since ? until - since : 0;
+    uint64_t patience = 0;
+    if (flags & BREAKER_NO_PROBE) {
+        uint64_t since = machine_since(slot, state, now_ns);
+        patience = until > since ? until - since : 0;
+    }
     if (now_ns < until + patience)
         return refuse(breaker, ret_permit, state, BREAKER_E_OPEN, now_ns);
     machine_move(breaker, rules, state, BREAKER_HALF_OPEN, BREAKER_REASON_RETRY, NULL, now_ns);

@@ -25,8 +25,18 @@ static inline bool permit_has_start(const struct breaker_permit *permit, const s
     return (permit->flags & ~PERMIT_PLACE) == permit_started_in(rules);
 }
 
-/* The shard this thread counts in. */
-uint32_t lane_of(const struct breaker_region *region);
+/* Threads are numbered from 1 in the order in which they first call; 0: not yet. */
+extern _Thread_local uint32_t thread_number __attribute__((tls_model("initial-exec"), visibility("hidden")));
+uint32_t thread_number_make(void);
+
+/* The shard this thread counts in: threads are spread over the lanes of their process. */
+static inline uint32_t lane_of(const struct breaker_region *region)
+{
+    if (region->lanes <= 1)
+        return region->lane[0];
+    uint32_t number = thread_number;
+    return region->lane[(__builtin_expect(number == 0, 0) ? thread_number_make() : number) % region->lanes];
+}
 
 /* Was this keyed breaker evicted since it was looked up? */
 static inline bool breaker_is_gone(const struct breaker *breaker)

@@ -72,23 +72,23 @@ static inline unsigned state_machine(uint64_t state)
 
 enum rule_flags { RULE_HUNG = 1, RULE_PLACES = 2, RULE_COUNT = 4, RULE_EVERY = 8 };
 
-/* A configuration as the hot path reads it; the first line is all that a closed breaker touches. */
+/* A configuration as the hot path reads it; the first line is all that a closed breaker touches. An inverse is
+ * ⌊2⁶⁴ / divisor⌋: see divide(). */
 struct rules {
     word flags;
-    word slice_ns;
-    word slice_inverse; /* ⌊2⁶⁴ / slice_ns⌋ */
-    word slices;
+    word slice_ns, slice_inverse;
+    word slices, slices_inverse;
     word slow_call_ns;
     word geometry; /* times the geometry has changed: part of every tag */
     word max_in_flight;
-    word window_count;
 
-    word min_calls, failure_rate, consecutive, slow_rate;
-    word open_ns, open_max_ns, jitter, probes;
-    word probe_ok, probe_lease_ns, ramp_ns, forget_ns;
-    word retry_after_max_ns, key_idle_ns, mode, window_ns;
+    word window_count, min_calls, failure_rate, consecutive;
+    word slow_rate, open_ns, open_max_ns, jitter;
+    word probes, probe_ok, probe_lease_ns, ramp_ns;
+    word forget_ns, retry_after_max_ns, key_idle_ns, mode;
+    word window_ns, spare[7];
 };
-static_assert(sizeof(struct rules) == 3 * LINE, "rules are three lines");
+static_assert(sizeof(struct rules) == 4 * LINE, "rules are four lines");
 
 /* One transition; `check` mixes all other words, so that a torn record shows. */
 struct record {
@@ -130,7 +130,7 @@ struct slot {
     struct rules rules[2];
     struct record events[BREAKER_EVENTS];
 };
-static_assert(sizeof(struct slot) == (5 + 6 + BREAKER_EVENTS) * LINE, "a slot's head is 75 lines");
+static_assert(sizeof(struct slot) == (5 + 8 + BREAKER_EVENTS) * LINE, "a slot's head is 77 lines");
 
 enum total {
     TOTAL_STARTED, /* not counted here: keeps totals and cells parallel */

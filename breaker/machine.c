@@ -3,17 +3,6 @@
 
 #include "events.h"
 
-uint64_t machine_clock(struct slot *slot, uint64_t now_ns)
-{
-    uint64_t seen = word_load(&slot->clock_ns);
-    if (now_ns <= seen)
-        return seen;
-    while (now_ns - seen >= CLOCK_STEP_NS && !word_swap(&slot->clock_ns, &seen, now_ns))
-        if (now_ns <= seen)
-            return seen;
-    return now_ns;
-}
-
 /* Publish a time for an epoch unless it, or a later one, is there. Returns what holds. */
 static uint64_t mark_publish(word *mark, uint32_t epoch, uint64_t at_ns)
 {

@@ -9,7 +9,13 @@
 #include "window.h"
 
 /* The caller's time, or the latest anyone has seen if that is later. */
-uint64_t machine_clock(struct slot *slot, uint64_t now_ns);
+static inline uint64_t machine_clock(struct slot *slot, uint64_t now_ns)
+{
+    uint64_t seen = word_load(&slot->clock_ns);
+    while (now_ns > seen && now_ns - seen >= CLOCK_STEP_NS && !word_swap(&slot->clock_ns, &seen, now_ns))
+        ;
+    return now_ns > seen ? now_ns : seen;
+}
 
 /* The same for who only looks: is not remembered as seen. */
 static inline uint64_t machine_peek(const struct slot *slot, uint64_t now_ns)

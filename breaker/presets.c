@@ -40,8 +40,9 @@ void rules_write(struct rules *rules, const struct breaker_config *c, uint64_t g
                      (c->window_count ? RULE_COUNT : 0) | (c->every ? RULE_EVERY : 0);
     word_store(&rules->flags, flags);
     word_store(&rules->slice_ns, slice);
-    word_store(&rules->slice_inverse, slice > 1 ? UINT64_MAX / slice : UINT64_MAX);
+    word_store(&rules->slice_inverse, UINT64_MAX / slice);
     word_store(&rules->slices, c->slices);
+    word_store(&rules->slices_inverse, UINT64_MAX / c->slices);
     word_store(&rules->slow_call_ns, c->slow_call_ns);
     word_store(&rules->geometry, geometry);
     word_store(&rules->max_in_flight, c->max_in_flight);

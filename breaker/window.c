@@ -3,39 +3,6 @@
  */
 #include "window.h"
 
-#define NEWER_SLICES (1u << 20) /* a tag that far ahead is a later slice of the same epoch */
-
-/* Add one under a tag. A word that already counts a later slice keeps it: the call is credited to that one.
- */
-static void tagged_add(word *counter, uint32_t tag)
-{
-    uint64_t value = word_load(counter);
-    for (;;) {
-        uint32_t ahead = (uint32_t)(value >> 32) - tag;
-        if (ahead < NEWER_SLICES && value != 0) {
-            word_add(counter, 1);
-            return;
-        }
-        if (word_swap(counter, &value, (uint64_t)tag << 32 | 1))
-            return;
-    }
-}
-
-static uint32_t ring_slices(const struct breaker *breaker, const struct rules *rules)
-{
-    uint64_t slices = word_load(&rules->slices);
-    return slices >= 1 && slices <= breaker->region->slices ? (uint32_t)slices : 1;
-}
-
-void window_start(const struct breaker *breaker, const struct rules *rules, uint32_t shard, uint32_t epoch,
-                  uint64_t now_ns)
-{
-    uint64_t slice = slice_of(rules, now_ns);
-    struct cell *cells = slot_cells(breaker->region, breaker->slot, shard);
-    tagged_add(&cells[slice % ring_slices(breaker, rules)].count[TOTAL_STARTED],
-               window_tag(rules, epoch, slice));
-}
-
 /* ---- a window of calls ---- */
 
 /* An entry: 29 bits of the era, failure, slow, written. */
@@ -70,7 +37,7 @@ static uint32_t ring_take(struct slot *slot, uint32_t era, uint32_t size)
     }
 }
 
-static void ring_add(const struct breaker *breaker, const struct rules *rules, uint32_t epoch, enum total how)
+void ring_add(const struct breaker *breaker, const struct rules *rules, uint32_t epoch, enum total how)
 {
     if (how == TOTAL_NEUTRAL)
         return;
@@ -98,53 +65,34 @@ static struct window_sum ring_sum(const struct breaker *breaker, const struct ru
 
 /* ---- a window of time ---- */
 
-void window_end(const struct breaker *breaker, const struct rules *rules, uint32_t shard, uint32_t epoch,
-                uint64_t started_ns, bool has_start, enum total how, uint64_t now_ns)
+/* One cell. Returns how many of the calls that began in it are running, less those that others ended. */
+static int64_t cell_sum(const struct cell *cell, uint32_t tag, struct window_sum *sum)
 {
-    if (word_load(&rules->flags) & RULE_COUNT) {
-        ring_add(breaker, rules, epoch, how);
-        return;
-    }
-    uint32_t slices = ring_slices(breaker, rules);
-    uint64_t slice = slice_of(rules, started_ns);
-    if (now_ns - started_ns >= word_load(&rules->slice_ns) * (slices - 1)) {
-        uint64_t current = slice_of(rules, now_ns);
-        if (current - slice >= slices) {
-            slice = current;
-            has_start = false; /* its start went with its slice */
-        }
-    }
-    struct cell *cell = &slot_cells(breaker->region, breaker->slot, shard)[slice % slices];
-    uint32_t tag = window_tag(rules, epoch, slice);
-    if (!has_start && (word_load(&rules->flags) & RULE_HUNG))
-        tagged_add(&cell->count[TOTAL_STARTED], tag);
-    tagged_add(&cell->count[how], tag);
+    uint64_t count[8];
+    for (int i = 0; i < 8; i++)
+        count[i] = tagged_count(word_load(&cell->count[i]), tag);
+    uint64_t timeouts = count[TOTAL_TIMEOUT] + count[TOTAL_SLOW_TIMEOUT];
+    uint64_t slow_failures = count[TOTAL_SLOW_FAILURE] + count[TOTAL_SLOW_TIMEOUT];
+    uint64_t failures = count[TOTAL_FAILURE] + count[TOTAL_TIMEOUT] + slow_failures;
+    uint64_t total = count[TOTAL_OK] + count[TOTAL_SLOW] + failures;
+    sum->total += total;
+    sum->failures += failures;
+    sum->timeouts += timeouts;
+    sum->slow += count[TOTAL_SLOW] + slow_failures;
+    return (int64_t)count[TOTAL_STARTED] - (int64_t)(total + count[TOTAL_NEUTRAL]);
 }
 
-/* One slice over all shards. */
-static void slice_sum(const struct breaker *breaker, uint64_t shards, uint32_t place, uint32_t tag,
-                      bool is_overdue, struct window_sum *sum)
+/* The slices of one shard, from the current one back; running[back] adds up over shards. */
+static void shard_sum(const struct breaker *breaker, const struct rules *rules, uint32_t shard,
+                      uint32_t epoch, uint64_t current, struct window_sum *sum, int64_t *running)
 {
-    int64_t running = 0;
-    for (uint64_t left = shards; left; left &= left - 1) {
-        uint32_t shard = (uint32_t)__builtin_ctzll(left);
-        if (shard > breaker->region->shards)
-            break;
-        const struct cell *cell = &slot_cells(breaker->region, breaker->slot, shard)[place];
-        uint64_t count[8];
-        for (int i = 0; i < 8; i++)
-            count[i] = tagged_count(word_load(&cell->count[i]), tag);
-        uint64_t failures = count[TOTAL_FAILURE] + count[TOTAL_TIMEOUT];
-        uint64_t slow_failures = count[TOTAL_SLOW_FAILURE] + count[TOTAL_SLOW_TIMEOUT];
-        uint64_t total = count[TOTAL_OK] + failures + count[TOTAL_SLOW] + slow_failures;
-        sum->total += total;
-        sum->failures += failures + slow_failures;
-        sum->timeouts += count[TOTAL_TIMEOUT] + count[TOTAL_SLOW_TIMEOUT];
-        sum->slow += count[TOTAL_SLOW] + slow_failures;
-        running += (int64_t)count[TOTAL_STARTED] - (int64_t)(total + count[TOTAL_NEUTRAL]);
+    const struct cell *cells = slot_cells(breaker->region, breaker->slot, shard);
+    uint32_t slices = ring_slices(breaker, rules), place = (uint32_t)(current % slices);
+    uint32_t tag = window_tag(rules, epoch, current);
+    for (uint32_t back = 0; back < slices && back <= current; back++, tag--) {
+        running[back] += cell_sum(&cells[place], tag, sum);
+        place = place ? place - 1 : slices - 1;
     }
-    if (is_overdue && running > 0)
-        sum->hung += (uint64_t)running;
 }
 
 struct window_sum window_sum(const struct breaker *breaker, const struct rules *rules, uint32_t epoch,
@@ -154,16 +102,18 @@ struct window_sum window_sum(const struct breaker *breaker, const struct rules *
     if (flags & RULE_COUNT)
         return ring_sum(breaker, rules, epoch);
     struct window_sum sum = {0};
-    uint32_t slices = ring_slices(breaker, rules);
+    int64_t running[BREAKER_SLICES_MAX] = {0};
     uint64_t current = slice_of(rules, now_ns), length = word_load(&rules->slice_ns);
     uint64_t slow_ns = word_load(&rules->slow_call_ns);
-    uint64_t shards = word_load(&region_head(breaker->region)->shards_used);
-    for (uint64_t back = 0; back < slices && back <= current; back++) {
-        uint64_t slice = current - back;
-        bool is_overdue = (flags & RULE_HUNG) && (slice + 1) * length + slow_ns <= now_ns;
-        slice_sum(breaker, shards, (uint32_t)(slice % slices), window_tag(rules, epoch, slice), is_overdue,
-                  &sum);
+    for (uint64_t left = word_load(&region_head(breaker->region)->shards_used); left; left &= left - 1) {
+        uint32_t shard = (uint32_t)__builtin_ctzll(left);
+        if (shard <= breaker->region->shards)
+            shard_sum(breaker, rules, shard, epoch, current, &sum, running);
     }
+    for (uint64_t back = 0; (flags & RULE_HUNG) && back < ring_slices(breaker, rules) && back <= current;
+         back++)
+        if (running[back] > 0 && (current - back + 1) * length + slow_ns <= now_ns)
+            sum.hung += (uint64_t)running[back];
     return sum;
 }
 
