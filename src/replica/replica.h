@@ -32,7 +32,7 @@ enum {
     REPLICA_CONNECT_MS_MAX = 5000,  /* until a connection stands, and until its hello has come */
     REPLICA_SILENCE_MS_MAX = 15000, /* without a byte: three heartbeats */
     REPLICA_BACKOFF_MS_MIN = 100,   /* before the second try; doubled, with jitter, up to … */
-    REPLICA_BACKOFF_MS_MAX = 5000,
+    REPLICA_BACKOFF_MS_MAX = 2000,
 };
 
 enum replica_state {

@@ -52,6 +52,11 @@ struct memory_store *memory_store_new(void)
     return store;
 }
 
+void memory_store_set_id(struct memory_store *store, const uint8_t id[LOG_ID_SIZE])
+{
+    memcpy(store->id, id, sizeof(store->id));
+}
+
 static void free_record(struct log_record *record)
 {
     free((void *)(uintptr_t)record->head.data);

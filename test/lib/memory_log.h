@@ -12,6 +12,9 @@ struct memory_store;
 struct memory_store *memory_store_new(void);
 void memory_store_free(struct memory_store *store);
 
+/* Make the next log opened on the store carry this id: a follower's is its leader's. */
+void memory_store_set_id(struct memory_store *store, const uint8_t id[LOG_ID_SIZE]);
+
 /* Open the log on the store: one at a time. With `threaded` done() comes from another thread, after log_append() has
  * returned. NULL when there is no memory. */
 struct log *memory_log_open(struct memory_store *store, bool threaded);
