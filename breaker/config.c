@@ -85,8 +85,8 @@ static void range_text(const struct config_field *field, char *buffer, size_t si
         for (int i = 0; field->words[i] && at < size; i++)
             at += (size_t)snprintf(buffer + at, size - at, "%s%s", i ? " | " : "one of ", field->words[i]);
     } else if (field->kind == KIND_TIME) {
-        time_format(field->least, least, sizeof(least));
-        time_format(field->most, most, sizeof(most));
+        config_time_format(field->least, least, sizeof(least));
+        config_time_format(field->most, most, sizeof(most));
         snprintf(buffer, size, "a time from %s to %s", least, most);
     } else if (field->kind == KIND_WINDOW)
         snprintf(buffer, size, "a time from 20ms to 2h, or count:1 to count:1000000");
@@ -110,7 +110,7 @@ static const struct {
     uint64_t ns;
 } units[] = {{"h", 3600 * S}, {"m", 60 * S}, {"s", S}, {"ms", S / 1000}, {"us", 1000}, {"ns", 1}};
 
-void time_format(uint64_t ns, char *buffer, size_t size)
+void config_time_format(uint64_t ns, char *buffer, size_t size)
 {
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
         if (ns >= units[i].ns && ns % units[i].ns == 0) {
@@ -121,7 +121,7 @@ void time_format(uint64_t ns, char *buffer, size_t size)
 }
 
 /* Digits, then a unit out of the table. A number without unit is only legal when it is zero. */
-bool time_parse(const char *text, uint64_t *ret_ns)
+bool config_time_parse(const char *text, uint64_t *ret_ns)
 {
     char *end;
     if (*text < '0' || *text > '9' || strlen(text) > 24)
@@ -149,7 +149,7 @@ static bool number_parse(const char *text, bool may_percent, uint64_t *ret_numbe
 static bool value_parse(const struct config_field *field, const char *text, uint64_t *ret_value)
 {
     if (field->kind == KIND_TIME)
-        return time_parse(text, ret_value) ||
+        return config_time_parse(text, ret_value) ||
                (field->least == 0 && strcmp(text, "off") == 0 && (*ret_value = 0, true));
     if (field->kind == KIND_NUMBER || field->kind == KIND_PERCENT)
         return number_parse(text, field->kind == KIND_PERCENT, ret_value) ||
@@ -173,7 +173,7 @@ static int window_set(struct breaker_config *config, const struct config_field *
         config->window_ns = 0;
         return 0;
     }
-    if (!time_parse(value, &number))
+    if (!config_time_parse(value, &number))
         return problem_range(ret_problem, field, value, "neither a time nor a count of calls");
     if (number < 2 * SLICE_NS_MIN || number > 7200 * S)
         return problem_range(ret_problem, field, value, "out of range");
@@ -270,7 +270,7 @@ void config_value_format(const struct breaker_config *config, const struct confi
     if (field->kind == KIND_WINDOW && config->window_count)
         snprintf(buffer, size, "count:%u", config->window_count);
     else if (field->kind == KIND_TIME || field->kind == KIND_WINDOW)
-        time_format(value, buffer, size);
+        config_time_format(value, buffer, size);
     else if (field->kind == KIND_WORD)
         snprintf(buffer, size, "%s", value <= field->most ? field->words[value] : field->words[0]);
     else

@@ -23,8 +23,8 @@ void config_value_format(const struct breaker_config *config, const struct confi
                          size_t size);
 
 /* 0 as "0", else the largest unit that divides it: "90s", "800ms". */
-void time_format(uint64_t ns, char *buffer, size_t size);
-bool time_parse(const char *text, uint64_t *ret_ns);
+void config_time_format(uint64_t ns, char *buffer, size_t size);
+bool config_time_parse(const char *text, uint64_t *ret_ns);
 
 /* Fill a problem (may be NULL). Returns BREAKER_E_CONFIG, or 0 for a warning. */
 int problem_say(struct breaker_problem *ret_problem, const char *field, const char *value, const char *range,

@@ -146,15 +146,15 @@ int breaker_policy_check(const struct breaker_policy *policy, uint64_t now_ns,
     uint64_t limit = policy->attempt_limit_ns ? policy->attempt_limit_ns : policy->limit_ns;
     if (!policy->breaker || limit == 0 || breaker_snapshot(policy->breaker, now_ns, &snapshot))
         return 0;
-    time_format(limit, value, sizeof(value));
+    config_time_format(limit, value, sizeof(value));
     if (snapshot.config.window_ns && limit >= snapshot.config.window_ns) {
-        time_format(snapshot.config.window_ns, range + strlen(range), 32);
+        config_time_format(snapshot.config.window_ns, range + strlen(range), 32);
         return problem_say(ret_problem, "attempt_limit", value, range,
                            "a timed-out call ends after the slice it began in was forgotten", 1);
     }
     if (limit > snapshot.config.probe_lease_ns) {
         snprintf(range, sizeof(range), "at most probe_lease=");
-        time_format(snapshot.config.probe_lease_ns, range + strlen(range), 32);
+        config_time_format(snapshot.config.probe_lease_ns, range + strlen(range), 32);
         return problem_say(ret_problem, "attempt_limit", value, range,
                            "a probe's lease ends before its call does", 1);
     }
