@@ -42,6 +42,7 @@
 #define NGX_HTTP_BREAKER_FALLBACKS_MAX 8   /* elements of one breaker_fallback */
 #define NGX_HTTP_BREAKER_STATUS_MIN    100 /* statuses that can be classified */
 #define NGX_HTTP_BREAKER_STATUS_MAX    599
+#define NGX_HTTP_BREAKER_SLICES_MAX    60   /* of a time window; the zone has room for so many */
 #define NGX_HTTP_BREAKER_STREAM_MS     1000 /* between two frames of ?format=stream */
 
 

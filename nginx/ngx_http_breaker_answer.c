@@ -52,6 +52,10 @@ ngx_http_breaker_was_at(ngx_http_breaker_ctx_t *ctx, ngx_str_t *name)
 static ngx_uint_t
 ngx_http_breaker_may_repeat(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
 {
+    if (r->reading_body) {
+        return 0; /* proxy_request_buffering off: what was read is gone, the rest is still coming */
+    }
+
     if (ctx->refused) {
         return 1;
     }

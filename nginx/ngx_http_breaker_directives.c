@@ -259,6 +259,13 @@ ngx_http_breaker_define(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
+    if (breaker->config.slices > NGX_HTTP_BREAKER_SLICES_MAX) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "breaker \"%V\": slices=%uD: at most %d are possible in a zone", &breaker->name,
+                           breaker->config.slices, NGX_HTTP_BREAKER_SLICES_MAX);
+        return NGX_CONF_ERROR;
+    }
+
     if (breaker_config_check(&breaker->config, &problem) != 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "breaker \"%V\": %s", &breaker->name, problem.message);
         return NGX_CONF_ERROR;

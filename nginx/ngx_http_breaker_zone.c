@@ -78,7 +78,7 @@ ngx_http_breaker_init_zone(ngx_shm_zone_t *zone, void *data)
 
     ngx_memzero(&options, sizeof(struct breaker_region_options));
     options.struct_size = sizeof(struct breaker_region_options);
-    options.slices = 60;
+    options.slices = NGX_HTTP_BREAKER_SLICES_MAX; /* a reload may ask for more than the first start */
     options.shards = ngx_min(ngx_max(4 * mcf->workers, 8), BREAKER_SHARDS_MAX);
 
     needed = ngx_http_breaker_needed(mcf);

@@ -1,12 +1,10 @@
 #!/usr/bin/env python3
-"""What the client gets: refusals, fallback chains, feeds (BREAKER.md §5, points 2, 6, 7, 10)."""
-import socket
+"""What the client gets: refusals and fallback chains (BREAKER.md §5, points 2, 6, 10)."""
+import http.client
 import sys
+import threading
 
-from harness import site, test, together, wait_for
-
-# One failure opens it, for the whole test.
-ONE = "window=10s min_calls=1 failure_rate=100% consecutive=1 open=60s open_max=60s jitter=0%"
+from harness import ONE, site, test, two, wait_for
 
 
 @test
@@ -50,7 +48,6 @@ def a_connection_outlives_a_refusal(scene):
     u = scene.upstream(mode="500")
     n = scene.nginx(site(ONE, f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}"))
     n.get("/")
-    import http.client
     c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=5)
     for method in ("GET", "POST", "HEAD", "GET"):
         c.request(method, "/", body=b"x" if method == "POST" else None)
@@ -84,21 +81,6 @@ def an_error_page_for_502_never_sees_a_refusal(scene):
     assert n.get("/").json["code"] == "breaker-open"
 
 
-def two(scene, chain, extra="", breaker=ONE, mode="500", more=""):
-    one, other = scene.upstream("one", mode), scene.upstream("two")
-    n = scene.nginx(site(breaker, f"""
-        location / {{
-            breaker_use b; breaker_fallback {chain}; proxy_pass http://127.0.0.1:{one.port};
-            proxy_read_timeout 300ms; {extra}
-        }}
-        location @service2 {{ proxy_pass http://127.0.0.1:{other.port}; }}
-        location = /sorry.json {{ internal; root @DIR@; default_type application/json; }}
-        {more}"""))
-    with open(n.dir + "/sorry.json", "w") as f:
-        f.write('{"sorry":true}')
-    return n, one, other
-
-
 @test
 def a_refused_read_is_answered_by_the_other_service(scene):
     n, one, other = two(scene, "@service2", mode="ok")
@@ -122,7 +104,6 @@ def every_kind_of_failure_before_the_first_byte_falls_back(scene):
 
 @test
 def a_connection_stays_usable_over_fallbacks(scene):
-    import http.client
     n, one, other = two(scene, "@service2")
     c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=5)
     for _ in range(5):
@@ -208,7 +189,6 @@ def fallbacks_have_a_limit_of_their_own(scene):
     n, one, other = two(scene, "@service2", breaker=ONE + " max_fallbacks=2", mode="ok")
     n.order("b", "open")
     other.mode = "hold"
-    import threading
     results = []
     ts = [threading.Thread(target=lambda: results.append(n.get("/x").status)) for _ in range(2)]
     for t in ts:
@@ -221,142 +201,6 @@ def fallbacks_have_a_limit_of_their_own(scene):
         t.join()
     assert results == [200, 200], results
     assert n.get("/x").status == 200
-
-
-CACHE = """proxy_cache_path @DIR@/cache levels=1 keys_zone=c:1m use_temp_path=off;"""
-
-
-def cached(scene, extra="", mode="ok"):
-    u = scene.upstream("one", mode)
-    u.headers = {"Cache-Control": "max-age=1"}
-    n = scene.nginx(site(ONE, f"""
-        location / {{
-            breaker_use b; breaker_fallback cache 503=/sorry.json; proxy_pass http://127.0.0.1:{u.port};
-            proxy_cache c; proxy_cache_use_stale error timeout http_500 updating; {extra}
-            add_header Cache-Status $upstream_cache_status always;
-        }}
-        location = /sorry.json {{ internal; return 200 "sorry"; }}""", http=CACHE))
-    return n, u
-
-
-@test
-def a_fresh_hit_costs_no_permit_and_a_stale_copy_answers_a_refusal(scene):
-    n, u = cached(scene)
-    assert n.get("/x").headers["Cache-Status"] == "MISS"
-    assert n.get("/x").headers["Cache-Status"] == "HIT"
-    assert n.breaker("b")["calls"]["ok"] == 1, n.breaker("b")
-    n.order("b", "open")
-    a = wait_for(lambda: (lambda a: a if a.headers["Cache-Status"] == "STALE" else None)(n.get("/x")), "never stale", 5)
-    assert a.status == 200 and a.json["service"] == "one" and u.count() == 1, a
-    n.logged("fallback=cache", "decision=refused")
-    assert n.get("/not-cached").body == b"sorry"
-
-
-@test
-def a_background_update_that_is_refused_gives_its_permit_back(scene):
-    n, u = cached(scene, "proxy_cache_background_update on;")
-    n.get("/x")
-    n.order("b", "open")
-    for status in ("HIT", "STALE", "STALE"):
-        a = wait_for(lambda: (lambda a: a if a.headers["Cache-Status"] == status else None)(n.get("/x")), status, 5)
-        assert a.status == 200 and a.json["service"] == "one", a
-    assert u.count() == 1
-    n.order("b", "auto")
-    n.order("b", "reset")
-    u.headers = {"Cache-Control": "max-age=100"}
-    wait_for(lambda: n.get("/x").headers["Cache-Status"] == "HIT", "not updated", 5)
-    assert u.count() == 2 and n.breaker("b")["calls"]["ok"] >= 1, n.breaker("b")
-
-
-def feed(n, path="/feed"):
-    s = socket.create_connection(("127.0.0.1", n.port), timeout=5)
-    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode())
-    return s, s.recv(65536)
-
-
-@test
-def feeds_are_reported_at_their_header_and_leave_max_in_flight_alone(scene):
-    u = scene.upstream(mode="ok")
-    u.modes["/feed"] = "feed"
-    n = scene.nginx(site(ONE + " max_in_flight=2 max_streams=4", f"""
-        location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; proxy_buffering off; }}"""))
-    open_feeds = []
-    for _ in range(4):
-        s, head = feed(n)
-        assert b"200 OK" in head, head
-        while b"data: first" not in head:
-            head += s.recv(65536)
-        open_feeds.append(s)
-    b = n.breaker("b")
-    assert b["calls"]["ok"] == 4 and b["in_flight"] == 0, b
-    assert n.breaker("b.streams")["in_flight"] == 4
-    assert n.get("/x").status == 200
-    s, head = feed(n)
-    assert b" 503 " in head and b"Retry-After: 1" in head, head
-    s.close()
-    for s in open_feeds:
-        s.close()
-    wait_for(lambda: n.breaker("b.streams")["in_flight"] == 0, "feeds that are gone still hold places")
-    assert n.state() == "closed" and n.breaker("b")["calls"]["failure"] == 0
-
-
-@test
-def a_feed_that_breaks_later_is_no_failure(scene):
-    u = scene.upstream(mode="feed")
-    n = scene.nginx(site(ONE, f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; "
-                              "proxy_buffering off; proxy_read_timeout 200ms; }"))
-    s, _ = feed(n)
-    while s.recv(65536):
-        pass
-    assert n.state() == "closed" and n.breaker("b")["calls"]["ok"] == 1, n.breaker("b")
-
-
-@test
-def max_in_flight_refuses_the_call_that_is_too_many(scene):
-    u = scene.upstream(mode="hold")
-    n = scene.nginx(site(ONE + " max_in_flight=3", f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}"))
-    import threading
-    results = []
-    ts = [threading.Thread(target=lambda: results.append(n.get("/x").status)) for _ in range(3)]
-    for t in ts:
-        t.start()
-    wait_for(lambda: u.count() == 3, "three calls are not under way")
-    a = n.get("/x")
-    assert a.status == 503 and a.json["reason"] == "full", a
-    u.release()
-    for t in ts:
-        t.join()
-    assert results == [200] * 3 and n.breaker("b")["in_flight"] == 0
-
-
-@test
-def shadow_reports_and_refuses_nothing(scene):
-    u = scene.upstream(mode="500")
-    n = scene.nginx(site(ONE, f"location / {{ breaker_use b shadow; proxy_pass http://127.0.0.1:{u.port}; }}"))
-    for _ in range(3):
-        assert n.get("/x").status == 500
-    assert u.count() == 3
-    n.logged("decision=shadow reason=open")
-
-
-@test
-def the_services_retry_after_is_taken_as_the_open_time(scene):
-    u = scene.upstream(mode="503")
-    u.headers = {"Retry-After": "30"}
-    n = scene.nginx(site("window=10s min_calls=1 consecutive=1 open=1s open_max=60s jitter=0%",
-                         f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}"))
-    n.get("/x")
-    a = n.get("/x")
-    assert a.status == 503 and 25 <= int(a.headers["Retry-After"]) <= 30, a
-
-
-@test
-def a_hundred_clients_at_once_all_get_an_answer_while_it_opens(scene):
-    n, one, other = two(scene, "@service2", breaker="window=10s min_calls=5 consecutive=5 open=60s open_max=60s",
-                        mode="close")
-    for a in together(60, lambda: n.get("/x")):
-        assert not isinstance(a, Exception) and a.status == 200 and a.json["service"] == "two", a
-    assert n.state() == "open" and n.breaker("b")["in_flight"] == 0
 
 
 if __name__ == "__main__":

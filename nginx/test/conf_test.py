@@ -19,6 +19,7 @@ MISTAKES = [
     ("probes", GOOD, "", ["probes", "name=value"]),
     ("key=constant", GOOD, "", ["key", "variable"]),
     ("max_streams=many", GOOD, "", ["max_streams=many", "1000000"]),
+    ("slices=61", GOOD, "", ["slices=61", "60"]),
     ("retry_budget=20", GOOD, "", ["retry_budget=20", "1%"]),
     ("retry_budget=0%", GOOD, "", ["retry_budget=0%", "1000%"]),
     ("max_fallbacks=-1", GOOD, "", ["max_fallbacks=-1", "1000000"]),

@@ -60,7 +60,8 @@ class Upstream:
     """A service that does what `self.mode` says; a path's own mode (modes["/x"]) goes first.
 
     ok · 200…599 (that status) · reset · close (without an answer) · hang · garbage · truncate · slow:SECONDS · feed ·
-    hold (until release()) · once-then-close (answers, keeps the connection, drops it when the next request comes)
+    hold (until release()) · once-then-close (answers, keeps the connection, drops it when the next request comes) ·
+    upgrade (101, then an echo)
     """
 
     def __init__(self, name="one", mode="ok"):
@@ -171,6 +172,13 @@ class Upstream:
             return False
         elif mode == "hold":
             self.gate.wait(30)
+        elif mode == "upgrade":
+            c.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+            while True:
+                data = c.recv(4096)
+                if not data:
+                    return False
+                c.sendall(data)
         elif mode == "feed":
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                       b"Connection: close\r\n\r\ndata: first\n\n")
@@ -365,6 +373,34 @@ def site(breaker, locations, upstreams="", http=""):
         {ADMIN}
     }}
 """
+
+
+# One failure opens it, for the whole test.
+ONE = "window=10s min_calls=1 failure_rate=100% consecutive=1 open=60s open_max=60s jitter=0%"
+
+
+def two(scene, chain, extra="", breaker=ONE, mode="500", more=""):
+    one, other = scene.upstream("one", mode), scene.upstream("two")
+    n = scene.nginx(site(breaker, f"""
+        location / {{
+            breaker_use b; breaker_fallback {chain}; proxy_pass http://127.0.0.1:{one.port};
+            proxy_read_timeout 300ms; {extra}
+        }}
+        location @service2 {{ proxy_pass http://127.0.0.1:{other.port}; }}
+        location = /sorry.json {{ internal; root @DIR@; default_type application/json; }}
+        {more}"""))
+    with open(n.dir + "/sorry.json", "w") as f:
+        f.write('{"sorry":true}')
+    return n, one, other
+
+
+def certificate():
+    """A folder with cert.pem and key.pem, for tests that need TLS."""
+    folder = tempfile.mkdtemp(prefix="daybook-cert-")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem", "-days", "2", "-subj",
+                    "/CN=localhost"], check=True, capture_output=True)
+    return folder
 
 
 class Plan:
