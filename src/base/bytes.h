@@ -75,12 +75,11 @@ struct bytes bytes_slice(struct bytes bytes, size_t offset, size_t size);
 /* A NUL-terminated copy from malloc, or NULL when there is no memory. A NUL inside is kept. */
 char *bytes_dup_string(struct bytes bytes);
 
-/* Reads a decimal number of 1 to 20 digits and nothing else ("+1", " 1" and "" are not numbers). */
+/* Reads a decimal number and nothing else ("+1", " 1" and "" are not numbers). */
 enum { BYTES_E_NOT_NUMBER = 1, BYTES_E_RANGE };
 _must_check_ int bytes_parse_u64(struct bytes text, uint64_t *ret_value);
 
-/* ---- buffers: each returns 0, -ENOMEM or -E2BIG (past the ceiling); on failure the buffer is as it was ----
- */
+/* ---- buffers: each returns 0, -ENOMEM or -E2BIG (past the ceiling); on failure it changes nothing ---- */
 
 /* An empty buffer that will not hold more than size_max bytes; 0 means BUFFER_SIZE_MAX_DEFAULT. */
 void buffer_init(struct buffer *buffer, size_t size_max);

@@ -4,11 +4,11 @@
  * How a function says how it went, everywhere in daybook.
  *
  *   0    done
- *   > 0  an *answer*, named MODULE_E_* in the module's header: something a correct program meets and its
- * direct caller is expected to handle (no such stream, a lost race, malformed input). An answer is never
- * passed up as it is: two modules may use the same number. < 0  a *failure*, -errno: the world did not keep
- * its part (memory, disk, network). It is passed up untouched until somebody turns it into a decision, and
- * logs it, once.
+ *   > 0  an *answer*, named MODULE_E_* in the module's header: something a correct program meets and its direct
+ *        caller is expected to handle (no such stream, a lost race, malformed input). An answer is never passed
+ *        up as it is: two modules may use the same number.
+ *   < 0  a *failure*, -errno: the world did not keep its part (memory, disk, network). It is passed up untouched
+ *        until somebody turns it into a decision, and logs it, once.
  *
  * Outputs are the last arguments, are named ret_…, and are untouched unless the function returned 0.
  */

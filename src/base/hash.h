@@ -3,10 +3,10 @@
 /*
  * The three hashes of daybook, each for one purpose:
  *
- *   hash_sip128   keyed, 128 bits (SipHash-2-4): names what comes from outside (index terms) in tables, so
- * that nobody without the key can make two collide hash_blake*   256 bits (BLAKE2b): what must not be forged
- * or mistaken, like the chain over the log hash_fast64   unkeyed, in memory only, for data nobody hostile
- * chooses; may change with any version
+ *   hash_sip128   keyed, 128 bits (SipHash-2-4): names what comes from outside (index terms) in tables, so that
+ *                 nobody without the key can make two collide
+ *   hash_blake*   256 bits (BLAKE2b): what must not be forged or mistaken, like the chain over the log
+ *   hash_fast64   unkeyed, in memory only, for data nobody hostile chooses; may change with any version
  */
 
 #include <sodium/crypto_generichash_blake2b.h>

@@ -96,9 +96,12 @@ size_t json_count(struct json_value value);
 /* The member's value; missing when there is none or `object` is no object. Looks at every key in turn. */
 struct json_value json_get(struct json_value object, const char *key);
 
-/* Walks the items of an array or the members of an object, in the order of the text; of anything else,
- * nothing. struct json_cursor at = json_walk(value); while (json_next(&at)) … at.key (of a member: a string),
- * at.value … */
+/* Walks the items of an array or the members of an object, in the order of the text; of anything else, nothing.
+ *
+ *     struct json_cursor at = json_walk(value);
+ *     while (json_next(&at))
+ *         … at.key (of a member: a string) … at.value …
+ */
 struct json_cursor {
     struct json_value key, value;
     uint32_t index, next, end;
