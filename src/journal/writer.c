@@ -119,6 +119,7 @@ int journal_log_write(struct journal *journal, struct log_batch *batch, enum log
     os_cond_init(&landing.landed);
     batch->done = on_landed;
     batch->user = &landing;
+    batch->wait = true;
     int r = log_append(journal->log, batch);
     if (r == 0) {
         os_mutex_lock(&landing.lock);

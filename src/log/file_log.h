@@ -36,6 +36,10 @@ struct file_log_options {
  * says what is wrong and what to do. Answers as above, or -errno. */
 int file_log_open(const char *folder, const struct file_log_options *options, struct log **ret_log, char *ret_error);
 
+/* Where the frame begins that the last record of this reader came from: name of the file in the folder, byte offset in it.
+ * For readers of file logs only; before the first record: "" and 0. */
+void file_log_reader_place(const struct log_reader *reader, char ret_file[64], uint64_t *ret_offset);
+
 /* What verify found. */
 struct file_log_damage {
     char file[64];    /* name in the folder */
@@ -56,10 +60,6 @@ int file_log_verify(const char *folder, const struct os_file_ops *file,
                     void (*on_damage)(void *user, const struct file_log_damage *damage),
                     void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user,
                     struct file_log_report *ret_report, char *ret_error);
-
-/* Where the frame begins that the last record of this reader came from: its file's name in the folder, and bytes from its
- * start. For readers of a file log that have answered a record since they were last sent elsewhere. */
-void file_log_reader_place(const struct log_reader *reader, char ret_file[64], uint64_t *ret_offset);
 
 /* Copy a log, also one that is being written to, up to its durable head, into the folder `target`, which must be empty or
  * missing. The copy gets a new id from the first writer that opens it. A copy that was cut short has no log.head and does

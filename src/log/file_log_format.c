@@ -9,7 +9,8 @@ static_assert(FORMAT_FRAME_SIZE % FORMAT_ALIGN == 0 && FORMAT_SEGMENT_SIZE % FOR
               "frames and records stay aligned");
 static_assert(FORMAT_RECORD_SIZE + FORMAT_PAYLOAD_MIN + FORMAT_ALIGN <= LOG_RECORD_SIZE_EXTRA,
               "what the seam counts for a record covers what the file adds to it");
-static_assert((int)FORMAT_PAYLOAD_EXTRA == LOG_SALT_SIZE && (int)FORMAT_PAYLOAD_MIN == LOG_CHAIN_SIZE, "salt, or hash");
+static_assert((int)FORMAT_PAYLOAD_EXTRA == LOG_SALT_SIZE && (int)FORMAT_PAYLOAD_MIN == LOG_CHAIN_SIZE,
+              "salt, or hash");
 
 static const char head_magic[8] = "daybook";
 static const char segment_magic[4] = {'D', 'S', 'E', 'G'};

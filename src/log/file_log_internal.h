@@ -2,7 +2,8 @@
  *
  *     file_log_open.c     opening, state, closing
  *     file_log_scan.c     recovery: what a crash has left
- *     file_log_commit.c   the writer: queue, thread, room, frames, floors
+ *     file_log_commit.c   the way of a batch: frames, queue, thread, publishing
+ *     file_log_disk.c     the disk: room, segments, writes, syncs, cuts, floors
  *     file_log_read.c     readers, and following a log that another process writes
  *     file_log_segments.c the list of segments and the places remembered in them
  *     file_log_verify.c, file_log_backup.c   tools on a folder
@@ -73,7 +74,11 @@ struct file_log {
     uint64_t failures;             /* batches that failed: who encoded on top of one must not be queued */
     enum log_outcome last_failure; /* what those queued behind it are told */
     struct job *queue_first, *queue_last;
-    bool busy, stopping, writable, damaged;
+    bool busy;                     /* somebody is at the disk, who has what stands below the blank line */
+    bool napping;                  /* the thread waits without a deadline */
+    bool stopping, writable, damaged;
+    uint64_t idle_due_ns;          /* when idle work is due, if there is some */
+    uint64_t sync_due_ns;          /* LOG_ASYNC: likewise the sync, also under load */
     char reason[ERROR_SIZE];
     struct log_counters counters;
 
@@ -138,12 +143,19 @@ void file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t
 /* ---- file_log_commit.c ---- */
 
 int file_log_append(struct log *log, struct log_batch *batch);
-/* Ends writing for good, with `what` and the failure as the reason (L4). */
-void file_log_poison(struct file_log *log, const char *what, int failure);
 int file_log_start_writer(struct file_log *log);
 /* Ends the thread after everything queued; then writes the last floor. */
 void file_log_stop_writer(struct file_log *log);
+
+/* ---- file_log_disk.c: the caller is `busy`, or alone ---- */
+
+/* One place, one sync for the jobs of a list, `size` bytes in all. Nothing is published. */
+enum log_outcome file_log_write_group(struct file_log *log, const struct job *group, uint64_t size);
+/* Says on the disk how far the records are durable, unless it says so already. */
 int file_log_write_floor(struct file_log *log);
+int file_log_sync(struct file_log *log);
+/* Ends writing for good, with `what` and the failure as the reason (L4). */
+void file_log_poison(struct file_log *log, const char *what, int failure);
 
 /* ---- file_log_read.c ---- */
 

@@ -22,6 +22,7 @@ struct reader {
     struct walk walk;
 
     struct format_frame frame; /* the one being read */
+    uint64_t frame_offset;     /* where it begins, 0: none yet */
     struct bytes rest;         /* its records not answered yet */
     uint64_t rest_position;    /* of the first of them */
 };
@@ -147,6 +148,7 @@ static int walk_to_frame(struct reader *reader)
             return r;
         leave_mark(reader, position, offset);
     } while (reader->frame.count == 0);
+    reader->frame_offset = reader->walk.offset - format_frame_end(&reader->frame);
     reader->rest = bytes_make(data + FORMAT_FRAME_SIZE, reader->frame.body_size);
     reader->rest_position = reader->frame.first;
     return 0;
@@ -269,6 +271,17 @@ int file_log_reader_new(struct log *base, uint64_t after, struct log_reader **re
     return 0;
 }
 
+void file_log_reader_place(const struct log_reader *base, char ret_file[64], uint64_t *ret_offset)
+{
+    const struct reader *reader = (const struct reader *)base;
+
+    assert(base->ops == &reader_ops);
+    ret_file[0] = '\0';
+    *ret_offset = reader->frame_offset;
+    if (reader->frame_offset > 0)
+        segment_name(reader->segment_first, ret_file);
+}
+
 /* The chain before the frame at hand, moved on to `position`, which the frame holds. */
 static struct log_chain chain_within(struct reader *reader, uint64_t position)
 {
@@ -332,7 +345,7 @@ int file_log_load_frame(struct file_log *log, uint64_t position, struct buffer *
         return r;
     *ret_place = (struct frame_place){
         .segment_first = reader->segment_first,
-        .offset = reader->walk.offset - format_frame_end(&reader->frame),
+        .offset = reader->frame_offset,
         .frame = reader->frame,
     };
     return 0;
@@ -438,12 +451,4 @@ int file_log_refresh(struct file_log *log)
             return r;
     }
     return 0;
-}
-
-void file_log_reader_place(const struct log_reader *base, char ret_file[64], uint64_t *ret_offset)
-{
-    const struct reader *reader = (const struct reader *)base;
-
-    segment_name(reader->segment_first, ret_file);
-    *ret_offset = reader->walk.offset - format_frame_end(&reader->frame);
 }

@@ -155,6 +155,33 @@ static void a_reader_goes_anywhere_and_on_from_there(void **state)
     }
 }
 
+static void a_reader_tells_the_file_and_offset_of_its_record(void **state)
+{
+    struct world *world = (struct world *)*state;
+    _cleanup_(log_reader_freep) struct log_reader *reader = NULL;
+    struct log_record record;
+    char file[64];
+    uint64_t offset, offset_before;
+
+    open_log(world);
+    for (size_t i = 0; i < 40; i++)
+        (void)log_kit_append(world->kit, 1, 2, 2000);
+    assert_ok(log_reader_new(world->log, 0, &reader));
+    file_log_reader_place(reader, file, &offset);
+    assert_string_equal(file, "");
+    assert_ok(log_reader_next(reader, &record));
+    file_log_reader_place(reader, file, &offset_before);
+    assert_string_equal(file, "00000000000000000001.seg");
+    assert_int_equal(offset_before, 80); /* the first frame lies behind the header */
+    assert_ok(log_reader_next(reader, &record));
+    file_log_reader_place(reader, file, &offset);
+    assert_int_equal(offset, offset_before); /* of the same append */
+    assert_ok(log_reader_seek(reader, 79));
+    assert_ok(log_reader_next(reader, &record));
+    file_log_reader_place(reader, file, &offset);
+    assert_true(offset > offset_before && strcmp(file, "00000000000000000001.seg") > 0);
+}
+
 static void a_reader_at_the_end_sees_what_is_appended_next(void **state)
 {
     struct world *world = (struct world *)*state;
@@ -603,6 +630,7 @@ int main(void)
         LOG_TEST(batches_may_be_handed_over_while_others_are_on_their_way),
         LOG_TEST(the_chain_runs_over_every_record),
         LOG_TEST(a_reader_goes_anywhere_and_on_from_there),
+        LOG_TEST(a_reader_tells_the_file_and_offset_of_its_record),
         LOG_TEST(a_reader_at_the_end_sees_what_is_appended_next),
         LOG_TEST(a_batch_that_expects_another_tail_is_fenced),
         LOG_TEST(an_append_has_a_largest_size_and_count),

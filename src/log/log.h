@@ -99,6 +99,7 @@ struct log_batch {
     struct log_entry *entries;
     size_t count;
     bool verbatim; /* records as another log wrote them: their epoch, flags, salt and hash are kept, positions checked */
+    bool wait;     /* the caller has nothing else to do than wait for the end: it may be written on its thread */
     const struct log_chain *chain_expected; /* verbatim: chain after the last record, checked before writing; or NULL */
     void (*done)(struct log_batch *batch, enum log_outcome outcome); /* called once, on any thread, also before
                                                                       * log_append() returns */
