@@ -1,0 +1,154 @@
+/* The library as a program has it: the public header, the shared object, and a folder. */
+#include "lib/cmocka_all.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <daybook/daybook.h>
+
+static char folder[] = "/tmp/daybook-embed-XXXXXX";
+
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    return remove(path);
+}
+
+static int set_up(void **state)
+{
+    memcpy(folder, "/tmp/daybook-embed-XXXXXX", sizeof(folder));
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    return nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static struct daybook *open_book(void)
+{
+    struct daybook *book = NULL;
+    char error[DAYBOOK_ERROR_SIZE] = "";
+    int r = daybook_open(folder, NULL, &book, error);
+    if (r != 0)
+        print_message("%d %s\n", r, error);
+    assert_ok(r);
+    return book;
+}
+
+static int append_one(struct daybook *book, const char *stream, const char *type,
+                      struct daybook_result *ret_result)
+{
+    static const struct daybook_bytes tag = {"room:1", 6};
+    struct daybook_event_new event = {.stream = {stream, strlen(stream)},
+                                      .type = {type, strlen(type)},
+                                      .tags = &tag,
+                                      .tag_count = 1,
+                                      .data = DAYBOOK_BYTES("{\"a\":1}")};
+    struct daybook_append append = {.events = &event, .event_count = 1};
+    return daybook_append(book, &append, ret_result);
+}
+
+static void what_is_appended_is_read_also_after_reopening(void **state)
+{
+    struct daybook *book = open_book();
+    struct daybook_result result;
+    struct daybook_reader *reader;
+    struct daybook_event_stored event;
+    assert_ok(append_one(book, "s", "A", &result));
+    assert_int_equal(result.first, 1);
+    assert_ok(append_one(book, "", "B", NULL));
+    daybook_close(book);
+    book = open_book();
+    assert_int_equal(daybook_head(book), 2);
+    assert_int_equal(daybook_stream_version(book, DAYBOOK_BYTES("s")), 1);
+    assert_ok(daybook_reader_new(book, NULL, &reader));
+    assert_ok(daybook_reader_next(reader, &event));
+    assert_int_equal(event.position, 1);
+    assert_int_equal(event.version, 1);
+    assert_memory_equal(event.data.data, "{\"a\":1}", 7);
+    assert_memory_equal(event.tags[0].data, "room:1", 6);
+    assert_ok(daybook_reader_next(reader, &event));
+    assert_int_equal(daybook_reader_next(reader, &event), DAYBOOK_E_END);
+    assert_int_equal(daybook_reader_position(reader), 2);
+    assert_int_equal(daybook_wait(book, 2, 1), DAYBOOK_E_TIMEOUT);
+    assert_ok(append_one(book, "s", "C", NULL));
+    assert_ok(daybook_wait(book, 2, 1000));
+    assert_ok(daybook_reader_next(reader, &event));
+    assert_memory_equal(event.type.data, "C", 1);
+    daybook_reader_free(reader);
+    daybook_close(book);
+}
+
+static void a_guarded_append_is_told_everything_that_failed(void **state)
+{
+    struct daybook *book = open_book();
+    struct daybook_conflict conflicts[1];
+    struct daybook_bytes tag = DAYBOOK_BYTES("room:1");
+    struct daybook_item item = {.tags = &tag, .tag_count = 1};
+    struct daybook_expectation expectation = {.stream = DAYBOOK_BYTES("s"), .expect = DAYBOOK_EXPECT_NONE};
+    struct daybook_event_new event = {.type = DAYBOOK_BYTES("B"), .data = DAYBOOK_BYTES("1")};
+    struct daybook_append append = {.events = &event,
+                                    .event_count = 1,
+                                    .expectations = &expectation,
+                                    .expectation_count = 1,
+                                    .items = &item,
+                                    .item_count = 1,
+                                    .conflicts = conflicts,
+                                    .conflict_count_max = 1};
+    struct daybook_result result;
+    assert_ok(append_one(book, "s", "A", NULL));
+    assert_int_equal(daybook_append(book, &append, &result), DAYBOOK_E_CONFLICT);
+    assert_int_equal(result.conflict_count, 2);
+    assert_int_equal(conflicts[0].actual, 1);
+    assert_memory_equal(conflicts[0].stream.data, "s", 1);
+    assert_true(strlen(result.detail) > 10);
+    append.after = 1;
+    expectation.expect = DAYBOOK_EXPECT_VERSION;
+    expectation.version = 1;
+    assert_ok(daybook_append(book, &append, &result));
+    event.type.size = 0;
+    assert_int_equal(daybook_append(book, &append, &result), DAYBOOK_E_INVALID);
+    daybook_close(book);
+}
+
+static void a_second_writer_is_refused_and_a_reader_is_not(void **state)
+{
+    struct daybook *book = open_book(), *other = NULL;
+    struct daybook_options read_only = {.read_only = true};
+    char error[DAYBOOK_ERROR_SIZE] = "";
+    assert_ok(append_one(book, "s", "A", NULL));
+    assert_int_equal(daybook_open(folder, NULL, &other, error), DAYBOOK_E_LOCKED);
+    assert_true(strlen(error) > 10);
+    assert_ok(daybook_open(folder, &read_only, &other, error));
+    assert_int_equal(append_one(other, "s", "B", NULL), DAYBOOK_E_READ_ONLY);
+    daybook_close(other);
+    daybook_close(book);
+    assert_int_equal(daybook_open("/tmp/daybook-embed-none", &read_only, &other, error), DAYBOOK_E_MISSING);
+}
+
+static void every_answer_has_a_sentence(void **state)
+{
+    for (int answer = 0; answer <= DAYBOOK_E_END; answer++)
+        assert_string_not_equal(daybook_error_text(answer), "no such answer");
+    for (int answer = DAYBOOK_E_TIMEOUT; answer <= DAYBOOK_E_MISSING; answer++)
+        assert_string_not_equal(daybook_error_text(answer), "no such answer");
+    assert_string_equal(daybook_error_text(20), "no such answer");
+    assert_string_equal(daybook_error_text(-ENOENT), strerror(ENOENT));
+    assert_true(strchr(daybook_version(), '.') != NULL);
+}
+
+#define STAGED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STAGED(what_is_appended_is_read_also_after_reopening),
+        STAGED(a_guarded_append_is_told_everything_that_failed),
+        STAGED(a_second_writer_is_refused_and_a_reader_is_not),
+        STAGED(every_answer_has_a_sentence),
+    };
+    return cmocka_run_group_tests_name("journal/embed", tests, NULL, NULL);
+}
