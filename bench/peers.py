@@ -102,8 +102,9 @@ class Nginx:
             (folder / "files" / name).write_bytes(body)
         self.port = free_port()
         configuration = folder / "nginx.conf"
+        user = "user root;" if os.geteuid() == 0 else ""  # the folder is ours alone
         configuration.write_text(f"""
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log notice;
+{user} daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log notice;
 events {{ worker_connections 4096; }}
 http {{
     access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; open_file_cache max=100; default_type application/json;

@@ -23,7 +23,7 @@ class House:
         self.leader = Server(HOTEL, data=self.folder / "leader")
         self.follower = Server(HOTEL, data=self.folder / "follower", follow="http://127.0.0.1:0") if follower else None
         self.gateway = None
-        self.breaker = {"open": "200ms", "open_max": "500ms", **breaker}
+        self.breaker = {"open": "200ms", "open_max": "500ms", **breaker}  # see Gateway
 
     def __enter__(self):
         self.leader.start()
@@ -31,7 +31,7 @@ class House:
             self.follower.follow = self.leader.url
             self.follower.start()
         second = self.follower.port if self.follower else self.leader.port
-        self.gateway = Gateway(self.leader.port, second, self.folder / "gateway", **self.breaker).start()
+        self.gateway = Gateway(self.leader.port, second, folder=self.folder / "gateway", **self.breaker).start()
         return self
 
     def __exit__(self, kind, value, trace):
