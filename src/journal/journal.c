@@ -28,14 +28,14 @@ static int index_event(struct journal *journal, const struct journal_event *even
 int journal_publish(struct journal *journal, const struct journal_event *events, size_t count)
 {
     int r = 0;
-    pthread_rwlock_wrlock(&journal->index_lock);
+    os_rwlock_write(&journal->index_lock);
     for (size_t i = 0; r == 0 && i < count; i++)
         r = index_event(journal, &events[i]);
     if (r == 0) {
         assert(count == 0 || index_last(journal->index) == events[count - 1].position);
         atomic_store_explicit(&journal->head, index_last(journal->index), memory_order_release);
     }
-    pthread_rwlock_unlock(&journal->index_lock);
+    os_rwlock_unlock(&journal->index_lock);
     return r;
 }
 
@@ -102,10 +102,10 @@ int journal_catch_up(struct journal *journal, char *ret_error)
         snprintf(ret_error, 256, "the log cannot be read: %s", strerror(r < 0 ? -r : EIO));
         return r < 0 ? r : -EIO;
     }
-    pthread_rwlock_wrlock(&journal->index_lock);
+    os_rwlock_write(&journal->index_lock);
     r = catch_up_locked(journal, log_reader, ret_error);
     atomic_store_explicit(&journal->head, index_last(journal->index), memory_order_release);
-    pthread_rwlock_unlock(&journal->index_lock);
+    os_rwlock_unlock(&journal->index_lock);
     log_reader_free(log_reader);
     return r;
 }
@@ -114,12 +114,7 @@ int journal_catch_up(struct journal *journal, char *ret_error)
 
 static void init_locks(struct journal *journal)
 {
-    pthread_rwlockattr_t attributes;
-    pthread_rwlockattr_init(&attributes);
-    /* Readers never hold it twice, and must not keep the writer from moving the head. */
-    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    pthread_rwlock_init(&journal->index_lock, &attributes);
-    pthread_rwlockattr_destroy(&attributes);
+    os_rwlock_init(&journal->index_lock);
     os_mutex_init(&journal->queue_lock);
     os_cond_init(&journal->queue_filled);
     os_mutex_init(&journal->listen_lock);
@@ -135,7 +130,7 @@ static void journal_free(struct journal *journal)
     times_deinit(&journal->times);
     index_free(journal->index);
     (void)log_close(journal->log);
-    pthread_rwlock_destroy(&journal->index_lock);
+    os_rwlock_deinit(&journal->index_lock);
     os_mutex_deinit(&journal->queue_lock);
     os_cond_deinit(&journal->queue_filled);
     os_mutex_deinit(&journal->listen_lock);
@@ -356,9 +351,9 @@ struct journal_id journal_id(const struct journal *journal)
 
 uint64_t journal_stream_version(struct journal *journal, struct bytes stream)
 {
-    pthread_rwlock_rdlock(&journal->index_lock);
+    os_rwlock_read(&journal->index_lock);
     uint64_t version = index_stream_version(journal->index, stream);
-    pthread_rwlock_unlock(&journal->index_lock);
+    os_rwlock_unlock(&journal->index_lock);
     return version;
 }
 
@@ -377,10 +372,10 @@ static uint64_t last_not_later(struct journal *journal, uint64_t position, uint6
 
 uint64_t journal_position_at(struct journal *journal, int64_t time_us)
 {
-    pthread_rwlock_rdlock(&journal->index_lock);
+    os_rwlock_read(&journal->index_lock);
     uint64_t position = times_find(&journal->times, time_us);
     uint64_t head = journal_head(journal);
-    pthread_rwlock_unlock(&journal->index_lock);
+    os_rwlock_unlock(&journal->index_lock);
     return position == 0 ? 0 : last_not_later(journal, position, head, time_us);
 }
 
@@ -405,9 +400,9 @@ int journal_find_key(struct journal *journal, struct bytes key, uint64_t *ret_fi
     int r = fetch_init(&fetch, journal->log);
     if (r < 0)
         return r;
-    pthread_rwlock_rdlock(&journal->index_lock);
+    os_rwlock_read(&journal->index_lock);
     r = find_key_locked(journal, &fetch, key, &event);
-    pthread_rwlock_unlock(&journal->index_lock);
+    os_rwlock_unlock(&journal->index_lock);
     if (r == 0) {
         *ret_first = event.append_first;
         *ret_last = event.append_first + event.append_count - 1;
@@ -488,11 +483,11 @@ void journal_status(struct journal *journal, struct journal_status *ret_status)
     struct journal_status status = {0};
     log_status(journal->log, &status.log);
     log_counters(journal->log, &status.counters);
-    pthread_rwlock_rdlock(&journal->index_lock);
+    os_rwlock_read(&journal->index_lock);
     status.streams = index_stream_count(journal->index);
     status.events = journal_head(journal);
     status.index_bytes = index_size(journal->index);
-    pthread_rwlock_unlock(&journal->index_lock);
+    os_rwlock_unlock(&journal->index_lock);
     os_mutex_lock(&journal->queue_lock);
     status.queue_count = journal->queue_count;
     os_mutex_unlock(&journal->queue_lock);

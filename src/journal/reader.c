@@ -101,7 +101,7 @@ static void fill(struct journal_reader *reader)
     bool locked = reader->mode != MODE_ALL;
     reader->taken = reader->found = 0;
     if (locked)
-        pthread_rwlock_rdlock(&journal->index_lock);
+        os_rwlock_read(&journal->index_lock);
     uint64_t limit = journal_head(journal);
     if (reader->mode != MODE_STREAM_VERSION && !reader->backward && reader->before > 0)
         limit = min_u64(limit, reader->before - 1);
@@ -111,7 +111,7 @@ static void fill(struct journal_reader *reader)
     else
         fill_positions(reader, limit);
     if (locked)
-        pthread_rwlock_unlock(&journal->index_lock);
+        os_rwlock_unlock(&journal->index_lock);
     if (reader->found == 0 && !reader->backward && limit > reader->at)
         reader->at = limit;
 }
@@ -144,9 +144,9 @@ static int set_filter(struct journal_reader *reader, const struct journal_read *
     r = query_copy(&reader->arena, read->query, &reader->query);
     if (r < 0 || reader->mode != MODE_QUERY)
         return r;
-    pthread_rwlock_rdlock(&journal->index_lock);
+    os_rwlock_read(&journal->index_lock);
     r = index_scan_new(journal->index, &reader->query, &reader->arena, &reader->scan);
-    pthread_rwlock_unlock(&journal->index_lock);
+    os_rwlock_unlock(&journal->index_lock);
     return r;
 }
 

@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "journal/batch.h"
@@ -22,7 +21,7 @@ struct journal {
     struct journal_id id;
     uint8_t key[16];
 
-    pthread_rwlock_t index_lock; /* index, times, and the head's moves */
+    struct os_rwlock index_lock; /* index, times, and the head's moves */
     struct index *index;
     struct times times;
     _Atomic uint64_t head;

@@ -193,6 +193,44 @@ static void threads_have_names_take_no_signals_and_wake_each_other(void **state)
     os_mutex_deinit(&relay.mutex);
 }
 
+struct pair {
+    struct os_rwlock lock;
+    struct os_thread threads[3];
+    int left, right; /* equal whenever nobody writes */
+    bool torn;
+};
+
+static void write_pair(void *user)
+{
+    struct pair *pair = (struct pair *)user;
+
+    for (int i = 0; i < 1000; i++) {
+        os_rwlock_write(&pair->lock);
+        pair->left++;
+        pair->right++;
+        os_rwlock_unlock(&pair->lock);
+    }
+}
+
+static void who_reads_under_a_lock_sees_no_half_done_write(void **state)
+{
+    struct pair pair = {0};
+
+    os_rwlock_init(&pair.lock);
+    for (int i = 0; i < 3; i++)
+        assert_ok(os_thread_start(&pair.threads[i], "writer", write_pair, &pair));
+    for (int i = 0; i < 1000; i++) {
+        os_rwlock_read(&pair.lock);
+        pair.torn |= pair.left != pair.right;
+        os_rwlock_unlock(&pair.lock);
+    }
+    for (int i = 0; i < 3; i++)
+        os_thread_join(&pair.threads[i]);
+    assert_false(pair.torn);
+    assert_int_equal(pair.left, 3000);
+    os_rwlock_deinit(&pair.lock);
+}
+
 static bool is_readable(int descriptor)
 {
     struct pollfd poll_one = {.fd = descriptor, .events = POLLIN};
@@ -228,6 +266,7 @@ int main(void)
         cmocka_unit_test(clocks_go_forward_and_a_fake_one_only_when_told),
         cmocka_unit_test(random_bytes_do_not_repeat),
         cmocka_unit_test(threads_have_names_take_no_signals_and_wake_each_other),
+        cmocka_unit_test(who_reads_under_a_lock_sees_no_half_done_write),
         cmocka_unit_test(an_event_is_readable_while_it_is_raised),
     };
 

@@ -96,6 +96,46 @@ void os_mutex_unlock(struct os_mutex *mutex)
     assert(r == 0);
 }
 
+void os_rwlock_init(struct os_rwlock *lock)
+{
+    pthread_rwlockattr_t attributes;
+    int r = pthread_rwlockattr_init(&attributes);
+
+    r = error_first(
+        r, pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP));
+    r = error_first(r, pthread_rwlock_init(&lock->handle, &attributes));
+    assert(r == 0);
+    (void)pthread_rwlockattr_destroy(&attributes);
+}
+
+void os_rwlock_deinit(struct os_rwlock *lock)
+{
+    int r = pthread_rwlock_destroy(&lock->handle);
+
+    assert(r == 0);
+}
+
+void os_rwlock_read(struct os_rwlock *lock)
+{
+    int r = pthread_rwlock_rdlock(&lock->handle);
+
+    assert(r == 0);
+}
+
+void os_rwlock_write(struct os_rwlock *lock)
+{
+    int r = pthread_rwlock_wrlock(&lock->handle);
+
+    assert(r == 0);
+}
+
+void os_rwlock_unlock(struct os_rwlock *lock)
+{
+    int r = pthread_rwlock_unlock(&lock->handle);
+
+    assert(r == 0);
+}
+
 void os_cond_init(struct os_cond *cond)
 {
     pthread_condattr_t attributes;

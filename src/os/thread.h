@@ -51,6 +51,18 @@ static inline void os_mutex_unlockp(struct os_mutex **mutex)
     __attribute__((cleanup(os_mutex_unlockp), unused)) struct os_mutex *OS_LOCKED_NAME(__LINE__) =           \
         (os_mutex_lock(mutex), (mutex))
 
+/* Many readers or one writer. A writer that waits goes before readers that come later, so that they cannot starve it;
+ * a reader must therefore not take it twice. */
+struct os_rwlock {
+    pthread_rwlock_t handle;
+};
+
+void os_rwlock_init(struct os_rwlock *lock);
+void os_rwlock_deinit(struct os_rwlock *lock);
+void os_rwlock_read(struct os_rwlock *lock);
+void os_rwlock_write(struct os_rwlock *lock);
+void os_rwlock_unlock(struct os_rwlock *lock);
+
 struct os_cond {
     pthread_cond_t handle;
 };
