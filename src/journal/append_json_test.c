@@ -218,6 +218,46 @@ static void the_limits_of_a_request_are_told(void **state)
     buffer_deinit(&text);
 }
 
+/* A list one longer than its limit is one violation, at the list. */
+static void check_list_limit(const char *before, const char *const item[2], unsigned limit, const char *after,
+                             const char *pointer)
+{
+    for (unsigned over = 0; over < 2; over++) {
+        struct buffer text = {0};
+        assert_ok(buffer_append_string(&text, before));
+        for (unsigned i = 0; i < limit + over; i++) {
+            assert_ok(buffer_append_string(&text, i > 0 ? "," : ""));
+            assert_ok(buffer_printf(&text, "%s%u%s", item[0], i, item[1]));
+        }
+        assert_ok(buffer_append_string(&text, after));
+        struct append_json *parsed = parse(buffer_string(&text), &request, over ? APPEND_JSON_E_INVALID : 0);
+        assert_int_equal(parsed->violation_count, over);
+        if (over)
+            assert_string_equal(parsed->violations[0].pointer, pointer);
+        append_json_free(parsed);
+        buffer_deinit(&text);
+    }
+}
+
+static void each_list_has_its_limit(void **state)
+{
+    static const char one[] = "{\"events\":[{\"type\":\"A\",\"data\":1}],";
+    static const char *const appends[2] = {"{\"events\":[{\"type\":\"A\",\"data\":", "}]}"};
+    static const char *const streams[2] = {"\"s", "\":1"}, *const items[2] = {"{\"tags\":[\"t", "\"]}"};
+    static const char *const tags[2] = {"\"t", "\""};
+    char before[256];
+    check_list_limit("{\"appends\":[", appends, APPEND_JSON_APPEND_COUNT_MAX, "]}", "/appends");
+    check_list_limit("{\"events\":[{\"type\":\"A\",\"data\":1,\"tags\":[", tags, JOURNAL_TAG_COUNT_MAX,
+                     "]}]}", "/events/0/tags");
+    snprintf(before, sizeof(before), "%s\"streams\":{", one);
+    check_list_limit(before, streams, JOURNAL_EXPECTATION_COUNT_MAX, "}}", "/streams");
+    snprintf(before, sizeof(before), "%s\"condition\":{\"failIfEventsMatch\":{\"items\":[", one);
+    check_list_limit(before, items, JOURNAL_ITEM_COUNT_MAX, "]}}}", "/condition/failIfEventsMatch/items");
+    snprintf(before, sizeof(before), "%s\"condition\":{\"failIfEventsMatch\":{\"items\":[{\"tags\":[", one);
+    check_list_limit(before, tags, JOURNAL_QUERY_TERM_COUNT_MAX, "]}]}}}",
+                     "/condition/failIfEventsMatch/items/0/tags");
+}
+
 static void a_query_is_parsed_by_the_same_rules(void **state)
 {
     struct append_json *parsed;
@@ -325,6 +365,7 @@ int main(void)
         cmocka_unit_test(the_events_of_a_stream_come_single_or_as_an_array),
         cmocka_unit_test(a_traceparent_goes_into_meta_unless_it_is_there),
         cmocka_unit_test(the_limits_of_a_request_are_told),
+        cmocka_unit_test(each_list_has_its_limit),
         cmocka_unit_test(a_query_is_parsed_by_the_same_rules),
         cmocka_unit_test(an_event_is_written_in_the_order_of_the_contract),
         cmocka_unit_test(an_exported_line_is_read_as_the_event_it_was),
