@@ -19,7 +19,7 @@
 
 static bool is_full(int failure)
 {
-    return failure == -ENOSPC || failure == -EDQUOT;
+    return failure == -ENOSPC || failure == -EDQUOT || failure == -EFBIG;
 }
 
 void file_log_poison(struct file_log *log, const char *what, int failure)

@@ -66,7 +66,7 @@ static void figures_take(struct server *server, struct figures *figures)
     X(view_questions_not_caught_up_total, counter, "of them in vain for a position", f->views.not_caught_up) \
     X(view_questions_waiting, gauge, "for a worker or a position", f->views.waiting)                         \
     X(http_connections_total, counter, "connections accepted", f->http.connections)                          \
-    X(http_connections, gauge, "connections open", f->http.connections_open)                                 \
+    X(http_connections_open, gauge, "connections open", f->http.connections_open)                            \
     X(http_connections_refused_total, counter, "connections above the limit", f->http.connections_refused)   \
     X(http_connections_timed_out_total, counter, "connections too slow", f->http.connections_timed_out)      \
     X(http_requests_total, counter, "requests begun", f->http.requests)                                      \

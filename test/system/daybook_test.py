@@ -195,14 +195,16 @@ class Server(Process):
             shutil.rmtree(self.own_folder, ignore_errors=True)
 
 
-def raw(server, data, timeout=15.0, pieces=0.0):
+def raw(server, data, timeout=15.0, pieces=0.0, shut=False):
     """Send bytes as they are on a connection of its own; everything the server sends until it closes. With `pieces`, byte
-    by byte with that many seconds between two."""
+    by byte with that many seconds between two; with `shut`, say afterwards that nothing more will come."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=timeout) as connection:
         try:
             for piece in ([data[i:i + 1] for i in range(len(data))] if pieces else [data]):
                 connection.sendall(piece)
                 time.sleep(pieces)
+            if shut:
+                connection.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # it has closed before all was sent: what it said still counts
         received = b""

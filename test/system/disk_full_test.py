@@ -1,0 +1,93 @@
+"""A full disk is 507: nothing is lost, reads go on, and writes resume by themselves when there is room again.
+
+Two ways to fill it: a small tmpfs of our own where that may be mounted, and a limit on the size of files, which needs no
+rights at all."""
+import contextlib
+import os
+import pathlib
+import resource
+import subprocess
+
+from daybook_test import Server, Skip, Tap, folder, request, wait_for
+
+tap = Tap()
+
+
+def append(server, number, size=400000):
+    return request(server, "POST", "/v1/append", {"events": [{"type": "A", "data": {"n": number, "text": "x" * size}}]})
+
+
+def numbers(server):
+    found, after = [], 0
+    while True:
+        page = request(server, "GET", f"/v1/events?after={after}&limit=20").json()
+        found += [event["data"]["n"] for event in page["events"]]
+        after = page["after"]
+        if not page["more"]:
+            return found
+
+
+@contextlib.contextmanager
+def small_disk(megabytes):
+    with folder() as place:
+        if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)],
+                                               capture_output=True).returncode != 0:
+            raise Skip("a tmpfs cannot be mounted here")
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def fill(server):
+    """Appends until one is refused; the numbers that were acknowledged."""
+    done = []
+    for number in range(100000):
+        answer = append(server, number)
+        if answer.status != 201:
+            problem = answer.json()
+            assert answer.status == 507 and problem["code"] == "disk-full", answer
+            assert int(answer.headers["Retry-After"]) > 0
+            return done
+        done.append(number)
+    raise AssertionError("the disk never got full")
+
+
+def goes_on_reading(server, done):
+    assert numbers(server) == done
+    ready = request(server, "GET", "/ready").json()
+    assert ready["journal"]["full"], ready
+    assert b"daybook_journal_full 1\n" in request(server, "GET", "/metrics").body
+
+
+@tap.test
+def a_full_disk_stops_writes_alone_and_room_brings_them_back():
+    with small_disk(150) as place:
+        ballast = pathlib.Path(place, "ballast")
+        ballast.write_bytes(bytes(75 << 20))
+        with Server(data=place / "data") as server:
+            done = fill(server)
+            goes_on_reading(server, done)
+            assert append(server, 0).status == 507
+            ballast.unlink()
+            wait_for(lambda: append(server, 1000).status == 201, "writes resume")
+            assert numbers(server) == done + [1000]
+        with Server(data=place / "data") as server:
+            assert numbers(server) == done + [1000]
+
+
+@tap.test
+def a_file_that_may_not_grow_is_a_full_disk_too():
+    with folder() as place:
+        with Server(data=place / "data") as server:
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 30))
+            done = fill(server)
+            goes_on_reading(server, done)
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
+            wait_for(lambda: append(server, 1000).status == 201, "writes resume")
+            assert numbers(server) == done + [1000]
+        with Server(data=place / "data") as server:
+            assert numbers(server) == done + [1000]
+
+
+tap.main()

@@ -1,0 +1,248 @@
+"""Subscriptions: catch up, then live; nothing lost or repeated, whatever happens to either side."""
+import itertools
+import random
+import socket
+import threading
+
+from daybook_test import Server, Subscription, Tap, folder, request, wait_for
+
+tap = Tap()
+
+
+def append(server, *types, **more):
+    body = {"events": [{"type": type, "data": {}, **more} for type in types]}
+    answer = request(server, "POST", "/v1/append", body)
+    assert answer.status == 201, answer
+    return answer.json()
+
+
+def positions(frames):
+    return [frame["data"]["position"] for frame in frames]
+
+
+@tap.test
+def a_subscription_catches_up_says_so_and_goes_on_live():
+    with Server() as server:
+        append(server, "A", "B", "C")
+        with Subscription(server) as feed:
+            assert feed.answer.status == 200 and feed.answer.headers["Content-Type"] == "text/event-stream"
+            assert feed.answer.headers["Cache-Control"] == "no-store" and feed.answer.headers["X-Accel-Buffering"] == "no"
+            frames = feed.events(3)
+            assert positions(frames) == [1, 2, 3] and feed.retry == 1000
+            assert all(frame["event"] is None for frame in frames), frames
+            journal = request(server, "GET", "/ready").json()["journal"]["id"]
+            assert [frame["id"] for frame in frames] == [f"{journal}-{n}" for n in (1, 2, 3)]
+            caught_up = feed.next()
+            assert caught_up["event"] == "daybook.caught-up" and caught_up["data"]["position"] == 3, caught_up
+            append(server, "D")
+            assert positions(feed.events(1)) == [4]
+
+
+@tap.test
+def it_resumes_behind_the_last_id_whatever_after_says():
+    with Server() as server:
+        append(server, *"ABCDE")
+        with Subscription(server, "/v1/events?after=3") as feed:
+            assert positions(feed.events(2)) == [4, 5]
+            cursor = feed.last
+        with Subscription(server, "/v1/events?after=0", last=cursor.rsplit("-", 1)[0] + "-4") as feed:
+            assert positions(feed.events(1)) == [5]
+        with Subscription(server, f"/v1/events?after={cursor}") as feed:
+            append(server, "F")
+            assert positions(feed.events(1)) == [6]
+        answer = request(server, "GET", "/v1/events", headers={"Accept": "text/event-stream", "Last-Event-ID": "nonsense"})
+        assert answer.status == 400 and answer.json()["code"] == "cursor-invalid", answer
+
+
+@tap.test
+def a_cursor_of_another_journal_gets_a_reset_and_everything_from_the_start():
+    with Server() as server:
+        append(server, "A", "B")
+        with Subscription(server, last="0" * 32 + "-77") as feed:
+            reset = feed.next()
+            assert reset["event"] == "daybook.reset" and reset["data"]["position"] == 0, reset
+            assert positions(feed.events(2)) == [1, 2]
+
+
+@tap.test
+def a_cursor_beyond_the_head_waits():
+    with Server() as server:
+        append(server, "A")
+        with Subscription(server, "/v1/events?after=3") as feed:
+            assert feed.next()["event"] == "daybook.caught-up"
+            append(server, "B", "C", "D")
+            assert positions(feed.events(1)) == [4]
+
+
+@tap.test
+def filters_choose_and_checkpoints_tell_of_the_rest():
+    with Server(options=["--limit", "checkpoint_count=10,heartbeat_ms=300"]) as server:
+        append(server, "A", "B", tags=["t:1"])
+        with Subscription(server, "/v1/events?type=B&tag=t:1&named=1") as feed:
+            first = feed.next()
+            assert first["event"] == "B" and first["data"]["position"] == 2, first
+            assert feed.next()["event"] == "daybook.caught-up"
+            append(server, *["A"] * 12)
+            checkpoint = feed.next()
+            while checkpoint["event"] == "comment":
+                checkpoint = feed.next()
+            assert checkpoint["event"] == "daybook.checkpoint" and checkpoint["data"]["position"] >= 12, checkpoint
+            append(server, "B", tags=["t:2"])
+            append(server, "B", tags=["t:1"])
+            assert positions(feed.events(1)) == [16]
+
+
+@tap.test
+def a_stream_can_be_subscribed_to_before_it_exists():
+    with Server() as server:
+        append(server, "X")
+        with Subscription(server, "/v1/streams/later") as feed:
+            assert feed.next()["event"] == "daybook.caught-up"
+            request(server, "POST", "/v1/streams/other", {"type": "A", "data": 1})
+            request(server, "POST", "/v1/streams/later", {"type": "B", "data": 1})
+            frame = feed.events(1)[0]
+            assert frame["data"]["stream"] == "later" and frame["data"]["version"] == 1, frame
+        with Subscription(server, "/v1/streams/later?from=2") as feed:
+            request(server, "POST", "/v1/streams/later", [{"type": "C", "data": 1}, {"type": "D", "data": 1}])
+            assert [frame["data"]["version"] for frame in feed.events(2)] == [2, 3]
+
+
+@tap.test
+def silence_is_broken_by_heartbeats():
+    with Server(options=["--limit", "heartbeat_ms=200"]) as server:
+        with Subscription(server) as feed:
+            assert feed.next()["event"] == "daybook.caught-up"
+            for _ in range(3):
+                assert feed.next()["event"] == "comment"
+
+
+@tap.test
+def a_slow_subscriber_loses_nothing_when_the_row_has_moved_on():
+    with Server(options=["--limit", "subscription_buffer_size_max=20000"]) as server:
+        with Subscription(server) as feed:
+            assert feed.next()["event"] == "daybook.caught-up"
+            for _ in range(20):
+                append(server, *["A"] * 100)
+            assert positions(feed.events(2000)) == list(range(1, 2001))
+
+
+@tap.test
+def a_subscriber_that_takes_nothing_is_cut_and_the_others_go_on():
+    with Server(options=["--limit", "write_ms_max=500"]) as server:
+        lazy = socket.socket()
+        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        lazy.connect(("127.0.0.1", server.port))
+        lazy.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+        with Subscription(server) as feed:
+            for _ in range(30):
+                request(server, "POST", "/v1/append", {"events": [{"type": "A", "data": "x" * 300000}]})
+            assert positions(feed.events(30)) == list(range(1, 31))
+            wait_for(lambda: b"daybook_subscribers 1\n" in request(server, "GET", "/metrics").body, "the lazy one is cut")
+            append(server, "B")
+            assert positions(feed.events(1)) == [31]
+        lazy.close()
+
+
+@tap.test
+def who_leaves_is_forgotten_at_once():
+    with Server() as server:
+        feeds = [Subscription(server) for _ in range(20)]
+        wait_for(lambda: b"daybook_subscribers 20\n" in request(server, "GET", "/metrics").body, "all are there")
+        for feed in feeds:
+            feed.close()
+        wait_for(lambda: b"daybook_subscribers 0\n" in request(server, "GET", "/metrics").body, "all are gone", 3)
+
+
+@tap.test
+def one_subscription_too_many_is_told_to_come_back():
+    with Server(options=["--limit", "subscription_count_max=2"]) as server:
+        with Subscription(server), Subscription(server):
+            answer = request(server, "GET", "/v1/events", headers={"Accept": "text/event-stream"})
+            assert answer.status == 429 and answer.json()["code"] == "too-many-subscriptions", answer
+            assert int(answer.headers["Retry-After"]) > 0
+        wait_for(lambda: b"daybook_subscribers 0\n" in request(server, "GET", "/metrics").body, "both are gone")
+        with Subscription(server) as feed:
+            assert feed.answer.status == 200
+
+
+@tap.test
+def two_hundred_subscribers_get_every_event_in_order():
+    with Server() as server:
+        feeds = [Subscription(server) for _ in range(200)]
+        for _ in range(10):
+            append(server, *"ABCDE")
+        for feed in feeds:
+            assert positions(feed.events(50)) == list(range(1, 51))
+            feed.close()
+
+
+@tap.test
+def sigterm_ends_subscriptions_cleanly():
+    with Server() as server:
+        with Subscription(server) as feed:
+            assert feed.next()["event"] == "daybook.caught-up"
+            assert server.stop() == 0
+            try:
+                feed.next()
+                raise AssertionError("the subscription should have ended")
+            except EOFError:
+                pass
+
+
+@tap.test
+def nothing_acknowledged_is_lost_or_repeated_over_kills():
+    chance = random.Random(3)
+    with folder() as place:
+        server = Server(data=place).start()
+        stop, acknowledged, seen = threading.Event(), [], []
+
+        def write():
+            for number in itertools.count(1):
+                while not stop.is_set():
+                    try:  # the same id again is the same event
+                        event = {"type": "N", "data": {"n": number}, "id": f"00000000-0000-4000-8000-{number:012x}"}
+                        if request(server, "POST", "/v1/append", {"events": [event]}, timeout=5).status == 201:
+                            acknowledged.append(number)
+                            break
+                    except OSError:
+                        stop.wait(0.01)
+                if stop.is_set():
+                    return
+
+        def read():
+            last = None
+            while True:
+                try:
+                    with Subscription(server, last=last, timeout=5) as feed:
+                        while True:
+                            frame = feed.next()
+                            last = feed.last
+                            if frame["event"] is None:
+                                seen.append((frame["data"]["position"], frame["data"]["data"]["n"]))
+                except (OSError, EOFError, ValueError, AssertionError):
+                    pass
+                except Exception:  # http.client's many ways to say that the other side is gone
+                    pass
+                if stop.is_set() and len(seen) >= len(acknowledged):
+                    return
+                stop.wait(0.01)
+
+        threads = [threading.Thread(target=write), threading.Thread(target=read, daemon=True)]
+        for thread in threads:
+            thread.start()
+        for _ in range(6):
+            target = len(acknowledged) + chance.randrange(20, 60)
+            wait_for(lambda: len(acknowledged) >= target, "events are acknowledged", 20)
+            server.kill()
+            server.start()
+        stop.set()
+        threads[0].join()
+        wait_for(lambda: len(seen) >= len(acknowledged), "the subscriber has seen all", 20)
+        server.kill()
+        threads[1].join(15)
+        assert [position for position, _ in seen] == list(range(1, len(seen) + 1)), "a position was lost or repeated"
+        assert [number for _, number in seen][:len(acknowledged)] == acknowledged, "an event was lost or reordered"
+        print(f"# {len(seen)} events over 6 kills")
+
+
+tap.main()
