@@ -23,6 +23,9 @@ MODULE = os.environ.get("BREAKER_MODULE", os.path.join(HERE, "../../build/nginx/
 NGINX = os.environ.get("NGINX_PROGRAM", shutil.which("nginx") or "/usr/sbin/nginx")
 # The module may be built with sanitizers; the program that loads it is not, so their runtimes come first.
 PRELOAD = os.environ.get("BREAKER_PRELOAD", "")
+# What nginx is run by, e.g. "valgrind --log-file=@DIR@/valgrind.%p"; BREAKER_STATIC: the module is part of the program.
+WRAPPER = os.environ.get("BREAKER_WRAPPER", "").split()
+STATIC = bool(os.environ.get("BREAKER_STATIC"))
 WAIT_S = float(os.environ.get("BREAKER_TEST_WAIT_S", "10"))
 
 
@@ -212,7 +215,7 @@ class Nginx:
     def write(self, http):
         user = "user root;" if os.geteuid() == 0 else ""
         conf = f"""
-load_module {os.path.abspath(MODULE)};
+{"" if STATIC else f"load_module {os.path.abspath(MODULE)};"}
 {user}
 daemon off;
 pid {self.dir}/nginx.pid;
@@ -245,14 +248,18 @@ http {{
         env["UBSAN_OPTIONS"] = "halt_on_error=1:print_stacktrace=1:log_path=" + self.dir + "/ubsan"
         return env
 
+    def command(self, *more):
+        wrapper = [part.replace("@DIR@", self.dir) for part in WRAPPER]
+        return [*wrapper, NGINX, *more, "-e", f"{self.dir}/error.log", "-p", self.dir, "-c", f"{self.dir}/nginx.conf"]
+
     def test(self):
         """nginx -t: (is it right, what it says)"""
-        p = subprocess.run([NGINX, "-t", "-p", self.dir, "-c", f"{self.dir}/nginx.conf"], env=self._env(),
+        p = subprocess.run(self.command("-t"), env=self._env(),
                            capture_output=True, text=True, timeout=60)
         return p.returncode == 0, p.stderr + p.stdout + self.error_log()
 
     def start(self):
-        self.process = subprocess.Popen([NGINX, "-p", self.dir, "-c", f"{self.dir}/nginx.conf"], env=self._env(),
+        self.process = subprocess.Popen(self.command(), env=self._env(),
                                         stdout=subprocess.DEVNULL, stderr=open(f"{self.dir}/stderr", "w"))
         wait_for(self._listens, f"nginx does not listen: {open(self.dir + '/stderr').read()}")
 
@@ -260,14 +267,16 @@ http {{
         if self.process.poll() is not None:
             raise AssertionError("nginx ended: " + open(self.dir + "/stderr").read() + self.error_log())
         with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", self.port)) == 0 and len(self.worker_pids()) == self.workers
+            return s.connect_ex(("127.0.0.1", self.port)) == 0 and len(self.worker_pids()) >= self.workers
 
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(10)
         problems = [open(os.path.join(self.dir, n)).read() for n in os.listdir(self.dir)
-                    if n.startswith(("asan", "ubsan"))]
+                    if n.startswith(("asan", "ubsan", "valgrind"))]
+        problems = [p for p in problems if "== " not in p or "ERROR SUMMARY: 0 errors" not in p]
+        problems = [p for p in problems if "ERROR" in p or "runtime error" in p]
         alerts = [l for l in self.error_log().splitlines() if "[alert]" in l or "[emerg]" in l or "exited on signal" in l
                   and "signal 9" not in l]
         alerts = [l for l in alerts if "signal 9" not in l]
@@ -285,6 +294,9 @@ http {{
             return []
         found = []
         for pid in children:
+            if WRAPPER:             # the title is inside of the wrapper
+                found.append(int(pid))
+                continue
             try:
                 if "worker process" in open(f"/proc/{pid}/cmdline").read() \
                         and "shutting" not in open(f"/proc/{pid}/cmdline").read():
@@ -298,7 +310,7 @@ http {{
             self.write(http)
         before = set(self.worker_pids())
         self.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: len(set(self.worker_pids()) - before) == self.workers and not before & set(self.worker_pids()),
+        wait_for(lambda: len(set(self.worker_pids()) - before) >= self.workers and not before & set(self.worker_pids()),
                  "no new workers after SIGHUP")
 
     def error_log(self):
@@ -416,7 +428,7 @@ class Plan:
     def run(self):
         only = sys.argv[1:]
         tests = [t for t in self.tests if not only or any(o in t.__name__ for o in only)]
-        if not os.path.exists(MODULE):
+        if not STATIC and not os.path.exists(MODULE):
             print(f"Bail out! no module {MODULE}: build it, or name it in BREAKER_MODULE")
             return 1
         print(f"1..{len(tests)}", flush=True)
