@@ -13,7 +13,7 @@ import subprocess
 TEMPLATE = pathlib.Path(__file__).resolve().parent / "hotel.conf.in"
 READY = r"start worker process \d+"     # a line of nginx's error log, when it listens
 
-DEFAULTS = {"OPEN": "2s", "OPEN_MAX": "30s", "RAMP": "3s", "WORKERS": "2"}
+DEFAULTS = {"OPEN": "2s", "OPEN_MAX": "30s", "RAMP": "0", "WORKERS": "2"}
 
 
 def program():
