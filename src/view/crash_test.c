@@ -49,11 +49,13 @@ static void close_files(struct view_kit *kit)
 }
 
 /* Append without end, and rebuild now and then. Never returns. */
-static void live_until_killed(struct view_kit *kit, uint64_t round)
+static void live_until_killed(struct view_kit *kit, uint64_t round, int started)
 {
     open_on_files(kit);
     for (unsigned i = 0;; i++) {
         view_kit_append(kit, APPEND_COUNT, round * 1000 + i);
+        if (i == 0)
+            assert_int_equal(write(started, "s", 1), 1);
         if (round % 2 == 0 && i % 4 == 1)
             (void)view_rebuild(kit->set, B("counts"));
     }
@@ -61,13 +63,20 @@ static void live_until_killed(struct view_kit *kit, uint64_t round)
 
 static void run_and_kill(struct view_kit *kit, uint64_t round)
 {
+    const struct timespec moment = {.tv_nsec = (long)pick(40000) * 1000};
+    int started[2];
+    char byte;
+    assert_ok(pipe(started));
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0)
-        live_until_killed(kit, round);
-    const struct timespec moment = {.tv_nsec = (long)(5 + pick(60)) * 1000000};
+        live_until_killed(kit, round, started[1]);
+    if (round % 5 != 3) /* the others may be hit while they open */
+        assert_int_equal(read(started[0], &byte, 1), 1);
     (void)nanosleep(&moment, NULL); /* the moment is the point of the test */
     assert_ok(kill(child, SIGKILL));
+    (void)close(started[0]);
+    (void)close(started[1]);
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
