@@ -291,6 +291,10 @@ static int take_section(struct parser *p, struct bytes types)
         int r = take_type(p, &types, &type);
         if (r != 0)
             return r;
+        for (size_t i = 0; i < section->type_count; i++) {
+            if (bytes_equal(section->types[i], type))
+                return refuse(p, "type %.*s is listed a second time", BYTES_PRINT(type));
+        }
         if (vector_reserve(&section->types, &capacity, section->type_count + 1) < 0)
             return -ENOMEM;
         section->types[section->type_count++] = type;

@@ -110,6 +110,7 @@ static const struct {
     {DEFINITION_VIEW, HEAD "create table v (a);\n-- on X Y\n",
      "v.sql:4: types after '-- on' are separated by commas"},
     {DEFINITION_VIEW, HEAD "create table v (a);\n-- on \"X\n", "v.sql:4: the quote"},
+    {DEFINITION_VIEW, HEAD "create table v (a);\n-- on X, Y, X\n", "v.sql:4: type X is listed a second time"},
     {DEFINITION_VIEW, HEAD "create table v (a);\n-- on X,\n", "must not be empty"},
     {DEFINITION_VIEW, HEAD "create table v (a default 'x);\n-- on X\nselect 1;", "ends inside a string"},
     {DEFINITION_VIEW, HEAD "create table v (a); /*\n-- on X\nselect 1;", "ends inside"},

@@ -1,9 +1,11 @@
 /* Views as a whole, on a journal in memory: what is asked, waited for, rebuilt, changed and refused. */
 #include "lib/cmocka_all.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -472,6 +474,36 @@ static void a_failing_statement_stops_its_view_alone_before_the_event(void **sta
     view_kit_expect(kit, "views/counts", "[{\"room\":\"a\",\"n\":5}]\n");
 }
 
+static bool has_stalled(struct view_kit *kit)
+{
+    return view_kit_status(kit, "log").state == VIEW_STALLED;
+}
+
+/* No file may grow any more, as on a full disk; then there is room again. */
+static void a_full_disk_stalls_a_view_until_there_is_room(void **state)
+{
+    struct view_kit *kit = *state;
+    struct rlimit before, full = {.rlim_cur = 64 * 1024};
+    uint64_t deadline_ns = os_monotonic_ns() + 20 * OS_NS_PER_SECOND;
+    open_with(kit, 10);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_ok(getrlimit(RLIMIT_FSIZE, &before));
+    full.rlim_max = before.rlim_max;
+    assert_ok(setrlimit(RLIMIT_FSIZE, &full));
+    view_kit_append(kit, 5000, 3);
+    while (!has_stalled(kit) && os_monotonic_ns() < deadline_ns)
+        continue;
+    assert_true(has_stalled(kit));
+    assert_string_not_equal(view_kit_status(kit, "log").error, "");
+    view_kit_expect(kit, "views/log?position=eq.1&select=position", "[{\"position\":1}]\n"); /* reads go on */
+    assert_ok(setrlimit(RLIMIT_FSIZE, &before));
+    view_kit_catch_up(kit);
+    view_kit_wait_state(kit, "log", VIEW_LIVE);
+    assert_int_equal(kit->notices.of[VIEW_NOTICE_RESUMED], kit->notices.of[VIEW_NOTICE_STALLED]);
+    view_kit_expect(kit, "views/log?order=position.desc&limit=1&select=position", "[{\"position\":5010}]\n");
+    assert_int_equal(view_kit_status(kit, "log").generation, 1); /* nothing was thrown away */
+}
+
 static const struct {
     const char *name, *text, *error;
 } wrong[] = {
@@ -534,6 +566,7 @@ int main(void)
         SET_TEST(a_changed_view_is_rebuilt_and_swapped),
         SET_TEST(the_old_view_answers_while_the_new_one_fails),
         SET_TEST(a_failing_statement_stops_its_view_alone_before_the_event),
+        SET_TEST(a_full_disk_stalls_a_view_until_there_is_room),
         SET_TEST(a_wrong_file_is_refused_at_opening_with_file_and_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

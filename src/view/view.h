@@ -36,7 +36,7 @@
 #include "base/bytes.h"
 #include "journal/journal.h"
 
-/* Limits: one table (view/limits.c names and explains each). */
+/* Limits. Each has a test. */
 enum {
     VIEW_COUNT_MAX = 64,              /* views of an application, and named queries */
     VIEW_FILE_SIZE_MAX = 1024 * 1024, /* bytes of an SQL file */
