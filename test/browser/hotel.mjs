@@ -114,8 +114,8 @@ export class Gateway {
       port: gateway.port,
       leader: leader.port,
       follower: follower.port,
-      open: '1s',
-      open_max: '1s',
+      open: '2s',
+      open_max: '2s',
       ramp: '0',
     };
     const {command, environment} = rendered(gateway.#folder, rules);
