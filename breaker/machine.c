@@ -39,7 +39,7 @@ static uint64_t open_time(const struct breaker *breaker, const struct rules *rul
     uint64_t width = base / 100 * word_load(&rules->jitter) * 2;
     uint64_t draw = mix64(state_epoch(state) ^ mix64(region_head(breaker->region)->seed ^
                                                      word_load(&((struct slot *)breaker->slot)->identity)));
-    return width ? base - width / 2 + draw % (width + 1) : base;
+    return width && width <= base ? base - width / 2 + draw % (width + 1) : base;
 }
 
 /* The end of an open state that begins at now: what the upstream asked for (then jitter only adds), or our

@@ -124,7 +124,8 @@ static void index_put(struct breaker_region *region, uint64_t hash, uint32_t num
 {
     word *index = region_index(region);
     uint32_t mask = index_mask(region), at = (uint32_t)(hash >> 32) & mask;
-    while (word_load(&index[at]) != 0)
+    for (uint32_t step = 0; step < mask && word_load(&index[at]) != 0;
+         step++) /* half of it is free, if all is well */
         at = (at + 1) & mask;
     atomic_store_explicit(&index[at], hash >> 32 << 32 | (number + 1), memory_order_release);
 }
@@ -150,7 +151,11 @@ static void index_remove(struct breaker_region *region, uint32_t number)
         hole++;
     if (hole > mask)
         return;
-    for (uint32_t at = (hole + 1) & mask; word_load(&index[at]) != 0; at = (at + 1) & mask) {
+    uint32_t at = hole;
+    for (uint32_t step = 0; step < mask; step++) {
+        at = (at + 1) & mask;
+        if (word_load(&index[at]) == 0)
+            break;
         uint32_t home = (uint32_t)(word_load(&index[at]) >> 32) & mask;
         if (((at - home) & mask) < ((at - hole) & mask))
             continue;
