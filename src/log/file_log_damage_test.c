@@ -175,6 +175,32 @@ static void a_torn_tail_is_cut_and_zeroed(void **state)
     close_log(world, log);
 }
 
+/* A frame whose checksums hold but whose chain is of another history, left behind by whatever accident. */
+static void a_frame_of_another_history_is_not_taken_for_the_tail(void **state)
+{
+    struct world *world = (struct world *)*state;
+    struct log_record record = {.head = BYTES_LITERAL("other"), .body = BYTES_LITERAL("history")};
+    struct format_frame frame = {.kind = FORMAT_RECORDS, .count = 1, .first = 7, .floor = 6, .epoch = 1};
+    struct format_head head;
+    struct log *log;
+    uint8_t *data;
+    size_t offset = FORMAT_SEGMENT_SIZE;
+
+    make_log(world, 3, 100);
+    assert_ok(format_get_head(buffer_bytes(sim_disk_content(world->disk, FOLDER "/log.head")), &head));
+    data = sim_disk_content(world->disk, SEGMENT_FIRST)->data;
+    while (data[offset] != 0)
+        offset += FORMAT_FRAME_SIZE + bytes_get_u32(data + offset + 8);
+    frame.body_size = (uint32_t)format_record_size(&record);
+    (void)format_put_record(&record, data + offset + FORMAT_FRAME_SIZE);
+    format_put_frame(&frame, format_seed(head.key), data + offset);
+    log = open_log(world);
+    assert_int_equal(status_of(log).head, 6);
+    assert_true(status_of(log).writable);
+    log_kit_check(world->kit, false);
+    close_log(world, log);
+}
+
 static void damage_in_an_earlier_segment_is_named_when_it_is_read(void **state)
 {
     struct world *world = (struct world *)*state;
@@ -332,6 +358,7 @@ int main(void)
         DAMAGE_TEST(every_flipped_byte_is_noticed),
         DAMAGE_TEST(a_damaged_log_opens_for_reading_and_refuses_writes),
         DAMAGE_TEST(a_torn_tail_is_cut_and_zeroed),
+        DAMAGE_TEST(a_frame_of_another_history_is_not_taken_for_the_tail),
         DAMAGE_TEST(damage_in_an_earlier_segment_is_named_when_it_is_read),
         DAMAGE_TEST(a_missing_or_shortened_segment_is_named_at_opening),
         DAMAGE_TEST(a_log_without_its_head_is_not_taken_for_a_new_one),

@@ -29,6 +29,7 @@ enum {
     ASYNC_DELAY_MS = 500,     /* LOG_ASYNC: from a write to its sync */
     GROUP_SIZE_MAX = 8 << 20, /* queued batches that share a sync, bytes */
     MARK_GRANULE = 16 << 10,  /* a place is remembered every so many bytes of a segment */
+    FILES_IDLE_MAX = 8,       /* segments that no reader reads any more and whose files stay open */
     ERROR_SIZE = 256,
 };
 
@@ -45,6 +46,13 @@ struct segment {
     uint64_t version; /* one more each time another file took the name (replace) */
     struct mark *marks;
     size_t mark_count, mark_capacity;
+};
+
+/* A segment's file, open for all readers that read in it. */
+struct shared_file {
+    uint64_t first, version;
+    int file;
+    unsigned readers;
 };
 
 /* One batch on its way, its frames encoded. */
@@ -69,6 +77,8 @@ struct file_log {
     struct os_cond changed;
     struct segment *segments;
     size_t segment_count, segment_capacity;
+    struct shared_file **files;
+    size_t file_count, file_capacity;
     uint64_t durable, synced, submitted, epoch; /* synced: as durable, but never on the kernel's word alone */
     struct log_chain chain_durable, chain_submitted;
     uint64_t failures;             /* batches that failed: who encoded on top of one must not be queued */
@@ -100,6 +110,11 @@ int segment_path(const struct file_log *log, uint64_t first, char ret_path[OS_PA
 int segment_open(const struct file_log *log, uint64_t first, unsigned flags, int *ret_file);
 /* Adds a segment at the end; the mutex is held, or nobody else knows the log yet. */
 int segment_add(struct file_log *log, uint64_t first, uint64_t size);
+/* A segment's file for one more reader, and one less. The mutex is held. */
+int segment_acquire_file(struct file_log *log, const struct segment *segment, struct shared_file **ret_file);
+void segment_release_file(struct file_log *log, struct shared_file *file);
+/* Closes them all: no reader is left. */
+void segment_close_files(struct file_log *log);
 /* Forgets the segments from `index` on. */
 void segments_drop(struct file_log *log, size_t index);
 /* Remembers where a frame begins, if the last mark is far enough away. Failing to is no harm. */

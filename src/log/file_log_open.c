@@ -75,6 +75,7 @@ static void free_log(struct file_log *log)
         (void)log->ops->close(log->ops, log->file);
     if (log->lock_file >= 0)
         (void)log->ops->close(log->ops, log->lock_file);
+    segment_close_files(log);
     segments_drop(log, 0);
     free(log->segments);
     free(log->folder);

@@ -1,6 +1,6 @@
 /*
- * Readers. Each has its own file descriptor and window, asks the log only when it has come to the end of what it knows,
- * and never looks at bytes that are not durable (L1): a segment's `size` in the list ends behind the last durable frame.
+ * Readers. Those in one segment share its file, each has a window of its own, asks the log only when it has come to the
+ * end of what it knows, and never looks at bytes that are not durable (L1): a segment's `size` in the list ends behind the last durable frame.
  *
  * A log opened for reading beside a writer in another process learns what is durable from the floors in the files, and
  * from the fact that a segment stands (F1): file_log_refresh().
@@ -17,8 +17,7 @@ struct reader {
     struct file_log *log;
     uint64_t position; /* of the record next() will answer */
 
-    int file; /* -1: none open */
-    uint64_t segment_first, segment_version;
+    struct shared_file *file; /* NULL: nowhere yet */
     struct walk walk;
 
     struct format_frame frame; /* the one being read */
@@ -27,14 +26,6 @@ struct reader {
     uint64_t rest_position;    /* of the first of them */
 };
 
-static void leave_segment(struct reader *reader)
-{
-    if (reader->file >= 0)
-        (void)reader->log->ops->close(reader->log->ops, reader->file);
-    reader->file = -1;
-    reader->rest = (struct bytes){0};
-}
-
 static bool rest_is_empty(const struct reader *reader)
 {
     return reader->rest.size == 0;
@@ -42,55 +33,48 @@ static bool rest_is_empty(const struct reader *reader)
 
 /* ---- finding the place ---- */
 
-struct place {
-    uint64_t segment_first, version, limit;
-    struct mark mark;
-};
-
-/* Where the position is, as far as the log knows. LOG_E_END beyond the head. */
-static int find_place(struct file_log *log, uint64_t position, struct place *ret_place)
+/* Takes the file of a segment, if it is not the one the reader has. The mutex is held. */
+static int enter_segment(struct reader *reader, const struct segment *segment)
 {
-    const struct segment *segment;
+    struct shared_file *file;
+    int r;
 
-    _os_locked_(&log->mutex);
-    if (position > log->durable && log->options.read_only)
-        (void)file_log_refresh(log);
-    if (position > log->durable)
-        return LOG_E_END;
-    segment = &log->segments[segment_index(log, position)];
-    *ret_place = (struct place){
-        .segment_first = segment->first,
-        .version = segment->version,
-        .limit = segment->size,
-        .mark = segment_find(segment, position),
-    };
+    if (reader->file && reader->file->first == segment->first && reader->file->version == segment->version)
+        return 0;
+    r = segment_acquire_file(reader->log, segment, &file);
+    if (r < 0)
+        return r;
+    if (reader->file)
+        segment_release_file(reader->log, reader->file);
+    reader->file = file;
+    reader->rest = (struct bytes){0};
+    reader->walk.file = file->file;
+    reader->walk.position = UINT64_MAX; /* nowhere in it yet */
+    walk_forget(&reader->walk);
     return 0;
 }
 
-/* Goes to the frame that holds reader->position or, in its segment, lies before it. */
+/* Goes to the frame that holds reader->position or, in its segment, lies before it. LOG_E_END beyond the head. */
 static int go_to_place(struct reader *reader)
 {
-    struct place place;
-    int r = find_place(reader->log, reader->position, &place);
+    struct file_log *log = reader->log;
+    const struct segment *segment;
+    struct mark mark;
+    int r;
 
-    if (r != 0)
+    _os_locked_(&log->mutex);
+    if (reader->position > log->durable && log->options.read_only)
+        (void)file_log_refresh(log);
+    if (reader->position > log->durable)
+        return LOG_E_END;
+    segment = &log->segments[segment_index(log, reader->position)];
+    r = enter_segment(reader, segment);
+    if (r < 0)
         return r;
-    if (reader->file >= 0 &&
-        (reader->segment_first != place.segment_first || reader->segment_version != place.version))
-        leave_segment(reader);
-    if (reader->file < 0) {
-        r = segment_open(reader->log, place.segment_first, OS_FILE_READ, &reader->file);
-        if (r < 0)
-            return r;
-        reader->segment_first = place.segment_first;
-        reader->segment_version = place.version;
-        reader->walk.file = reader->file;
-        walk_forget(&reader->walk);
-        walk_seek(&reader->walk, place.mark.offset, place.mark.position);
-    } else if (reader->walk.position > reader->position || place.mark.position > reader->walk.position) {
-        walk_seek(&reader->walk, place.mark.offset, place.mark.position);
-    }
-    reader->walk.limit = place.limit;
+    mark = segment_find(segment, reader->position);
+    if (reader->walk.position > reader->position || mark.position > reader->walk.position)
+        walk_seek(&reader->walk, mark.offset, mark.position);
+    reader->walk.limit = segment->size;
     return 0;
 }
 
@@ -98,7 +82,7 @@ static int note_damage(struct reader *reader, const char *what)
 {
     _os_locked_(&reader->log->mutex);
 
-    file_log_note_damage(reader->log, reader->segment_first, reader->walk.offset, what);
+    file_log_note_damage(reader->log, reader->file->first, reader->walk.offset, what);
     return -EBADMSG;
 }
 
@@ -112,7 +96,7 @@ static void leave_mark(struct reader *reader, uint64_t position, uint64_t offset
         return; /* no granule begins in it */
     _os_locked_(&log->mutex);
     segment = &log->segments[segment_index(log, position)];
-    if (segment->first == reader->segment_first)
+    if (segment->first == reader->file->first)
         segment_mark(segment, position, offset);
 }
 
@@ -157,7 +141,7 @@ static int walk_to_frame(struct reader *reader)
 /* Whether the walk can go on from where it stands without asking the log. */
 static bool is_on_the_way(const struct reader *reader)
 {
-    return reader->file >= 0 && reader->walk.position <= reader->position &&
+    return reader->file && reader->walk.position <= reader->position &&
            reader->walk.offset < reader->walk.limit;
 }
 
@@ -170,6 +154,8 @@ static int load_frame(struct reader *reader)
     for (int attempt = 0; attempt < 2 && r == WALK_E_END; attempt++) {
         if (attempt > 0 || !is_on_the_way(reader)) {
             r = go_to_place(reader);
+            if (r == LOG_E_END)
+                walk_rest(&reader->walk);
             if (r != 0)
                 return r;
         }
@@ -224,7 +210,7 @@ static int reader_seek(struct log_reader *base, uint64_t after)
         position > format_frame_last(&reader->frame))
         reader->rest = (struct bytes){0};
     reader->position = position;
-    if (rest_is_empty(reader) && reader->file >= 0 && reader->walk.position != position)
+    if (rest_is_empty(reader) && reader->walk.position != position)
         reader->walk.limit = 0; /* go by the log's list */
     return 0;
 }
@@ -233,7 +219,11 @@ static void reader_free(struct log_reader *base)
 {
     struct reader *reader = (struct reader *)base;
 
-    leave_segment(reader);
+    if (reader->file) {
+        os_mutex_lock(&reader->log->mutex);
+        segment_release_file(reader->log, reader->file);
+        os_mutex_unlock(&reader->log->mutex);
+    }
     walk_deinit(&reader->walk);
     free(reader);
 }
@@ -256,7 +246,6 @@ static struct reader *new_reader(struct file_log *log, uint64_t after)
     reader->base.ops = &reader_ops;
     reader->log = log;
     reader->position = after + 1;
-    reader->file = -1;
     walk_init(&reader->walk, log->ops, -1, log->seed);
     return reader;
 }
@@ -279,7 +268,7 @@ void file_log_reader_place(const struct log_reader *base, char ret_file[64], uin
     ret_file[0] = '\0';
     *ret_offset = reader->frame_offset;
     if (reader->frame_offset > 0)
-        segment_name(reader->segment_first, ret_file);
+        segment_name(reader->file->first, ret_file);
 }
 
 /* The chain before the frame at hand, moved on to `position`, which the frame holds. */
@@ -344,7 +333,7 @@ int file_log_load_frame(struct file_log *log, uint64_t position, struct buffer *
     if (r < 0)
         return r;
     *ret_place = (struct frame_place){
-        .segment_first = reader->segment_first,
+        .segment_first = reader->file->first,
         .offset = reader->frame_offset,
         .frame = reader->frame,
     };

@@ -54,6 +54,73 @@ void segments_drop(struct file_log *log, size_t index)
         free(log->segments[--log->segment_count].marks);
 }
 
+/* ---- files for readers: many of them read the same few segments ---- */
+
+static void close_file(struct file_log *log, size_t index)
+{
+    struct shared_file *file = log->files[index];
+
+    log->files[index] = log->files[--log->file_count];
+    (void)log->ops->close(log->ops, file->file);
+    free(file);
+}
+
+int segment_acquire_file(struct file_log *log, const struct segment *segment, struct shared_file **ret_file)
+{
+    struct shared_file *file;
+    int r;
+
+    for (size_t i = 0; i < log->file_count; i++) {
+        file = log->files[i];
+        if (file->first == segment->first && file->version == segment->version) {
+            file->readers++;
+            *ret_file = file;
+            return 0;
+        }
+    }
+    r = vector_reserve(&log->files, &log->file_capacity, log->file_count + 1);
+    if (r < 0)
+        return r;
+    file = calloc(1, sizeof(*file));
+    if (!file)
+        return -ENOMEM;
+    r = segment_open(log, segment->first, OS_FILE_READ, &file->file);
+    if (r < 0) {
+        free(file);
+        return r;
+    }
+    file->first = segment->first;
+    file->version = segment->version;
+    file->readers = 1;
+    log->files[log->file_count++] = file;
+    *ret_file = file;
+    return 0;
+}
+
+void segment_release_file(struct file_log *log, struct shared_file *file)
+{
+    size_t idle = 0, oldest = 0;
+
+    assert(file->readers > 0);
+    file->readers--;
+    for (size_t i = log->file_count; i > 0; i--) {
+        if (log->files[i - 1]->readers == 0) {
+            idle++;
+            oldest = i - 1;
+        }
+    }
+    if (idle > FILES_IDLE_MAX)
+        close_file(log, oldest);
+}
+
+void segment_close_files(struct file_log *log)
+{
+    while (log->file_count > 0)
+        close_file(log, 0);
+    free(log->files);
+    log->files = NULL;
+}
+
 void segment_mark(struct segment *segment, uint64_t position, uint64_t offset)
 {
     uint64_t last =

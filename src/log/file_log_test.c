@@ -182,6 +182,30 @@ static void a_reader_tells_the_file_and_offset_of_its_record(void **state)
     assert_true(offset > offset_before && strcmp(file, "00000000000000000001.seg") > 0);
 }
 
+/* A thousand subscribers are no more open files than there are segments. */
+static void readers_of_one_segment_share_its_file(void **state)
+{
+    struct world *world = (struct world *)*state;
+    struct log_reader *readers[1000];
+    struct log_record record;
+    size_t open_before;
+
+    open_log(world);
+    for (size_t i = 0; i < 100; i++)
+        (void)log_kit_append(world->kit, 1, 2, 2000);
+    open_before = sim_disk_open_count(world->disk);
+    for (size_t i = 0; i < 1000; i++) {
+        assert_ok(log_reader_new(world->log, i % 200, &readers[i]));
+        assert_ok(log_reader_next(readers[i], &record));
+        assert_int_equal(record.position, i % 200 + 1);
+    }
+    assert_in_range(sim_disk_open_count(world->disk) - open_before, 2, 10);
+    for (size_t i = 0; i < 1000; i++)
+        log_reader_free(readers[i]);
+    close_log(world);
+    assert_int_equal(sim_disk_open_count(world->disk), 0);
+}
+
 static void a_reader_at_the_end_sees_what_is_appended_next(void **state)
 {
     struct world *world = (struct world *)*state;
@@ -631,6 +655,7 @@ int main(void)
         LOG_TEST(the_chain_runs_over_every_record),
         LOG_TEST(a_reader_goes_anywhere_and_on_from_there),
         LOG_TEST(a_reader_tells_the_file_and_offset_of_its_record),
+        LOG_TEST(readers_of_one_segment_share_its_file),
         LOG_TEST(a_reader_at_the_end_sees_what_is_appended_next),
         LOG_TEST(a_batch_that_expects_another_tail_is_fenced),
         LOG_TEST(an_append_has_a_largest_size_and_count),

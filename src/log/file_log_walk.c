@@ -28,6 +28,12 @@ void walk_forget(struct walk *walk)
     buffer_clear(&walk->window);
 }
 
+void walk_rest(struct walk *walk)
+{
+    buffer_deinit(&walk->window);
+    walk->step = STEP_SIZE_FIRST;
+}
+
 void walk_seek(struct walk *walk, uint64_t offset, uint64_t position)
 {
     bool near = offset >= walk->window_offset && offset <= walk->window_offset + walk->window.size;

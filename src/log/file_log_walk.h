@@ -35,6 +35,9 @@ void walk_seek(struct walk *walk, uint64_t offset, uint64_t position);
 /* Forget what was read ahead: the file may have changed. */
 void walk_forget(struct walk *walk);
 
+/* Nothing is to be read for a while: gives the memory back. */
+void walk_rest(struct walk *walk);
+
 /* Reads and checks the frame at `offset` and goes behind it. *ret_data, header and body, is good until the next call. 0,
  * WALK_E_…, -errno; unless it returns 0 the walk stays where it was. */
 int walk_next(struct walk *walk, struct format_frame *ret_frame, const uint8_t **ret_data);
