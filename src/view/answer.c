@@ -70,6 +70,7 @@ static void run(struct reader *reader, struct reader_question *question, const s
     question->format = request->format;
     question->folder = set->folder;
     question->time_ms = set->options.time_ms_max;
+    question->size_max = set->options.answer_size_max;
     answer->answer = reader_run(reader, question, ret_positions, answer);
     answer->offset = offset;
     if (answer->answer == VIEW_E_TIMEOUT)

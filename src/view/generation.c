@@ -148,7 +148,8 @@ void view_notice(struct view *view, enum view_notice_kind kind, char *ret_senten
 /* The store at g->path: opened, or made. */
 static int open_store(struct view *view, struct generation *g, char *ret_error)
 {
-    struct store_options options = {.path = g->path, .stop = &view->set->stop};
+    struct store_options options = {
+        .path = g->path, .apply_ms_max = view->set->options.apply_ms_max, .stop = &view->set->stop};
     int r = store_open(&options, g->definition, journal_id(view->set->options.journal), &g->store, ret_error);
     if (r != 0)
         return r;

@@ -66,7 +66,10 @@ static int scratch_open(struct view *view, struct scratch *scratch, char *ret_er
         scratch->path = NULL;
         return -ENOMEM;
     }
-    struct store_options options = {.path = scratch->path, .scratch = true, .stop = &set->stop};
+    struct store_options options = {.path = scratch->path,
+                                    .scratch = true,
+                                    .apply_ms_max = set->options.apply_ms_max,
+                                    .stop = &set->stop};
     int r =
         store_open(&options, view->definition, journal_id(set->options.journal), &scratch->store, ret_error);
     if (r != 0) {
@@ -209,7 +212,7 @@ void answer_past(struct worker *worker, struct view_request *request, struct vie
     struct view_set *set = worker->set;
     const struct target *target = (const struct target *)request->own.target;
     uint64_t position = request->own.as_of, seen[VIEW_QUERY_USES_MAX];
-    uint64_t deadline_ns = os_monotonic_ns() + VIEW_HISTORY_MS_MAX * OS_NS_PER_MS;
+    uint64_t deadline_ns = os_monotonic_ns() + set->options.history_ms_max * OS_NS_PER_MS;
     struct scratch *copies[VIEW_QUERY_USES_MAX];
     struct reader_part parts[VIEW_QUERY_USES_MAX];
     struct reader *reader = NULL;

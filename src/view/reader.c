@@ -335,7 +335,7 @@ static int run_rows(struct reader *reader, const struct reader_question *questio
     if (r != 0)
         return r;
     struct rows rows;
-    r = rows_init(&rows, question->format, question->folder, statement);
+    r = rows_init(&rows, question->format, question->folder, question->size_max, statement);
     if (r == 0) {
         int code = question->bind(question->user, statement, false);
         r = code == SQLITE_OK ? write_rows(reader, question, statement, &rows, answer)
@@ -349,10 +349,11 @@ static int run_rows(struct reader *reader, const struct reader_question *questio
     return r;
 }
 
-static int too_large(struct view_answer *answer)
+static int too_large(const struct reader_question *question, struct view_answer *answer)
 {
-    (void)snprintf(answer->detail, sizeof(answer->detail), "the answer is above %d bytes: ask for fewer rows",
-                   VIEW_ANSWER_SIZE_MAX);
+    (void)snprintf(answer->detail, sizeof(answer->detail),
+                   "the answer is above %llu bytes: ask for fewer rows",
+                   (unsigned long long)question->size_max);
     return VIEW_E_TOO_LARGE;
 }
 
@@ -370,5 +371,5 @@ int reader_run(struct reader *reader, const struct reader_question *question, ui
     guard_arm(&reader->guard, 0);
     (void)sqlite3_step(reader->end);
     (void)sqlite3_reset(reader->end);
-    return r == ROWS_E_TOO_LARGE ? too_large(answer) : r;
+    return r == ROWS_E_TOO_LARGE ? too_large(question, answer) : r;
 }

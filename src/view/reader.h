@@ -31,6 +31,7 @@ struct reader_question {
     enum view_format format;
     const char *folder; /* for spooling */
     uint32_t time_ms;
+    uint64_t size_max; /* bytes of the answer */
 };
 
 struct reader;

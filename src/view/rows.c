@@ -39,7 +39,7 @@ static int spill(struct rows *rows)
         return r;
     rows->file_size += rows->buffer.size;
     buffer_clear(&rows->buffer);
-    return rows->file_size > VIEW_ANSWER_SIZE_MAX ? ROWS_E_TOO_LARGE : 0;
+    return rows->file_size > rows->size_max ? ROWS_E_TOO_LARGE : 0;
 }
 
 static int spill_if_full(struct rows *rows)
@@ -100,11 +100,12 @@ static int write_titles(struct rows *rows)
     return r < 0 ? r : buffer_append_string(&rows->buffer, "\r\n");
 }
 
-int rows_init(struct rows *rows, enum view_format format, const char *folder, sqlite3_stmt *statement)
+int rows_init(struct rows *rows, enum view_format format, const char *folder, uint64_t size_max,
+              sqlite3_stmt *statement)
 {
     int count = sqlite3_column_count(statement);
-    *rows = (struct rows){.format = format, .folder = folder, .fd = -1};
-    buffer_init(&rows->buffer, VIEW_ANSWER_SIZE_MAX);
+    *rows = (struct rows){.format = format, .folder = folder, .size_max = size_max, .fd = -1};
+    buffer_init(&rows->buffer, size_max);
     rows->columns = calloc((size_t)count + 1, sizeof(struct rows_column));
     if (!rows->columns)
         return -ENOMEM;

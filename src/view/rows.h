@@ -23,6 +23,7 @@ struct rows_column {
 struct rows {
     enum view_format format;
     const char *folder; /* for the file; the caller's */
+    uint64_t size_max;  /* of the answer */
     struct rows_column *columns;
     size_t column_count;
     struct buffer buffer; /* all of it, or what is not in the file yet */
@@ -32,7 +33,8 @@ struct rows {
 };
 
 /* Begin the answer of a prepared statement. 0 or -errno; rows_deinit() is right after both. */
-int rows_init(struct rows *rows, enum view_format format, const char *folder, sqlite3_stmt *statement);
+int rows_init(struct rows *rows, enum view_format format, const char *folder, uint64_t size_max,
+              sqlite3_stmt *statement);
 /* Write the row the statement stands at. 0, ROWS_E_TOO_LARGE, -errno. */
 int rows_add(struct rows *rows, sqlite3_stmt *statement);
 /* End the answer and hand it over: body, or file and size. 0, ROWS_E_TOO_LARGE, -errno. */

@@ -240,14 +240,31 @@ static int start_threads(struct view_set *set)
     return r == 0 ? os_thread_start(&set->historian.thread, "historian", historian_run, &set->historian) : r;
 }
 
+static pthread_once_t sqlite_once = PTHREAD_ONCE_INIT;
+
+/* SQLite's memory statistics put a lock of the whole process around every malloc(); nobody reads them. Refused, without
+ * harm, when the process has used SQLite before. */
+static void configure_sqlite(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+static uint32_t lower(uint32_t asked, uint32_t limit)
+{
+    return asked == 0 || asked > limit ? limit : asked;
+}
+
 static void take_options(struct view_set *set, const struct view_options *options)
 {
     set->options = *options;
     set->worker_count = options->worker_count == 0 ? 2 : options->worker_count;
     if (set->worker_count > WORKER_COUNT_MAX)
         set->worker_count = WORKER_COUNT_MAX;
-    if (options->time_ms_max == 0 || options->time_ms_max > VIEW_TIME_MS_MAX)
-        set->options.time_ms_max = VIEW_TIME_MS_MAX;
+    set->options.time_ms_max = lower(options->time_ms_max, VIEW_TIME_MS_MAX);
+    set->options.history_ms_max = lower(options->history_ms_max, VIEW_HISTORY_MS_MAX);
+    set->options.apply_ms_max = lower(options->apply_ms_max, VIEW_APPLY_MS_MAX);
+    if (options->answer_size_max == 0 || options->answer_size_max > VIEW_ANSWER_SIZE_MAX)
+        set->options.answer_size_max = VIEW_ANSWER_SIZE_MAX;
     os_mutex_init(&set->mutex);
     os_cond_init(&set->moved);
     os_cond_init(&set->asked);
@@ -260,6 +277,7 @@ int view_set_open(const struct view_options *options, struct view_set **ret_set,
     struct view_set *set = calloc(1, sizeof(*set));
     if (!set)
         return -ENOMEM;
+    (void)pthread_once(&sqlite_once, configure_sqlite);
     take_options(set, options);
     int r = load_application(set, error);
     if (r == 0)

@@ -312,6 +312,108 @@ static void closing_interrupts_a_running_question(void **state)
     assert_true(os_monotonic_ns() - start_ns < 3 * OS_NS_PER_SECOND); /* its limit is 5 s */
 }
 
+static void an_answer_above_its_limit_is_refused(void **state)
+{
+    struct view_kit *kit = *state;
+    kit->options.answer_size_max = 20000;
+    open_with(kit, 1000);
+    view_kit_refused(kit, "views/log?limit=1000", VIEW_E_TOO_LARGE, "above 20000 bytes");
+    free(view_kit_get(kit, "views/log?limit=100", NULL));
+    kit->options.answer_size_max = 2 * 1024 * 1024; /* beyond memory: found in the file */
+    open_with(kit, 50000);
+    view_kit_refused(kit, "views/log?limit=1000000", VIEW_E_TOO_LARGE, "above 2097152 bytes");
+}
+
+static void a_statement_that_runs_away_is_a_failing_one(void **state)
+{
+    struct view_kit *kit = *state;
+    kit->options.apply_ms_max = 50;
+    write_counts(kit, "1",
+                 "create table counts (room text primary key, n integer);\n-- on Added\n"
+                 "insert into counts with recursive c(n) as (select 1 union all select n + 1 from c)"
+                 " select 'x', count(*) from c;\n");
+    assert_ok(view_kit_open(kit));
+    view_kit_append_one(kit, "Added", "{}");
+    view_kit_wait_state(kit, "counts", VIEW_FAILED);
+    assert_non_null(strstr(view_kit_status(kit, "counts").error,
+                           "failed on event 1 (Added): it ran longer than allowed"));
+}
+
+static void the_past_that_takes_too_long_is_gone_on_with_at_the_next_try(void **state)
+{
+    struct view_kit *kit = *state;
+    struct view_answer answer;
+    unsigned tries = 1;
+    kit->options.history_ms_max = 2;
+    open_with(kit, 20000);
+    uint64_t deadline_ns = os_monotonic_ns() + 20 * OS_NS_PER_SECOND;
+    while (!view_kit_get(kit, "views/log?as_of=20000&select=position&limit=0", &answer)) {
+        assert_int_equal(answer.answer, VIEW_E_TIMEOUT);
+        assert_non_null(strstr(answer.detail, "the past at 20000 is not ready yet"));
+        assert_true(os_monotonic_ns() < deadline_ns);
+        tries++;
+    }
+    assert_true(tries > 1);
+}
+
+static void a_wait_is_cut_to_its_limit(void **state)
+{
+    struct view_kit *kit = *state;
+    struct waiting waiting = {.done = 0};
+    kit->options.follower = true;
+    assert_ok(view_kit_open(kit));
+    waiting.parameter = (struct view_parameter){.name = B("min_position"), .value = B("5")};
+    waiting.request = (struct view_request){.name = B("counts"),
+                                            .parameters = &waiting.parameter,
+                                            .parameter_count = 1,
+                                            .wait_ms = UINT32_MAX,
+                                            .done = note_done,
+                                            .user = &waiting};
+    view_submit(kit->set, &waiting.request);
+    assert_true(waiting.request.own.deadline_ns - os_monotonic_ns() <= VIEW_WAIT_MS_MAX * OS_NS_PER_MS);
+    view_kit_close(kit);
+}
+
+static void too_many_or_too_large_files_are_refused(void **state)
+{
+    struct view_kit *kit = *state;
+    char name[64], path[256];
+    for (int i = 0; i <= VIEW_COUNT_MAX; i++) {
+        (void)snprintf(name, sizeof(name), "queries/q%d.sql", i);
+        view_kit_write(kit, name, "-- query: q\n");
+    }
+    assert_int_equal(view_kit_open(kit), VIEW_E_INVALID);
+    assert_non_null(strstr(kit->error, "more than 64 files"));
+    for (int i = 0; i <= VIEW_COUNT_MAX; i++) {
+        (void)snprintf(path, sizeof(path), "%s/queries/q%d.sql", kit->app, i);
+        assert_ok(unlink(path));
+    }
+    _cleanup_(freep) char *large = calloc(1, VIEW_FILE_SIZE_MAX + 2);
+    assert_non_null(large);
+    memset(large, '\n', VIEW_FILE_SIZE_MAX + 1);
+    view_kit_write(kit, "views/large.sql", large);
+    assert_int_equal(view_kit_open(kit), VIEW_E_INVALID);
+    assert_non_null(strstr(kit->error, "views/large.sql"));
+}
+
+static void too_many_parameters_are_refused(void **state)
+{
+    struct view_kit *kit = *state;
+    static struct view_parameter parameters[VIEW_PARAMETER_COUNT_MAX + 1];
+    struct view_answer answer;
+    open_with(kit, 10);
+    for (int i = 0; i <= VIEW_PARAMETER_COUNT_MAX; i++)
+        parameters[i] = (struct view_parameter){.name = B("n"), .value = B("eq.1")};
+    struct view_request request = {
+        .name = B("counts"), .parameters = parameters, .parameter_count = VIEW_PARAMETER_COUNT_MAX + 1};
+    assert_int_equal(view_ask(kit->set, &request, &answer), VIEW_E_PARAMETER);
+    assert_non_null(strstr(answer.detail, "256 parameters"));
+    request.kind = VIEW_KIND_QUERY;
+    request.name = B("total");
+    assert_int_equal(view_ask(kit->set, &request, &answer), VIEW_E_PARAMETER);
+    assert_non_null(strstr(answer.detail, "256 parameters"));
+}
+
 /* --- P8 and generations ---------------------------------------------------------------------------------------------------------------------- */
 
 static void views_reopened_go_on_where_they_were(void **state)
@@ -558,6 +660,12 @@ int main(void)
         SET_TEST(too_many_waiting_questions_are_refused),
         SET_TEST(a_question_is_stopped_at_its_time_limit),
         SET_TEST(closing_interrupts_a_running_question),
+        SET_TEST(an_answer_above_its_limit_is_refused),
+        SET_TEST(a_statement_that_runs_away_is_a_failing_one),
+        SET_TEST(the_past_that_takes_too_long_is_gone_on_with_at_the_next_try),
+        SET_TEST(a_wait_is_cut_to_its_limit),
+        SET_TEST(too_many_or_too_large_files_are_refused),
+        SET_TEST(too_many_parameters_are_refused),
         SET_TEST(views_reopened_go_on_where_they_were),
         SET_TEST(views_deleted_and_rebuilt_are_the_same_byte_for_byte),
         SET_TEST(a_view_of_another_journal_is_thrown_away),

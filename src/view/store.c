@@ -33,6 +33,7 @@ struct store {
     bool wants_all, wants_system;
     sqlite3_stmt *begin, *note, *commit, *rollback;
     int wal_pages;
+    uint32_t apply_ms_max;
     char error[VIEW_ERROR_SIZE];
 };
 
@@ -274,6 +275,7 @@ int store_open(const struct store_options *options, const struct definition *def
     if (!store)
         return -ENOMEM;
     store->definition = definition;
+    store->apply_ms_max = options->apply_ms_max > 0 ? options->apply_ms_max : VIEW_APPLY_MS_MAX;
     int r = connect(store, options);
     if (r == 0)
         r = make_or_take_up(store, journal);
@@ -362,7 +364,7 @@ int store_begin(struct store *store)
 int store_apply(struct store *store, const struct journal_event *event)
 {
     int code = SQLITE_OK;
-    guard_arm(&store->guard, VIEW_APPLY_MS_MAX);
+    guard_arm(&store->guard, store->apply_ms_max);
     int r = program_run(store->program, event, &code, store->error);
     guard_arm(&store->guard, 0);
     switch (r) {

@@ -41,6 +41,7 @@ struct store;
 struct store_options {
     const char *path; /* a file, or an SQLite URI in memory for checking a definition */
     bool scratch;     /* nobody reads while events are applied and a crash may lose it: no WAL, no syncs */
+    uint32_t apply_ms_max; /* of one event's statements; 0: VIEW_APPLY_MS_MAX */
     const atomic_bool *stop;
 };
 

@@ -97,7 +97,9 @@ struct view_options {
     struct journal *journal; /* the caller's, until view_set_close() returned */
     bool follower;           /* the journal's head may still reach a min_position beyond it: wait for that */
     unsigned worker_count;   /* 0: 2 */
-    uint32_t time_ms_max;    /* 0: VIEW_TIME_MS_MAX; smaller for tests */
+    /* Limits below their constants; 0: those. */
+    uint32_t time_ms_max, history_ms_max, apply_ms_max;
+    uint64_t answer_size_max;
     void (*on_notice)(void *user, enum view_notice_kind kind, const char *view,
                       const char *sentence); /* may be NULL */
     void *user;
