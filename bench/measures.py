@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import time
 
+from gateways import gateway_closed, gateway_failures
 from peers import Nginx, Redis
 
 EVENT_SIZE = 256
@@ -159,4 +160,5 @@ def reads_and_writes_together(setting, median):
                            f"beside it {median([r['beside'] for r in ours]):,.0f}/s"}
 
 
-MEASURES = [durable_appends, conditional_appends, queries, projection, reads_and_writes_together]
+MEASURES = [durable_appends, conditional_appends, queries, projection, reads_and_writes_together, gateway_closed,
+            gateway_failures]

@@ -315,13 +315,13 @@ http {{
 
     def error_log(self):
         try:
-            return open(f"{self.dir}/error.log").read()
+            return open(f"{self.dir}/error.log", errors="replace").read()
         except FileNotFoundError:
             return ""
 
     def access_log(self):
         try:
-            return open(f"{self.dir}/access.log").read().splitlines()
+            return open(f"{self.dir}/access.log", errors="replace").read().splitlines()
         except FileNotFoundError:
             return []
 
