@@ -139,7 +139,7 @@ static void verify_raw(struct journal_event second, bool spoil, const char *what
                                   .stream = B("s"),
                                   .type = B("A")};
     memset(first.id, 1, sizeof(first.id));
-    assert_ok(file_log_open(path, NULL, &log, NULL));
+    assert_ok(file_log_open(path, &(struct file_log_options){.segment_size = 64 * 1024}, &log, NULL));
     append_raw(log, &first, false);
     append_raw(log, &second, spoil);
     assert_ok(log_close(log));
