@@ -1,4 +1,5 @@
 /* The `daybook` program: find the subcommand, read its options, run it. */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -45,13 +46,25 @@ int cli_error(enum cli_exit code, const char *format, ...)
     return code;
 }
 
+enum { OPTION_COLUMNS = 24 };
+
+/* Columns that UTF-8 text takes on a terminal; narrow letters only. */
+static int columns(const char *text)
+{
+    int count = 0;
+
+    for (; *text; text++)
+        count += ((unsigned char)*text & 0xc0) != 0x80;
+    return count;
+}
+
 static void print_options(const struct cli_option *options)
 {
     for (; options && options->name; options++) {
         char left[64];
 
         snprintf(left, sizeof left, "%s %s", options->name, options->value_name ? options->value_name : "");
-        printf("  %-24s %s\n", left, options->help);
+        printf("  %s%*s %s\n", left, OPTION_COLUMNS - columns(left), "", options->help);
     }
 }
 
@@ -70,8 +83,8 @@ static void print_help(void)
 
 static void print_command_help(const struct cli_command *command)
 {
-    printf("usage: daybook %s [OPTION…]%s%s\n\n%s.\n", command->name, command->arguments[0] ? " " : "",
-           command->arguments, command->help);
+    printf("usage: daybook %s [OPTION…]%s%s\n\n%c%s.\n", command->name, command->arguments[0] ? " " : "",
+           command->arguments, toupper((unsigned char)command->help[0]), command->help + 1);
     if (command->story)
         printf("\n%s\n", command->story);
     if (command->options && command->options->name) {
