@@ -45,7 +45,7 @@ await run({
     await page.click('#month-right');
     await page.click('#month-left');
     await until('the calendar from the copy', async () => (await free(page, 'Double', day(4))) === 9);
-    await picture(page, build, 'service-1-is-away');
+    await picture(page, build, 'service-1-is-away', {fullPage: true});
   },
 
   'a booking made meanwhile waits for the first service, and is made once': async () => {

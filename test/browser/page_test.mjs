@@ -381,13 +381,18 @@ await run({
     for (const [where, options] of Object.entries({desktop: DESKTOP, phone: PHONE})) {
       const page = await browser.open(hotel.url, options);
       await turnTo(page, MONTH);
+      await settled(page);
+      await page.setViewportSize({
+        width: options.viewport.width,
+        height: await page.evaluate(() => document.body.scrollHeight),
+      });
       for (const language of ['en', 'ko']) {
         if (language !== 'en') await page.click('#language');
         for (const colorScheme of ['light', 'dark']) {
           await page.emulateMedia({colorScheme});
           await settled(page);
           assert.deepEqual(await overflow(page), [], `${where} ${language}`);
-          await picture(page, build, `${where}-${colorScheme}-${language}`, {fullPage: true});
+          await picture(page, build, `${where}-${colorScheme}-${language}`);
         }
       }
       assert.deepEqual(page.wrongs, []);

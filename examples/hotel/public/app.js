@@ -79,21 +79,26 @@ function begin() {
 async function loadHotels(signal) {
   const {events, head} = await book.events({type: 'RoomsAdded', limit: HOTELS_COUNT_MAX}, {signal});
   const names = [...new Set(events.map(event => event.data.hotel))];
-  const latest = await book.view('reservations', {select: 'arrival', order: 'arrival.desc', limit: 1}, {signal});
-  return {names, head, lastArrival: latest.rows[0]?.arrival};
+  const wanted = store.state.hotel ?? recall('hotel', null);
+  const hotel = names.includes(wanted) ? wanted : (names[0] ?? null);
+  const month = hotel && store.state.hotels.length === 0 ? await firstMonth(hotel, signal) : store.state.month;
+  return {hotels: names, hotel, month, head: Math.max(head, store.state.head)};
 }
 
-function showHotels({names, head, lastArrival}) {
-  const first = store.state.hotels.length === 0;
-  const wanted = store.state.hotel ?? recall('hotel', null);
-  store.set({
-    hotels: names,
-    hotel: names.includes(wanted) ? wanted : (names[0] ?? null),
-    head: Math.max(head, store.state.head),
-    ...(first && lastArrival && lastArrival < today() && {month: monthOf(lastArrival)}),
-  });
+/** This month; of a hotel whose guests have all come and gone, the fullest there was. */
+async function firstMonth(hotel, signal) {
+  const latest = {hotel: `eq.${hotel}`, select: 'arrival', order: 'arrival.desc', limit: 1};
+  const {rows: last} = await book.view('reservations', latest, {signal});
+  if (last.length === 0 || last[0].arrival >= today()) return monthOf(today());
+  const {rows: months} = await book.query('occupancy', {hotel, by: 'month'}, {signal});
+  const fullest = months.reduce((best, month) => (best && best.rate >= month.rate ? best : month), null);
+  return fullest?.month ?? monthOf(last[0].arrival);
+}
+
+function showHotels(shown) {
+  store.set(shown);
   drawNames();
-  if (!page.following) book.follow({after: Math.max(0, head - FEED_COUNT)});
+  if (!page.following) book.follow({after: Math.max(0, shown.head - FEED_COUNT)});
   page.following = true;
 }
 

@@ -144,7 +144,7 @@ export function mountBooking({book, store, openReservation}) {
 
   function showOutlook({stay, rows}) {
     if (!stay) {
-      outlook.replaceChildren();
+      outlook.replaceChildren(state.asOf === null ? h('span', {class: 'hint'}, t('booking.hint')) : '');
       return;
     }
     const full = rows.filter(row => row.free <= 0);

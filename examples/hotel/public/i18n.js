@@ -52,7 +52,8 @@ export function knows(key) {
 /** `format('day', '2026-03-12')`: a date, month, moment or number as people here write it (names: see `speak`). */
 export function format(name, value) {
   if (name === 'list') return formats.list.format(value);
-  return formats[name].format(typeof value === 'string' ? new Date(value) : value);
+  const text = formats[name].format(typeof value === 'string' ? new Date(value) : value);
+  return name === 'day' ? text.replaceAll(' ', '\u00a0') : text; // in a sentence a day is one word
 }
 
 /** Sunday is 0: Koreans open the week with it, the English with Monday. */

@@ -90,6 +90,7 @@ export default {
   'booking.past': 'Bookings are made in the present.',
   'booking.missing': 'Please fill this in.',
   'booking.order': 'The departure lies before the arrival.',
+  'booking.hint': 'Pick nights in the calendar, or fill in the dates here.',
   'booking.continue': 'Continue',
 
   'refused.title': 'Refused',

@@ -90,6 +90,7 @@ export default {
   'booking.past': '예약은 현재 시점에서만 할 수 있습니다.',
   'booking.missing': '입력해 주세요.',
   'booking.order': '체크아웃 날짜가 체크인 날짜보다 빠릅니다.',
+  'booking.hint': '달력에서 숙박일을 고르거나 여기에 날짜를 입력하세요.',
   'booking.continue': '계속',
 
   'refused.title': '규칙에 따라 거절되었습니다',
