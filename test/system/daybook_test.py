@@ -187,8 +187,12 @@ class Server(Process):
         return f"http://127.0.0.1:{self.port}"
 
     def __exit__(self, kind, value, trace):
+        was_running = self.is_running()
         super().__exit__(kind, value, trace)
         self.remove()
+        if kind is None and was_running:  # a leak or a race that a sanitizer found shows here
+            code = self.process.returncode
+            assert code == 0, f"the server ended with {code}\n" + "".join(self.lines[-60:])
 
     def remove(self):
         if self.own_folder:
