@@ -140,7 +140,7 @@ static void what_was_acknowledged_survives_every_kill_in_its_place(void **state)
     uint64_t head = 0;
     char *folder = kit_folder_new();
     dice_seed(5);
-    for (unsigned i = 0; i < LIVES; i++) {
+    for (unsigned i = 0; i < LIVES * kit_effort(); i++) {
         int ends[2];
         struct log_chain again;
         assert_ok(pipe(ends));

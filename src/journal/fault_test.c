@@ -192,6 +192,120 @@ static void a_death_within_any_write_loses_nothing_that_was_acknowledged(void **
     sweep(FAULT_KILL_TORN);
 }
 
+/* ---- a follower's way in ---- */
+
+enum { LEADER_APPENDS = 20, RECORDS_MAX = 3 * LEADER_APPENDS };
+
+/* A leader's records, and the chain after each. */
+struct leader {
+    struct memory_store *store;
+    struct journal *journal;
+    struct log_record records[RECORDS_MAX];
+    struct log_chain chains[RECORDS_MAX + 1];
+    size_t count;
+};
+
+static void leader_open(struct leader *leader)
+{
+    struct log_reader *reader;
+    struct journal_result result;
+    *leader = (struct leader){.store = memory_store_new()};
+    leader->journal = kit_open(leader->store, false);
+    for (unsigned number = 0; number < LEADER_APPENDS; number++)
+        assert_ok(append(leader->journal, number, &result));
+    assert_ok(journal_log_reader(leader->journal, 0, &reader));
+    while (log_reader_next(reader, &leader->records[leader->count]) == 0) {
+        leader->count++;
+        assert_ok(journal_chain_at(leader->journal, leader->count, &leader->chains[leader->count]));
+    }
+    log_reader_free(reader);
+}
+
+static void leader_close(struct leader *leader)
+{
+    journal_close(leader->journal);
+    memory_store_free(leader->store);
+}
+
+static int open_follower(const struct os_file_ops *ops, struct journal **ret_journal)
+{
+    struct file_log_options options = {.file = ops, .segment_size = SEGMENT_SIZE};
+    struct journal_options follow = {.follower = true};
+    char error[256] = "";
+    struct log *log;
+    int r = file_log_open("/journal", &options, &log, error);
+    return r == 0 ? journal_open(log, &follow, ret_journal, error) : r;
+}
+
+/* Follow from where the follower stands, a few whole appends at a time. Its last answer; a full disk is tried again. */
+static int follow(const struct leader *leader, struct journal *follower, struct fault_file *fault)
+{
+    unsigned patience = 10;
+    while (journal_head(follower) < leader->count) {
+        struct log_record records[8];
+        size_t first = (size_t)journal_head(follower), count = 0;
+        do
+            records[count] = leader->records[first + count];
+        while (!journal_record_ends_append(&records[count++]) ||
+               (count < 4 && first + count < leader->count));
+        int r = journal_replicate(follower, records, count, &leader->chains[first + count]);
+        if (r == JOURNAL_E_FULL && fault && patience-- > 0)
+            fault_file_heal(fault);
+        else if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+static bool try_following(const struct leader *leader, enum fault_kind kind, uint64_t n,
+                          enum aftermath aftermath)
+{
+    struct sim_disk *disk = sim_disk_new();
+    struct fault_file fault;
+    struct journal *follower = NULL;
+    struct log_chain chain;
+    uint64_t acknowledged = 0;
+    fault_file_init(&fault, sim_disk_ops(disk), kind, n);
+    fault.disk = disk;
+    if (open_follower(&fault.ops, &follower) == 0) {
+        (void)follow(leader, follower, &fault);
+        acknowledged = fault.dead ? 0 : journal_head(follower);
+        journal_close(follower);
+    }
+    if (aftermath == KILL)
+        sim_disk_kill(disk);
+    if (aftermath == POWER_LOSS)
+        sim_disk_power_loss(disk, SIM_LOSE_SOME, n);
+    assert_ok(open_follower(sim_disk_ops(disk), &follower));
+    uint64_t head = journal_head(follower);
+    assert_true(head >= acknowledged);
+    assert_ok(journal_chain_at(follower, head, &chain));
+    assert_memory_equal(&chain, &leader->chains[head],
+                        sizeof(chain)); /* a beginning of the leader's, byte for byte */
+    assert_ok(follow(leader, follower, NULL));
+    assert_ok(journal_chain_at(follower, leader->count, &chain));
+    assert_memory_equal(&chain, &leader->chains[leader->count], sizeof(chain));
+    journal_close(follower);
+    sim_disk_free(disk);
+    return fault_file_fired(&fault);
+}
+
+static void a_follower_is_a_beginning_of_its_leader_after_every_fault_and_catches_up(void **state)
+{
+    static const enum fault_kind kinds[] = {FAULT_FAIL, FAULT_SHORTEN, FAULT_TEAR,
+                                            FAULT_FULL, FAULT_KILL,    FAULT_KILL_TORN};
+    static struct leader leader;
+    leader_open(&leader);
+    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++)
+        for (unsigned aftermath = 0; aftermath < AFTERMATHS; aftermath++) {
+            uint64_t n = 1;
+            while (try_following(&leader, kinds[kind], n, (enum aftermath)aftermath))
+                n++;
+            assert_true(n > 5);
+        }
+    leader_close(&leader);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +315,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_fills_up_takes_writes_again_when_there_is_room),
         cmocka_unit_test(a_death_before_any_call_loses_nothing_that_was_acknowledged),
         cmocka_unit_test(a_death_within_any_write_loses_nothing_that_was_acknowledged),
+        cmocka_unit_test(a_follower_is_a_beginning_of_its_leader_after_every_fault_and_catches_up),
     };
     return cmocka_run_group_tests_name("journal/fault", tests, NULL, NULL);
 }

@@ -240,7 +240,7 @@ static struct journal *open_file(void *engine)
 
 static void over_memory_the_journal_agrees_with_the_naive_one_whatever_comes(void **state)
 {
-    for (unsigned seed = 1; seed <= 8; seed++) {
+    for (unsigned seed = 1; seed <= 8 * kit_effort(); seed++) {
         struct memory_store *store = memory_store_new();
         play(seed, open_memory, store, store);
         memory_store_free(store);
@@ -249,7 +249,7 @@ static void over_memory_the_journal_agrees_with_the_naive_one_whatever_comes(voi
 
 static void over_files_the_journal_agrees_with_the_naive_one_whatever_comes(void **state)
 {
-    for (unsigned seed = 100; seed < 102; seed++) {
+    for (unsigned seed = 100; seed < 100 + 2 * kit_effort(); seed++) {
         char *folder = kit_folder_new();
         play(seed, open_file, folder, NULL);
         kit_folder_remove(folder);

@@ -161,9 +161,11 @@ static void run_stubborn(void *user)
 static void run_saboteur(void *user)
 {
     struct runner *runner = user;
+    struct journal *journal = runner->race->journal;
     struct memory_store *store = (struct memory_store *)(uintptr_t)runner->race->read[0];
     uint64_t seen = 0;
     while (!runner->race->over) {
+        (void)journal_wait(journal, journal_head(journal), 1);
         uint64_t batches = memory_store_batches(store);
         if (batches > seen + 1) {
             memory_store_script(store, LOG_FULL, 1, false);

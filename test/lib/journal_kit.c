@@ -16,6 +16,13 @@ struct kit_landing {
     size_t count;
 };
 
+unsigned kit_effort(void)
+{
+    const char *text = getenv("DAYBOOK_TEST_EFFORT");
+    unsigned long effort = text ? strtoul(text, NULL, 10) : 1;
+    return effort >= 1 && effort <= 10000 ? (unsigned)effort : 1;
+}
+
 struct journal *kit_open(struct memory_store *store, bool threaded)
 {
     struct journal *journal = NULL;

@@ -7,6 +7,9 @@
 /* A span of a string; so that "x" can stand where bytes are asked for. */
 #define B(text) bytes_from_string(text)
 
+/* How many times as much a test is to do: DAYBOOK_TEST_EFFORT, 1 if that is not set. The long suites set it. */
+unsigned kit_effort(void);
+
 /* Open a journal on the store; fails the test when it cannot. */
 struct journal *kit_open(struct memory_store *store, bool threaded);
 
