@@ -328,6 +328,47 @@ static void a_follower_stores_records_unchanged_and_notices_when_the_journals_pa
     memory_store_free(store);
 }
 
+/* ---- stubs ---- */
+
+static void an_event_whose_data_is_gone_keeps_its_place_and_its_names(void **state)
+{
+    struct stage *stage = *state;
+    struct log *log = memory_log_open(stage->store, false);
+    struct log_record stub = {.position = 2};
+    struct journal_reader *reader;
+    struct journal_event event;
+    struct log_chain before, after;
+    struct journal_result result;
+    journal_close(stage->journal);
+    assert_ok(journal_open(log, NULL, &stage->journal, NULL));
+    assert_ok(kit_append(stage->journal, "s", "A", "x", "{\"secret\":1}", NULL));
+    assert_ok(kit_append(stage->journal, "s", "B", "x y", "{\"secret\":2}", NULL));
+    assert_ok(journal_chain_at(stage->journal, 2, &before));
+    assert_ok(log_replace(log, &stub));
+    reopen(stage);
+    assert_ok(journal_chain_at(stage->journal, 2, &after));
+    assert_memory_equal(&before, &after, sizeof(before));
+    assert_ok(
+        journal_reader_new(stage->journal, &(struct journal_read){.stream = B("s"), .after = 1}, &reader));
+    assert_ok(journal_reader_next(reader, &event));
+    assert_true(event.stub);
+    assert_int_equal(event.version, 2);
+    assert_int_equal(event.tag_count, 2);
+    assert_int_equal(event.data.size, 0);
+    /* Its id is still taken, and what is left of its content is what is compared. */
+    struct bytes tags[16];
+    struct journal_event_new again = kit_event("s", "B", "y x", tags, "{}");
+    struct journal_append append = {.events = &again, .event_count = 1};
+    again.has_id = true;
+    memcpy(again.id, event.id, sizeof(again.id));
+    journal_reader_free(reader);
+    assert_ok(journal_append_wait(stage->journal, &append, &result));
+    assert_true(result.replayed);
+    again.type = B("C");
+    assert_int_equal(journal_append_wait(stage->journal, &append, &result), JOURNAL_E_ID_REUSED);
+    assert_int_equal(kit_append_unless(stage->journal, "D", "y", 0, NULL), JOURNAL_E_CONFLICT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +380,7 @@ int main(void)
         STAGED(the_queue_has_an_end_and_says_so),
         STAGED(listeners_hear_of_the_head_and_of_the_end_of_writing),
         STAGED(waiting_ends_when_the_head_has_moved_or_the_time_is_over),
+        STAGED(an_event_whose_data_is_gone_keeps_its_place_and_its_names),
         STAGED(a_follower_stores_records_unchanged_and_notices_when_the_journals_part),
     };
     return cmocka_run_group_tests_name("journal/contract", tests, NULL, NULL);
