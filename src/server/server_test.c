@@ -1,0 +1,158 @@
+/* The parts of the server that need neither disk nor network; test/system has the rest. */
+
+#include "lib/cmocka_all.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "server/internal.h"
+
+static const struct server server = {.journal_id = "0123456789abcdef0123456789abcdef"};
+
+static int parse(const char *text, uint64_t *ret_position)
+{
+    return cursor_parse(&server, bytes_from_string(text), ret_position);
+}
+
+static void a_cursor_is_read_back_as_it_was_written(void **state)
+{
+    const uint64_t positions[] = {0, 1, 4347, UINT64_MAX};
+    char text[CURSOR_TEXT_SIZE];
+    uint64_t position;
+
+    for (size_t i = 0; i < 4; i++) {
+        cursor_format(&server, positions[i], text);
+        assert_int_equal(parse(text, &position), 0);
+        assert_true(position == positions[i]);
+    }
+}
+
+static void cursors_of_others_and_nonsense_are_told_apart(void **state)
+{
+    uint64_t position = 99;
+
+    assert_int_equal(parse("7", &position), 0);
+    assert_true(position == 7);
+    assert_int_equal(parse("ffffffffffffffffffffffffffffffff-7", &position), CURSOR_E_OTHER);
+    for (const char *const *bad =
+             (const char *const[]){"", "-", "x", "7x", "0123456789abcdef0123456789abcdef",
+                                   "0123456789abcdef0123456789abcdef-", "0123456789abcdef0123456789abcdef-x",
+                                   "0123456789abcdef0123456789abcdef-18446744073709551616", NULL};
+         *bad; bad++)
+        assert_int_equal(parse(*bad, &position), CURSOR_E_INVALID);
+    assert_true(position == 7);
+}
+
+/* The law: an item matches when the type is one of its types (none: any) and all its tags are on the event. */
+static void a_filter_matches_by_the_rule_of_queries(void **state)
+{
+    const struct bytes tags[] = {BYTES_LITERAL("a"), BYTES_LITERAL("b")};
+    const struct bytes other_tags[] = {BYTES_LITERAL("a"), BYTES_LITERAL("c")};
+    const struct bytes types[] = {BYTES_LITERAL("X"), BYTES_LITERAL("Y")};
+    const struct filter_subject subject = {
+        .stream = BYTES_LITERAL("s"), .version = 5, .type = BYTES_LITERAL("Y"), .tags = tags, .tag_count = 2};
+    const struct {
+        struct journal_item items[2];
+        size_t count;
+        bool matches;
+    } cases[] = {
+        {{{0}}, 0, true},
+        {{{.types = types, .type_count = 2}}, 1, true},
+        {{{.types = types, .type_count = 1}}, 1, false},
+        {{{.tags = tags, .tag_count = 2}}, 1, true},
+        {{{.tags = other_tags, .tag_count = 2}}, 1, false},
+        {{{.types = types, .type_count = 1}, {.tags = tags, .tag_count = 1}}, 2, true},
+        {{{.types = types, .type_count = 1, .tags = tags, .tag_count = 2}}, 1, false},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct filter filter = {.query = {.items = cases[i].items, .count = cases[i].count}};
+        assert_int_equal(filter_matches(&filter, &subject), cases[i].matches);
+    }
+    assert_true(filter_matches(&(struct filter){.stream = BYTES_LITERAL("s"), .version_min = 5}, &subject));
+    assert_false(filter_matches(&(struct filter){.stream = BYTES_LITERAL("s"), .version_min = 6}, &subject));
+    assert_false(filter_matches(&(struct filter){.stream = BYTES_LITERAL("t")}, &subject));
+}
+
+static struct tokens *tokens_of(const char *text, int want)
+{
+    char path[] = "/tmp/daybook-tokens-XXXXXX", error[SERVER_ERROR_SIZE] = "";
+    struct tokens *tokens = NULL;
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+    assert_int_equal(tokens_read(path, &tokens, error), want);
+    assert_true(want == 0 || strstr(error, path));
+    unlink(path);
+    return tokens;
+}
+
+static void a_token_is_known_by_its_hash(void **state)
+{
+    /* sha256("one"), and blake2b-256("one") */
+    struct tokens *tokens =
+        tokens_of("# comment\n\n7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed  note\n", 0);
+
+    assert_true(tokens_know(tokens, "Bearer one"));
+    assert_true(tokens_know(tokens, "bearer  one"));
+    assert_false(tokens_know(tokens, "Bearer two"));
+    assert_false(tokens_know(tokens, "Bearer "));
+    assert_false(tokens_know(tokens, "Basic one"));
+    assert_false(tokens_know(tokens, NULL));
+    tokens_free(tokens);
+}
+
+static void a_broken_token_file_is_refused_by_name(void **state)
+{
+    tokens_of("", SERVER_E_START);
+    tokens_of("# only words\n", SERVER_E_START);
+    tokens_of("sha256:1234\n", SERVER_E_START);
+    tokens_of("plain-token\n", SERVER_E_START);
+}
+
+/* What a program relies on: each answer of the journal has one status and one code, and no lost race is a 5xx. */
+static void every_answer_of_the_journal_has_a_status(void **state)
+{
+    for (int answer = JOURNAL_E_INVALID; answer <= JOURNAL_E_FAILED; answer++) {
+        struct http_problem problem = journal_problem(answer, "");
+        assert_true(problem.status >= 400 && problem.status != 500);
+        assert_non_null(problem.detail);
+        assert_true((problem.status != 503 && problem.status != 507 && problem.status != 429) ||
+                    problem.retry_after_s > 0);
+    }
+    assert_int_equal(journal_problem(JOURNAL_E_CONFLICT, "").status, 409);
+    assert_int_equal(journal_problem(JOURNAL_E_FULL, "").status, 507);
+    assert_int_equal(journal_problem(JOURNAL_E_BUSY, "").status, 429);
+}
+
+static void every_route_says_what_it_is(void **state)
+{
+    size_t count;
+    const struct http_route *routes = server_routes(&count);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct route_about *about = routes[i].data;
+        assert_non_null(about->operation);
+        assert_non_null(about->summary);
+        assert_true(about->statuses[0] >= 200 && about->statuses[0] < 300);
+        assert_true(strcmp(routes[i].method, "POST") != 0 ||
+                    routes[i].flags & HTTP_JSON); /* no form of a web page writes */
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_cursor_is_read_back_as_it_was_written),
+        cmocka_unit_test(cursors_of_others_and_nonsense_are_told_apart),
+        cmocka_unit_test(a_filter_matches_by_the_rule_of_queries),
+        cmocka_unit_test(a_token_is_known_by_its_hash),
+        cmocka_unit_test(a_broken_token_file_is_refused_by_name),
+        cmocka_unit_test(every_answer_of_the_journal_has_a_status),
+        cmocka_unit_test(every_route_says_what_it_is),
+    };
+
+    return cmocka_run_group_tests_name("server", tests, NULL, NULL);
+}
