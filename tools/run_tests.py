@@ -7,34 +7,43 @@ Each test program speaks TAP; what is counted are its lines, not the programs. A
 plans more tests than it ran counts as one failure. Exit: 0 all passed, 1 something failed, 3 it could not be built.
 """
 import argparse
+import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as xml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TAP = re.compile(r"(ok|not ok) +\d+(?: +-)? *([^#]*?) *(# *SKIP.*)?$", re.I)
 OPTIONS = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dwerror=true", "-Dtests=enabled",
            "-Dbuildtype=debugoptimized"]
 
 
-def count(junit):
-    """Passed, failed and skipped over all suites of meson's JUnit file, and the names of what failed."""
-    passed = failed = skipped = 0
-    names = []
-    for suite in xml.parse(junit).getroot().iter("testsuite"):
-        cases = suite.findall("testcase")
-        bad = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
-        skip = [case for case in cases if case.find("skipped") is not None]
-        failed += len(bad)
-        skipped += len(skip)
-        passed += len(cases) - len(bad) - len(skip)
-        names += [f"{suite.get('name')}: {case.get('name')}" for case in bad]
-        if int(suite.get("errors", 0)) + int(suite.get("failures", 0)) > 0 and not bad:
-            failed += 1
-            names.append(f"{suite.get('name')}: the program itself")
-    return passed, failed, skipped, names
+def count_one(test):
+    """(passed, names of what failed, skipped) of one program, from the TAP lines it printed."""
+    lines = [TAP.match(line) for line in test.get("stdout", "").splitlines()]
+    lines = [line.groups() for line in lines if line]
+    failed = [f"{test['name']}: {name}" for word, name, _ in lines if word == "not ok"]
+    skipped = sum(1 for word, _, skip in lines if word == "ok" and skip)
+    passed = len(lines) - len(failed) - skipped
+    fine = test["result"] in ("OK", "SKIP", "EXPECTEDFAIL")
+    if not lines:
+        return (1, [], 0) if test["result"] == "OK" else (0, [], 1) if test["result"] == "SKIP" else (0, [test["name"]], 0)
+    if not fine and not failed:
+        failed.append(f"{test['name']}: the program itself ({test['result']})")
+    return passed, failed, skipped
+
+
+def count(log):
+    """Passed, failed (by name) and skipped of all programs in meson's log, one JSON object a line."""
+    passed, failed, skipped = 0, [], 0
+    with open(log, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            one = count_one(json.loads(line))
+            passed, failed, skipped = passed + one[0], failed + one[1], skipped + one[2]
+    return passed, failed, skipped
 
 
 def main():
@@ -58,18 +67,18 @@ def main():
     status = subprocess.run(command, stdin=subprocess.DEVNULL).returncode
     seconds = time.monotonic() - began
 
-    junit = pathlib.Path(arguments.build, "meson-logs", "testlog.junit.xml")
-    if not junit.exists():
+    log = pathlib.Path(arguments.build, "meson-logs", "testlog.json")
+    if not log.exists():
         print("No test was run.", file=sys.stderr)
         return 3
-    passed, failed, skipped, names = count(junit)
-    if status != 0 and failed == 0:
-        failed, names = 1, ["a test program, see above"]
+    passed, failed, skipped = count(log)
+    if status != 0 and not failed:
+        failed = ["a test program, see above"]
     print()
-    for name in names:
+    for name in failed:
         print(f"failed: {name}")
     print(f"took {seconds:.0f} s")
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    print(f"{passed} passed, {len(failed)} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed or not passed else 0
 
 
