@@ -234,6 +234,37 @@ static void the_queue_has_an_end_and_says_so(void **state)
     free(pendings);
 }
 
+/* Longer lists than a reader looks through at once, with nothing in common but one event in the middle. */
+static void a_reader_finds_the_one_event_that_has_both_of_two_common_tags(void **state)
+{
+    enum { COUNT = 200, EVENTS = 1000, BOTH = 71 };
+    struct stage *stage = *state;
+    static struct journal_event_new events[EVENTS];
+    static struct bytes tags[EVENTS][16];
+    struct bytes wanted[2] = {B("x"), B("y")};
+    struct journal_item item = {.tags = wanted, .tag_count = 2};
+    struct journal_query query = {.items = &item, .count = 1};
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct journal_append append = {.events = events, .event_count = EVENTS};
+        for (unsigned j = 0; j < EVENTS; j++)
+            events[j] = kit_event("", "A", i == BOTH && j == BOTH ? "x y" : j % 2 ? "x" : "y", tags[j], "{}");
+        assert_ok(journal_append_wait(stage->journal, &append, NULL));
+    }
+    for (unsigned backward = 0; backward < 2; backward++) {
+        struct journal_read read = {.query = &query,
+                                    .direction = backward ? JOURNAL_BACKWARD : JOURNAL_FORWARD};
+        struct journal_reader *reader;
+        struct journal_event event;
+        assert_ok(journal_reader_new(stage->journal, &read, &reader));
+        assert_ok(journal_reader_next(reader, &event));
+        assert_int_equal(event.position, BOTH * EVENTS + BOTH + 1);
+        assert_int_equal(journal_reader_next(reader, &event), JOURNAL_E_END);
+        if (!backward)
+            assert_int_equal(journal_reader_examined(reader), COUNT * EVENTS);
+        journal_reader_free(reader);
+    }
+}
+
 struct hearing {
     struct journal_listener listener;
     _Atomic uint64_t head;
@@ -378,6 +409,7 @@ int main(void)
         STAGED(what_breaks_a_rule_alone_is_refused_at_once),
         STAGED(the_largest_append_and_the_most_tags_are_taken),
         STAGED(the_queue_has_an_end_and_says_so),
+        STAGED(a_reader_finds_the_one_event_that_has_both_of_two_common_tags),
         STAGED(listeners_hear_of_the_head_and_of_the_end_of_writing),
         STAGED(waiting_ends_when_the_head_has_moved_or_the_time_is_over),
         STAGED(an_event_whose_data_is_gone_keeps_its_place_and_its_names),

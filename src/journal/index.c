@@ -309,39 +309,52 @@ int index_scan_new(const struct index *index, const struct journal_query *query,
     return 0;
 }
 
-/* A step in one list, in either direction; its term may have come into the index since the scan was made. */
-static uint64_t term_step(const struct index_scan *scan, struct scan_term *term, uint64_t from, bool backward)
+/* Which way a scan goes and how far. */
+struct way {
+    bool backward;
+    uint64_t limit;
+};
+
+static bool is_beyond(struct way way, uint64_t position)
+{
+    return way.backward ? position < way.limit : position > way.limit;
+}
+
+/* A step in one list; its term may have come into the index since the scan was made. */
+static uint64_t term_step(const struct index_scan *scan, struct scan_term *term, uint64_t from,
+                          struct way way)
 {
     if (!term->cursor.posting)
         posting_cursor_init(&term->cursor, find_posting(scan->index, term->term));
-    return backward ? posting_previous(&term->cursor, from) : posting_next(&term->cursor, from);
+    return way.backward ? posting_previous(&term->cursor, from) : posting_next(&term->cursor, from);
 }
 
-/* Which of two positions comes first in this direction; 0 means none. */
-static uint64_t nearer(uint64_t a, uint64_t b, bool backward)
+/* Which of two positions comes first this way; 0 means none. */
+static uint64_t nearer(uint64_t a, uint64_t b, struct way way)
 {
     if (a == 0 || b == 0)
         return a | b;
-    return (a < b) != backward ? a : b;
+    return (a < b) != way.backward ? a : b;
 }
 
 static uint64_t types_step(const struct index_scan *scan, struct scan_item *item, uint64_t from,
-                           bool backward)
+                           struct way way)
 {
     uint64_t nearest = 0;
     for (size_t i = 0; i < item->type_count && nearest != from; i++)
-        nearest = nearer(nearest, term_step(scan, &item->types[i], from, backward), backward);
+        nearest = nearer(nearest, term_step(scan, &item->types[i], from, way), way);
     return nearest;
 }
 
-static uint64_t item_step(const struct index_scan *scan, struct scan_item *item, uint64_t from, bool backward)
+static uint64_t item_step(const struct index_scan *scan, struct scan_item *item, uint64_t from,
+                          struct way way)
 {
     size_t lists = item->tag_count + (item->type_count > 0 ? 1 : 0);
     size_t agreeing = 0;
     for (size_t i = 0; agreeing < lists; i = (i + 1) % lists) {
-        uint64_t answer = i < item->tag_count ? term_step(scan, &item->tags[i], from, backward)
-                                              : types_step(scan, item, from, backward);
-        if (answer == 0)
+        uint64_t answer = i < item->tag_count ? term_step(scan, &item->tags[i], from, way)
+                                              : types_step(scan, item, from, way);
+        if (answer == 0 || is_beyond(way, answer))
             return 0;
         agreeing = answer == from ? agreeing + 1 : 1;
         from = answer;
@@ -349,28 +362,29 @@ static uint64_t item_step(const struct index_scan *scan, struct scan_item *item,
     return from;
 }
 
-static uint64_t scan_step(struct index_scan *scan, uint64_t from, bool backward)
+static uint64_t scan_step(struct index_scan *scan, uint64_t from, struct way way)
 {
     uint64_t nearest = 0;
     for (size_t i = 0; i < scan->item_count && nearest != from; i++)
-        nearest = nearer(nearest, item_step(scan, &scan->items[i], from, backward), backward);
+        nearest = nearer(nearest, item_step(scan, &scan->items[i], from, way), way);
     return nearest;
 }
 
-uint64_t index_scan_next(struct index_scan *scan, uint64_t from)
+uint64_t index_scan_next(struct index_scan *scan, uint64_t from, uint64_t limit)
 {
     if (from <= scan->index->base)
         from = scan->index->base + 1;
-    if (from > scan->index->last)
+    if (from > scan->index->last || from > limit)
         return 0;
-    return scan->item_count == 0 ? from : scan_step(scan, from, false);
+    return scan->item_count == 0 ? from : scan_step(scan, from, (struct way){.limit = limit});
 }
 
-uint64_t index_scan_previous(struct index_scan *scan, uint64_t from)
+uint64_t index_scan_previous(struct index_scan *scan, uint64_t from, uint64_t limit)
 {
     if (from > scan->index->last)
         from = scan->index->last;
-    if (from <= scan->index->base)
+    if (from <= scan->index->base || from < limit)
         return 0;
-    return scan->item_count == 0 ? from : scan_step(scan, from, true);
+    return scan->item_count == 0 ? from
+                                 : scan_step(scan, from, (struct way){.backward = true, .limit = limit});
 }

@@ -64,6 +64,7 @@ bool index_may_match(const struct index *index, const struct journal_item *item,
 struct index_scan;
 _must_check_ int index_scan_new(const struct index *index, const struct journal_query *query,
                                 struct arena *arena, struct index_scan **ret_scan);
-/* The lowest candidate >= `from`, or 0; the highest <= `from`, or 0. */
-uint64_t index_scan_next(struct index_scan *scan, uint64_t from);
-uint64_t index_scan_previous(struct index_scan *scan, uint64_t from);
+/* The lowest candidate in `from`…`limit`, or 0; the highest in `limit`…`from`, or 0. The limit bounds the work: long lists
+ * that never agree are walked no further than to it. */
+uint64_t index_scan_next(struct index_scan *scan, uint64_t from, uint64_t limit);
+uint64_t index_scan_previous(struct index_scan *scan, uint64_t from, uint64_t limit);

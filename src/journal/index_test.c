@@ -55,7 +55,7 @@ static void compare_scan(const struct index *index, const struct made *events, u
     assert_ok(index_scan_new(index, query, &arena, &scan));
     for (uint64_t position = base + 1; position <= index_last(index); position++) {
         if (at < position)
-            at = index_scan_next(scan, position);
+            at = index_scan_next(scan, position, UINT64_MAX);
         assert_true(at == 0 || at >= position);
         if (query_matches(query, &events[position].event, true))
             assert_int_equal(at, position);
@@ -65,11 +65,19 @@ static void compare_scan(const struct index *index, const struct made *events, u
     at = UINT64_MAX;
     for (uint64_t position = index_last(index); position > base; position--) {
         if (at > position)
-            at = index_scan_previous(scan, position);
+            at = index_scan_previous(scan, position, 0);
         assert_true(at <= position);
         if (query_matches(query, &events[position].event, true))
             assert_int_equal(at, position);
     }
+    /* A limit takes away what is beyond it and nothing else. */
+    for (uint64_t from = base + 1; from <= index_last(index); from += 37)
+        for (uint64_t limit = from; limit <= index_last(index); limit += 91) {
+            uint64_t next = index_scan_next(scan, from, UINT64_MAX);
+            uint64_t previous = index_scan_previous(scan, limit, 0);
+            assert_int_equal(index_scan_next(scan, from, limit), next <= limit ? next : 0);
+            assert_int_equal(index_scan_previous(scan, limit, from), previous >= from ? previous : 0);
+        }
     for (size_t i = 0; i < query->count; i++)
         for (uint64_t after = base; after <= index_last(index); after += 50)
             if (!index_may_match(index, &query->items[i], after))
@@ -170,10 +178,10 @@ static void a_scan_sees_terms_that_come_after_it_was_made(void **state)
                                   .tag_count = 1};
     assert_ok(index_new(key, 0, 0, &index));
     assert_ok(index_scan_new(index, &query, &arena, &scan));
-    assert_int_equal(index_scan_next(scan, 1), 0);
+    assert_int_equal(index_scan_next(scan, 1, UINT64_MAX), 0);
     assert_ok(index_add(index, &event));
-    assert_int_equal(index_scan_next(scan, 1), 1);
-    assert_int_equal(index_scan_next(scan, 2), 0);
+    assert_int_equal(index_scan_next(scan, 1, UINT64_MAX), 1);
+    assert_int_equal(index_scan_next(scan, 2, UINT64_MAX), 0);
     arena_deinit(&arena);
     index_free(index);
 }

@@ -162,6 +162,10 @@ static void compare_reads(struct journal *journal, const struct naive_journal *n
         read.by_position = dice(2);
         read.after = dice(2) ? dice((unsigned)head + 3) : 0;
         read.before = dice(2) ? dice((unsigned)head + 3) : 0;
+        if (dice(20) == 0)
+            read.after = UINT64_MAX - dice(2);
+        if (dice(20) == 0)
+            read.before = UINT64_MAX - dice(2);
         compare_read(journal, naive, &read);
     }
     for (const char *const *name = (const char *const[]){"a", "b", "c", "$s", "never", NULL}; *name; name++)

@@ -142,7 +142,7 @@ static int each_in(const struct each *each, const struct index *index, struct ar
     if (after >= index_last(index))
         return 0;
     int r = index_scan_new(index, each->query, arena, &scan);
-    for (uint64_t at; r == 0 && (at = index_scan_next(scan, after + 1)) != 0; after = at) {
+    for (uint64_t at; r == 0 && (at = index_scan_next(scan, after + 1, UINT64_MAX)) != 0; after = at) {
         struct journal_event event;
         r = past_event(each->past, at, &event);
         if (r == 0 && query_matches(each->query, &event, false))
@@ -166,7 +166,7 @@ static int count_in(const struct index *index, struct arena *arena, const struct
     if (after >= index_last(index))
         return 0;
     int r = index_scan_new(index, query, arena, &scan);
-    for (; r == 0 && *count < limit && (after = index_scan_next(scan, after + 1)) != 0;)
+    for (; r == 0 && *count < limit && (after = index_scan_next(scan, after + 1, UINT64_MAX)) != 0;)
         *count += 1;
     return r;
 }

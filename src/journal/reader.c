@@ -9,7 +9,8 @@
 #include "journal/query.h"
 #include "journal/state.h"
 
-enum { CANDIDATE_COUNT = 64 };
+/* Looked for at a time; positions looked through under the index lock at a time, so that the writer never waits long. */
+enum { CANDIDATE_COUNT = 64, SCAN_WINDOW = 65536 };
 
 enum mode {
     MODE_ALL,             /* every position; the index is not needed */
@@ -38,23 +39,40 @@ struct journal_reader {
 
 /* ---- candidates ---- */
 
-/* The next one beyond `from` in the reader's direction, 0: none. Under the index lock. */
-static uint64_t step(struct journal_reader *reader, uint64_t from)
+static uint64_t min_u64(uint64_t a, uint64_t b)
 {
-    if (reader->backward && from <= 1)
+    return a < b ? a : b;
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t add_u64(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* The next one beyond `from` in the reader's direction and not beyond `bound`, 0: none. Under the index lock. */
+static uint64_t step(struct journal_reader *reader, uint64_t from, uint64_t bound)
+{
+    if (reader->backward ? from <= bound : from >= bound)
         return 0;
     from = reader->backward ? from - 1 : from + 1;
+    uint64_t position = 0;
     switch (reader->mode) {
     case MODE_ALL: return from;
-    case MODE_QUERY:
-        return reader->backward ? index_scan_previous(reader->scan, from)
-                                : index_scan_next(reader->scan, from);
-    case MODE_STREAM_POSITION:
-        return reader->backward ? posting_previous(&reader->cursor, from)
-                                : posting_next(&reader->cursor, from);
     case MODE_STREAM_VERSION: return posting_at(&reader->cursor, from - 1);
+    case MODE_QUERY:
+        return reader->backward ? index_scan_previous(reader->scan, from, bound)
+                                : index_scan_next(reader->scan, from, bound);
+    case MODE_STREAM_POSITION:
+        position =
+            reader->backward ? posting_previous(&reader->cursor, from) : posting_next(&reader->cursor, from);
+        return (reader->backward ? position < bound : position > bound) ? 0 : position;
     }
-    return 0;
+    return position;
 }
 
 static void find_stream_cursor(struct journal_reader *reader)
@@ -63,57 +81,53 @@ static void find_stream_cursor(struct journal_reader *reader)
         posting_cursor_init(&reader->cursor, index_stream(reader->journal->index, reader->stream));
 }
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* By version: the stream's positions side by side. */
 static void fill_versions(struct journal_reader *reader)
 {
-    uint64_t version = reader->version_at;
-    while (reader->found < CANDIDATE_COUNT) {
-        uint64_t position = step(reader, version);
+    uint64_t bound =
+        reader->backward ? add_u64(reader->after, 1) : reader->before - 1; /* before 0: no bound */
+    uint64_t version = reader->version_at, position;
+    while (reader->found < CANDIDATE_COUNT && (position = step(reader, version, bound)) != 0) {
         version = reader->backward ? version - 1 : version + 1;
-        bool within =
-            reader->backward ? version > reader->after : reader->before == 0 || version < reader->before;
-        if (position == 0 || !within)
-            break;
         reader->candidates[reader->found++] = position;
     }
+    if (reader->found == 0 && !reader->backward)
+        reader->at = max_u64(reader->at, journal_head(reader->journal));
 }
 
-static void fill_positions(struct journal_reader *reader, uint64_t limit)
+/* By position: one window on the way to the limit. Whether there is more to look at behind it. */
+static bool fill_window(struct journal_reader *reader)
 {
-    uint64_t position = reader->at;
-    while (reader->found < CANDIDATE_COUNT && (reader->backward || position < limit)) {
-        position = step(reader, position);
-        if (position == 0 || (reader->backward ? position <= reader->after : position > limit))
-            break;
+    uint64_t limit = reader->backward ? add_u64(reader->after, 1)
+                                      : min_u64(journal_head(reader->journal), reader->before - 1);
+    uint64_t position = reader->at, bound;
+    if (reader->backward ? reader->at <= limit : reader->at >= limit)
+        return false;
+    if (reader->backward)
+        bound = max_u64(limit, reader->at > SCAN_WINDOW ? reader->at - SCAN_WINDOW : 0);
+    else
+        bound = min_u64(limit, add_u64(reader->at, SCAN_WINDOW));
+    while (reader->found < CANDIDATE_COUNT && (position = step(reader, position, bound)) != 0)
         reader->candidates[reader->found++] = position;
-    }
+    if (reader->found == 0)
+        reader->at = bound;
+    return reader->found == 0 && bound != limit;
 }
 
-/* Look for more candidates. When there are none a forward reader has examined everything up to the limit. */
+/* Look for more candidates. When there are none everything up to the limit has been examined. */
 static void fill(struct journal_reader *reader)
 {
     struct journal *journal = reader->journal;
-    bool locked = reader->mode != MODE_ALL;
+    bool more = true;
     reader->taken = reader->found = 0;
-    if (locked)
+    while (more) {
         os_rwlock_read(&journal->index_lock);
-    uint64_t limit = journal_head(journal);
-    if (reader->mode != MODE_STREAM_VERSION && !reader->backward && reader->before > 0)
-        limit = min_u64(limit, reader->before - 1);
-    find_stream_cursor(reader);
-    if (reader->mode == MODE_STREAM_VERSION)
-        fill_versions(reader);
-    else
-        fill_positions(reader, limit);
-    if (locked)
+        find_stream_cursor(reader);
+        if (reader->mode == MODE_STREAM_VERSION)
+            fill_versions(reader);
+        more = reader->mode != MODE_STREAM_VERSION && fill_window(reader);
         os_rwlock_unlock(&journal->index_lock);
-    if (reader->found == 0 && !reader->backward && limit > reader->at)
-        reader->at = limit;
+    }
 }
 
 /* ---- the reader ---- */
