@@ -93,7 +93,7 @@ static uint64_t reached_by(const struct target *target, uint64_t wanted, const s
         const struct view *view = target->views[i];
         if (view->current->reached < reached)
             reached = view->current->reached;
-        if (view->failed && !view->next && view->current->reached < wanted)
+        if (view->failed && (!view->next || view->next_failed) && view->current->reached < wanted)
             *ret_stuck = view;
     }
     return reached;

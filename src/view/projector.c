@@ -140,9 +140,12 @@ static int run_batch(struct view *view, struct generation *g, struct batch *batc
 
 /* --- what went wrong --------------------------------------------------------------------------------------------------------------- */
 
+/* What others see of it: which store has stopped, why, and at which event. */
 static void set_error(struct view *view, uint64_t position, bool stalled, const char *sentence)
 {
     os_mutex_lock(&view->set->mutex);
+    view->failed = view->current->failed;
+    view->next_failed = view->next && view->next->failed;
     view->stalled = stalled;
     view->error_position = position;
     (void)snprintf(view->error, sizeof(view->error), "%s", sentence);
@@ -159,9 +162,6 @@ static void note_failure(struct view *view, struct generation *g)
                 g == view->next ? "version %llu, being built, stopped: %.400s"
                                 : "version %llu stopped: %.400s",
                 (unsigned long long)g->definition->version, g->error);
-    os_mutex_lock(&view->set->mutex);
-    view->failed = view->current->failed;
-    os_mutex_unlock(&view->set->mutex);
     set_error(view, g->until + 1, false, sentence);
 }
 
@@ -172,10 +172,7 @@ static void note_damage(struct view *view, struct generation *g)
     view_notice(view, VIEW_NOTICE_DISCARDED, sentence, "generation %llu is damaged and is built anew: %.300s",
                 (unsigned long long)g->number, store_error(g->store));
     g->failed = true;
-    os_mutex_lock(&view->set->mutex);
     view->rebuild_asked = true;
-    view->failed = view->current->failed;
-    os_mutex_unlock(&view->set->mutex);
     set_error(view, 0, false, sentence);
 }
 
@@ -241,6 +238,7 @@ static void begin_rebuild(struct view *view)
     }
     os_mutex_lock(&set->mutex);
     view->next = next;
+    view->next_failed = false;
     view->rebuild_asked = false;
     view->stalled = false;
     view->error[0] = '\0';
@@ -267,7 +265,7 @@ static void swap(struct view *view)
     os_mutex_lock(&set->mutex);
     view->current = next;
     view->next = NULL;
-    view->failed = false;
+    view->failed = view->next_failed = false;
     view->error_position = 0;
     view->error[0] = '\0';
     ask_moved(set);

@@ -1,6 +1,8 @@
 /* set: what the parts of a view set share. Private to src/view.
  *
- *     set.c        the application folder, opening and closing, how things stand
+ *     set.c        opening and closing
+ *     application.c the folder of SQL files, checked before anything is touched
+ *     standing.c   how things stand
  *     generation.c the stores of a view on the disk: which one answers, which ones go
  *     projector.c  a thread a view: events → rows
  *     ask.c        questions: waiting for positions and workers
@@ -61,7 +63,8 @@ struct view {
     /* m, changed by the projector only: */
     struct generation *current, *next;
     bool stalled;
-    bool failed; /* current stopped at an event: nothing beyond its position will come */
+    bool failed;      /* current stopped at an event: nothing beyond its position will come */
+    bool next_failed; /* the one being built did */
     uint64_t error_position;
     char error[VIEW_ERROR_SIZE];
     uint64_t events, batches;
@@ -118,6 +121,13 @@ struct view_set {
     struct view_counters counters;
     bool listening;
 };
+
+/* --- application.c ------------------------------------------------------------------------------------------------- */
+
+/* Read views and queries into the set. 0, VIEW_E_INVALID, -errno. */
+int load_application(struct view_set *set, char *ret_error);
+/* NULL: there is none of this name. */
+struct view *find_view(struct view_set *set, struct bytes name);
 
 /* --- generation.c --------------------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,132 @@
+/* How views stand, and what is ordered of them. */
+#include <stdio.h>
+
+#include "os/clock.h"
+#include "view/set.h"
+
+const char *view_state_name(enum view_state state)
+{
+    static const char *const names[] = {
+        [VIEW_CATCHING_UP] = "catching_up", [VIEW_LIVE] = "live",     [VIEW_REBUILDING] = "rebuilding",
+        [VIEW_STALLED] = "stalled",         [VIEW_FAILED] = "failed",
+    };
+    return names[state];
+}
+
+const char *view_format_media_type(enum view_format format)
+{
+    static const char *const types[] = {
+        [VIEW_JSON] = "application/json",
+        [VIEW_CSV] = "text/csv; charset=utf-8",
+        [VIEW_NDJSON] = "application/x-ndjson",
+    };
+    return types[format];
+}
+
+size_t view_set_count(const struct view_set *set)
+{
+    return set->view_count;
+}
+
+/* Events a live view may be behind without being called behind: those of one moment. */
+#define LIVE_LAG 1000
+
+static enum view_state state_of(const struct view *view, uint64_t lag)
+{
+    if (view->failed || view->next_failed)
+        return VIEW_FAILED;
+    if (view->stalled)
+        return VIEW_STALLED;
+    if (view->next || view->rebuild_asked)
+        return VIEW_REBUILDING;
+    return lag > LIVE_LAG ? VIEW_CATCHING_UP : VIEW_LIVE;
+}
+
+void view_set_status(struct view_set *set, size_t index, struct view_status *ret_status)
+{
+    const struct view *view = &set->views[index];
+    uint64_t head = journal_head(set->options.journal);
+    _os_locked_(&set->mutex);
+    const struct generation *current = view->current, *next = view->next;
+    uint64_t lag = head > current->reached ? head - current->reached : 0;
+    const struct generation *moving = next ? next : current;
+    *ret_status = (struct view_status){
+        .version = current->definition->version,
+        .generation = current->number,
+        .state = state_of(view, lag),
+        .position = current->reached,
+        .lag = lag,
+        .events = view->events,
+        .batches = view->batches,
+        .rebuild_version = next ? next->definition->version : 0,
+        .rebuild_position = next ? next->reached : 0,
+        .progress = moving->reached >= head ? 1.0 : (double)moving->reached / (double)head,
+        .error_position = view->error_position,
+    };
+    (void)snprintf(ret_status->name, sizeof(ret_status->name), "%s", view->definition->name);
+    (void)snprintf(ret_status->error, sizeof(ret_status->error), "%s", view->error);
+}
+
+void view_set_counters(struct view_set *set, struct view_counters *ret_counters)
+{
+    _os_locked_(&set->mutex);
+    *ret_counters = set->counters;
+    ret_counters->waiting = set->request_count;
+}
+
+uint64_t view_set_position(struct view_set *set)
+{
+    uint64_t position = journal_head(set->options.journal);
+    _os_locked_(&set->mutex);
+    for (size_t i = 0; i < set->view_count; i++) {
+        const struct view *view = &set->views[i];
+        if (!view->failed && view->current->reached < position)
+            position = view->current->reached;
+    }
+    return position;
+}
+
+static bool all_reached(const struct view_set *set, uint64_t position)
+{
+    for (size_t i = 0; i < set->view_count; i++) {
+        if (!set->views[i].failed && set->views[i].current->reached < position)
+            return false;
+    }
+    return true;
+}
+
+int view_set_wait(struct view_set *set, uint64_t position, uint32_t timeout_ms)
+{
+    uint64_t deadline_ns = os_monotonic_ns() + timeout_ms * OS_NS_PER_MS;
+    _os_locked_(&set->mutex);
+    while (!all_reached(set, position)) {
+        if (!os_cond_wait_until(&set->moved, &set->mutex, deadline_ns))
+            return all_reached(set, position) ? 0 : -ETIMEDOUT;
+    }
+    return 0;
+}
+
+int view_rebuild(struct view_set *set, struct bytes name)
+{
+    struct view *view = find_view(set, name);
+    if (!view)
+        return VIEW_E_UNKNOWN;
+    _os_locked_(&set->mutex);
+    if (!view->next || view->next_failed)
+        view->rebuild_asked = true;
+    os_cond_broadcast(&set->moved);
+    return 0;
+}
+
+size_t view_query_count(const struct view_set *set)
+{
+    return set->query_count;
+}
+
+void view_query_describe(const struct view_set *set, size_t index, const char **ret_name,
+                         const char **ret_parameters)
+{
+    const struct query *query = set->targets[set->view_count + index].query;
+    *ret_name = query->definition->name;
+    *ret_parameters = query->params_text;
+}
