@@ -1,4 +1,4 @@
-"""Fills in hotel.conf.in and knows how to start nginx with it: for tools/run_hotel.py and for the tests.
+"""Fills in a configuration and knows how to start nginx with it: for tools/run_hotel.py and for the tests.
 
 The module may have been built with sanitizers; nginx was not. Their runtimes must then be the first libraries of the
 process, which environment() sees to.
@@ -10,10 +10,12 @@ import re
 import shutil
 import subprocess
 
-TEMPLATE = pathlib.Path(__file__).resolve().parent / "hotel.conf.in"
+HERE = pathlib.Path(__file__).resolve().parent
 READY = r"start worker process \d+"     # a line of nginx's error log, when it listens
 
-DEFAULTS = {"OPEN": "2s", "OPEN_MAX": "30s", "RAMP": "0", "WORKERS": "2"}
+# What need not be said: a template takes what it has a place for.
+DEFAULTS = {"OPEN": "2s", "OPEN_MAX": "30s", "RAMP": "0", "WORKERS": "2", "RATE": "200r/s", "BURST": "400",
+            "MAX_IN_FLIGHT": "200"}
 
 
 def program():
@@ -25,17 +27,19 @@ def module(build):
     return pathlib.Path(build).resolve() / "nginx" / "ngx_http_breaker_module.so"
 
 
-def render(folder, *, build, port, leader, follower, **more):
-    """The configuration as text. `more` overrides DEFAULTS: open="200ms", open_max="1s", ramp="0", workers="1"."""
+def render(folder, *, build, template="hotel", **values):
+    """The configuration as text; template: hotel, api, or ../sidecar/sidecar. `values` fill the places between @…@ and
+    overrule DEFAULTS: port=8080, open="200ms", ramp="0", workers="1"."""
+    text = (HERE / f"{template}.conf.in").read_text()
+    places = set(re.findall(r"@([A-Z_]+)@", text))
     user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else "# not root: no user to change to"
-    values = {**DEFAULTS, **{name.upper(): str(value) for name, value in more.items()},
-              "DIR": str(pathlib.Path(folder).resolve()), "MODULE": str(module(build)), "USER": user,
-              "PORT": str(port), "LEADER": str(leader), "FOLLOWER": str(follower)}
-    text = re.sub(r"@([A-Z_]+)@", lambda match: values[match.group(1)], TEMPLATE.read_text())
-    unknown = set(more) - {name.lower() for name in DEFAULTS}
-    if unknown:
-        raise ValueError(f"hotel.conf.in knows no {', '.join(sorted(unknown))}")
-    return text
+    filled = {**DEFAULTS, "DIR": str(pathlib.Path(folder).resolve()), "MODULE": str(module(build)), "USER": user,
+              "HERE": str(HERE), **{name.upper(): str(value) for name, value in values.items()}}
+    unknown = {name.upper() for name in values} - places
+    missing = places - set(filled)
+    if unknown or missing:
+        raise ValueError(f"{template}.conf.in: no place for {sorted(unknown)}, nothing said of {sorted(missing)}")
+    return re.sub(r"@([A-Z_]+)@", lambda place: filled[place.group(1)], text)
 
 
 def write(folder, **values):

@@ -69,6 +69,7 @@ class Upstream:
 
     def __init__(self, name="one", mode="ok"):
         self.name, self.mode, self.modes = name, mode, {}
+        self.decide = None      # a function (method, path, headers) that says the mode
         self.headers = {}
         self.requests = []
         self.lock = threading.Lock()
@@ -140,6 +141,8 @@ class Upstream:
                     headers[k.lower()] = v.strip()
                 body = f.read(int(headers.get("content-length", "0")))
                 mode = self.modes.get(path.split("?")[0], self.mode)
+                if self.decide:
+                    mode = self.decide(method, path, headers)
                 if mode == "once-then-close" and served:
                     return
                 with self.lock:
@@ -192,6 +195,9 @@ class Upstream:
         head = f"HTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\nDaybook-Role: {self.name}\r\n"
         for k, v in self.headers.items():
             head += f"{k}: {v}\r\n"
+        if status == 204:
+            c.sendall((head + "\r\n").encode())
+            return True
         if mode == "truncate":
             c.sendall((head + f"Content-Length: {len(body) + 1000}\r\n\r\n").encode() + body)
             return False

@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""The configurations that are ready to use: the API gateway and the sidecar."""
+import http.client
+import os
+import pathlib
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+
+from harness import HERE, MODULE, STATIC, Answer, certificate, free_port, test, wait_for
+
+sys.path.insert(0, str(pathlib.Path(HERE).parent / "gateway"))
+
+import gateway  # noqa: E402
+
+BUILD = pathlib.Path(MODULE).resolve().parents[1]
+
+
+class Ready:
+    """nginx with one of our templates; get() speaks TLS to its first listener unless told otherwise."""
+
+    def __init__(self, template, **values):
+        self.dir = tempfile.mkdtemp(prefix="daybook-ready-")
+        self.certificate = certificate()
+        self.port, self.tls_port = free_port(), free_port()
+        gateway.write(self.dir, template=template, build=BUILD, port=self.port, tls_port=self.tls_port,
+                      certificate=f"{self.certificate}/cert.pem", key=f"{self.certificate}/key.pem", **values)
+        self.log = f"{self.dir}/stderr"
+        self.process = subprocess.Popen(gateway.command(self.dir), stdin=subprocess.DEVNULL, stderr=open(self.log, "w"),
+                                        env={**os.environ, **gateway.environment(BUILD)})
+        wait_for(self.is_ready, "nginx does not listen")
+
+    def is_ready(self):
+        assert self.process.poll() is None, self.said()
+        return "start worker process " in self.said()
+
+    def said(self):
+        return open(self.log, errors="replace").read()
+
+    def get(self, path, method="GET", headers=None, body=None, tls=True, **more):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        for name, value in more.items():
+            setattr(context, name, value)
+        c = (http.client.HTTPSConnection("127.0.0.1", self.tls_port, timeout=10, context=context) if tls
+             else http.client.HTTPConnection("127.0.0.1", self.port, timeout=10))
+        try:
+            c.request(method, path, body=body, headers=headers or {})
+            r = c.getresponse()
+            return Answer(r.status, r.headers, r.read())
+        finally:
+            c.close()
+
+    def breaker(self, name, **more):
+        return next(b for b in self.get("/breakers", **more).json["breakers"] if b["name"] == name)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+        said = self.said()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.rmtree(self.certificate, ignore_errors=True)
+        assert "[alert]" not in said and "ERROR: Address" not in said and "runtime error" not in said, said
+
+
+GOOD = {"Authorization": "Bearer writer"}
+READER = {"Authorization": "Bearer reader"}
+
+
+def authority(method, path, headers):
+    token = headers.get("authorization", "")
+    if token not in ("Bearer reader", "Bearer writer"):
+        return "401"
+    return "403" if "role=writer" in path and token == "Bearer reader" else "204"
+
+
+def api(scene, **values):
+    hotel, replica, ledger, auth = (scene.upstream(name) for name in ("hotel", "replica", "ledger", "auth"))
+    auth.decide = authority
+    auth.headers = {"Daybook-Roles": "reader"}
+    g = Ready("api", hotel=f"127.0.0.1:{hotel.port}", replica=f"127.0.0.1:{replica.port}",
+              ledger=f"127.0.0.1:{ledger.port}", auth=f"127.0.0.1:{auth.port}", open="300ms", **values)
+    scene.running.append(g)
+    return g, hotel, replica, ledger, auth
+
+
+@test
+def requests_are_routed_by_path_host_header_and_content(scene):
+    g, hotel, replica, ledger, auth = api(scene)
+    for path, headers, service in (
+            ("/hotel/rooms", {}, "hotel"), ("/ledger/x", {}, "ledger"),
+            ("/x", {"Host": "hotel.example"}, "hotel"), ("/x", {"Host": "ledger.example"}, "ledger"),
+            ("/hotel/x", {"X-Service": "ledger"}, "ledger"), ("/hotel/x", {"ce-type": "com.example.ledger.paid"}, "ledger"),
+            ("/hotel/x", {"Content-Type": "application/cloudevents+json"}, "ledger")):
+        a = g.get(path, headers={**GOOD, **headers})
+        assert a.status == 200 and a.json["service"] == service, (path, headers, a)
+    a = g.get("/nowhere", headers=GOOD)
+    assert a.status == 404 and a.headers["Content-Type"] == "application/problem+json" and a.json["status"] == 404, a
+
+
+@test
+def what_is_encoded_in_a_path_stays_encoded(scene):
+    g, hotel, *_ = api(scene)
+    g.get("/hotel/a%2Fb%20c?d=%26", headers=GOOD)
+    assert hotel.requests[0][1] == "/hotel/a%2Fb%20c?d=%26", hotel.requests
+
+
+@test
+def only_tls_1_2_and_1_3_are_spoken_and_plain_http_is_redirected(scene):
+    g, *_ = api(scene)
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        assert g.get("/hotel/x", headers=GOOD, minimum_version=version, maximum_version=version).status == 200
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{g.tls_port}", "-tls1_1", "-cipher",
+                           "ALL:@SECLEVEL=0"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
+    assert done.returncode != 0 or "Cipher is (NONE)" in done.stdout, done.stdout
+    a = g.get("/hotel/x?y=1", tls=False)
+    assert a.status == 308 and a.headers["Location"] == f"https://127.0.0.1:{g.tls_port}/hotel/x?y=1", a
+    assert g.get("/hotel/x", headers=GOOD).headers["Strict-Transport-Security"]
+
+
+@test
+def who_is_not_known_is_401_and_takes_no_permit(scene):
+    g, hotel, replica, ledger, auth = api(scene)
+    for _ in range(20):
+        a = g.get("/hotel/x")
+        assert a.status == 401 and a.headers["Content-Type"] == "application/problem+json", a
+    a = g.get("/hotel/x", method="POST", headers=READER, body="x")
+    assert a.status == 403 and a.json["title"] == "Forbidden", a
+    assert g.get("/hotel/x", headers=READER).status == 200
+    assert g.get("/hotel/x", method="POST", headers=GOOD, body="x").status == 200
+    assert hotel.count() == 2 and auth.count() < 10, (hotel.count(), auth.count())
+    assert g.breaker("hotel")["calls"]["ok"] == 2 and g.breaker("auth")["state"] == "closed", g.breaker("auth")
+    assert g.breaker("auth")["calls"]["failure"] == 0
+
+
+@test
+def an_authority_that_is_away_lets_no_one_in(scene):
+    g, hotel, replica, ledger, auth = api(scene)
+    auth.stop()
+    for _ in range(8):
+        assert g.get("/hotel/x", headers=GOOD).status == 500
+    assert hotel.count() == 0 and g.breaker("auth")["state"] == "open"
+
+
+@test
+def requests_carry_an_id_and_a_trace(scene):
+    g, hotel, *_ = api(scene)
+    a = g.get("/hotel/x", headers=GOOD)
+    seen = hotel.requests[0][2]
+    assert a.headers["X-Request-Id"] == seen["x-request-id"] and len(seen["x-request-id"]) == 32, (a, seen)
+    version, trace, span, flags = seen["traceparent"].split("-")
+    assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01"), seen
+    mine = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    g.get("/hotel/y", headers={**GOOD, "traceparent": mine, "X-Forwarded-For": "6.6.6.6"})
+    seen = hotel.requests[1][2]
+    assert seen["traceparent"] == mine and seen["x-forwarded-for"] == "127.0.0.1", seen
+    assert seen["daybook-roles"] == "reader", seen
+
+
+@test
+def a_client_that_asks_too_often_gets_429(scene):
+    g, *_ = api(scene, rate="1r/s", burst="2")
+    answers = [g.get("/hotel/x", headers=GOOD) for _ in range(20)]
+    limited = [a for a in answers if a.status == 429]
+    assert limited and answers[0].status == 200, [a.status for a in answers]
+    assert limited[0].headers["Content-Type"] == "application/problem+json", limited[0]
+
+
+@test
+def a_service_that_dies_is_answered_for_by_the_cache_and_the_replica(scene):
+    g, hotel, replica, ledger, auth = api(scene)
+    hotel.headers = {"Cache-Control": "max-age=1"}
+    assert g.get("/hotel/cached", headers=GOOD).headers["Cache-Status"] == "MISS"
+    hotel.stop()
+    a = wait_for(lambda: (lambda a: a if a.headers["Cache-Status"] in ("STALE", "UPDATING") else None)(
+        g.get("/hotel/cached", headers=GOOD)), "never stale")
+    assert a.status == 200 and a.json["service"] == "hotel", a
+    for i in range(12):
+        a = g.get(f"/hotel/{i}", headers=GOOD)
+        assert a.status == 200 and a.json["service"] == "replica", a
+    assert g.breaker("hotel")["state"] in ("open", "half_open"), g.breaker("hotel")
+    a = g.get("/hotel/x", method="POST", headers=GOOD, body="x")
+    assert a.status in (403, 503), a
+    assert g.get("/ledger/x", headers=GOOD).json["service"] == "ledger"
+
+
+@test
+def the_log_is_json_and_names_breaker_and_decision(scene):
+    import json
+    g, *_ = api(scene)
+    g.get("/hotel/a\"b", headers=GOOD)
+    lines = wait_for(lambda: open(f"{g.dir}/access.log").read().splitlines(), "no log")
+    line = json.loads(lines[-1])
+    assert line["breaker"] == "hotel" and line["decision"] == "pass" and line["tls"].startswith("TLSv1."), line
+
+
+def sidecar(scene, payments_name="localhost", **values):
+    service, payments = scene.upstream("service"), scene.upstream("payments")
+    # payments speaks TLS: an nginx of its own would be one more; the sidecar of payments is one already
+    inner = Ready("../sidecar/sidecar", service=f"127.0.0.1:{payments.port}", payments="127.0.0.1:1",
+                  payments_name="x", trusted="/etc/ssl/certs/ca-certificates.crt", open="300ms")
+    scene.running.append(inner)
+    outer = Ready("../sidecar/sidecar", service=f"127.0.0.1:{service.port}", payments=f"127.0.0.1:{inner.tls_port}",
+                  payments_name=payments_name, trusted=f"{inner.certificate}/cert.pem", open="300ms", **values)
+    scene.running.append(outer)
+    return outer, service, payments
+
+
+@test
+def a_sidecar_guards_its_service_and_what_it_calls(scene):
+    s, service, payments = sidecar(scene)
+    a = s.get("/x", headers={"X-Request-Id": "mine"})
+    assert a.json["service"] == "service" and service.requests[0][2]["x-request-id"] == "mine", a
+    a = s.get("/payments/pay?x=%2F", tls=False)
+    assert a.status == 200 and a.json == {"service": "payments", "path": "/pay?x=%2F", "method": "GET"}, a
+    payments.mode = "500"
+    for _ in range(5):
+        s.get("/payments/pay", tls=False)
+    a = s.get("/payments/pay", tls=False)
+    assert a.status == 503 and a.json["code"] == "breaker-open", a
+    assert s.breaker("egress:payments", tls=False)["state"] == "open"
+    assert s.breaker("ingress", tls=False)["state"] == "closed" and s.get("/x").status == 200
+
+
+@test
+def a_sidecar_calls_no_one_whose_name_is_not_certified(scene):
+    s, service, payments = sidecar(scene, payments_name="someone.else.example")
+    assert s.get("/payments/pay", tls=False).status == 502
+    assert payments.count() == 0
+
+
+@test
+def a_sidecar_lets_no_more_in_than_its_service_can_do(scene):
+    import threading
+    s, service, payments = sidecar(scene, max_in_flight=2)
+    service.mode = "hold"
+    answers = []
+    threads = [threading.Thread(target=lambda i=i: answers.append(s.get(f"/{i}").status)) for i in range(2)]
+    for t in threads:
+        t.start()
+    wait_for(lambda: service.count() == 2, "two calls are not under way")
+    assert s.get("/more").json["reason"] == "full"
+    service.release()
+    for t in threads:
+        t.join()
+    assert answers == [200, 200], answers
+
+
+if __name__ == "__main__":
+    if STATIC:
+        print("1..0 # SKIP the templates load the module")
+        sys.exit(0)
+    sys.exit(test.run())
