@@ -56,6 +56,15 @@ void answer_failure(struct http_request *request, int failure)
         http_answer_error(request, 500, "internal", "The server failed: %s.", strerror(-failure));
 }
 
+void answer_busy(struct http_request *request)
+{
+    struct http_problem problem = {.status = 503,
+                                   .code = "busy",
+                                   .detail = "More requests are waiting than the server takes.",
+                                   .retry_after_s = 1};
+    http_answer_problem(request, &problem);
+}
+
 bool write_refused(struct http_request *request)
 {
     struct server *server = server_of(request);

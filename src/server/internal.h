@@ -92,6 +92,8 @@ struct http_problem journal_problem(int answer, const char *detail);
 void answer_journal(struct http_request *request, int answer, const char *detail);
 /* -errno nobody expected. */
 void answer_failure(struct http_request *request, int failure);
+/* The workers' queue is full. */
+void answer_busy(struct http_request *request);
 /* Members of a not-leader problem; true when the server is a follower and the write has been refused. */
 bool write_refused(struct http_request *request);
 /* `"conflicts":[…]` */

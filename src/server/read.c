@@ -1,5 +1,8 @@
 /* Reading events: GET /v1/events, POST /v1/events/query, GET /v1/streams/{stream}, as one JSON page, as NDJSON, or handed
- * on to a subscription. Runs on a worker. */
+ * on to a subscription.
+ *
+ * A small page is read on the loop, at once: two threads waking each other cost more than the few records it takes, which
+ * as a rule lie in memory. What asks for more, or turns out to be larger, is read (on) by a worker. */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,18 +14,12 @@
 static const char *const event_types[] = {"application/json", "text/event-stream", "application/x-ndjson"};
 enum { AS_PAGE, AS_SUBSCRIPTION, AS_LINES };
 
-/* What was asked. The bounds are inclusive; positions, or versions of a stream. */
-struct reading {
-    struct http_request *request;
-    struct filter filter;
-    struct journal_read read;
-    uint64_t lowest, highest;
-    uint64_t head; /* what is read is as the journal was then */
-    uint64_t limit;
-    bool limit_given;
+enum {
+    INLINE_COUNT_MAX = 100,     /* events a page may ask for to be begun on the loop */
+    INLINE_SIZE_MAX = 64 * 1024 /* bytes of events after which a worker goes on with it */
 };
 
-/* What came of it. */
+/* What came of it so far. */
 struct page {
     struct buffer events; /* JSON objects, comma between them */
     uint64_t count;
@@ -31,17 +28,54 @@ struct page {
     bool complete;     /* to the bound; else the limit or page_size_max stopped it */
 };
 
+/* What was asked; lives as long as the request. The bounds are inclusive; positions, or versions of a stream. */
+struct reading {
+    struct http_request *request;
+    struct http_task task;
+    struct filter filter;
+    struct journal_read read;
+    uint64_t lowest, highest;
+    uint64_t head;    /* what is read is as the journal was then */
+    uint64_t version; /* of the stream asked for, then */
+    uint64_t limit;
+    bool limit_given;
+    int form;
+    struct journal_reader *reader;
+    struct page page;
+    void (*answer)(struct reading *reading, int r);
+};
+
+static void reading_release(void *user)
+{
+    struct reading *reading = user;
+
+    journal_reader_free(reading->reader);
+    buffer_deinit(&reading->page.events);
+    filter_deinit(&reading->filter);
+}
+
 /* ---- asking ---- */
 
-/* 406 when no form fits; else the form. */
-static int form_asked(struct http_request *request)
+/* A reading in one of the forms the client takes; NULL: answered. */
+static struct reading *reading_new(struct http_request *request)
 {
-    int form = http_request_accepts(request, event_types, 3);
+    struct reading *reading;
 
-    if (form < 0)
-        http_answer_error(request, 406, "not-acceptable",
-                          "Here are application/json, text/event-stream and application/x-ndjson.");
-    return form;
+    if (parameters_refused(request))
+        return NULL;
+    reading = http_request_alloc(request, sizeof(*reading));
+    if (!reading || http_request_on_end(request, reading_release, reading) < 0) {
+        answer_failure(request, -ENOMEM);
+        return NULL;
+    }
+    reading->request = request;
+    reading->head = journal_head(server_of(request)->journal);
+    reading->form = http_request_accepts(request, event_types, 3);
+    if (reading->form >= 0)
+        return reading;
+    http_answer_error(request, 406, "not-acceptable",
+                      "Here are application/json, text/event-stream and application/x-ndjson.");
+    return NULL;
 }
 
 static bool ask_limit(struct reading *reading)
@@ -67,11 +101,12 @@ static bool outside(const struct reading *reading, const struct journal_event *e
 }
 
 /* 0, JOURNAL_E_END when the page is complete, or a failure. */
-static int page_add(const struct reading *reading, struct journal_reader *reader, struct page *page)
+static int page_add(struct reading *reading)
 {
+    struct page *page = &reading->page;
     struct journal_event event;
     bool beyond;
-    int r = journal_reader_next(reader, &event);
+    int r = journal_reader_next(reading->reader, &event);
 
     if (r != 0)
         return r;
@@ -86,17 +121,43 @@ static int page_add(const struct reading *reading, struct journal_reader *reader
     return r;
 }
 
-static int page_read(const struct reading *reading, struct page *page)
+/* Reads on until the page is complete, full, or has size_max bytes: true when it is finished. */
+static bool page_fill(struct reading *reading, size_t size_max, int *ret_r)
 {
-    const struct server *server = server_of(reading->request);
-    _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
-    int r = journal_reader_new(server->journal, &reading->read, &reader);
+    struct server *server = server_of(reading->request);
+    size_t page_size_max = server->options->limits.page_size_max;
+    struct page *page = &reading->page;
+    int r = reading->reader ? 0 : journal_reader_new(server->journal, &reading->read, &reading->reader);
 
-    while (r == 0 && page->count < reading->limit &&
-           page->events.size < server->options->limits.page_size_max)
-        r = page_add(reading, reader, page);
+    if (size_max > page_size_max)
+        size_max = page_size_max;
+    while (r == 0 && page->count < reading->limit && page->events.size < size_max)
+        r = page_add(reading);
     page->complete = r == JOURNAL_E_END;
-    return page->complete ? 0 : r;
+    *ret_r = page->complete ? 0 : r;
+    return r != 0 || page->count == reading->limit || page->events.size >= page_size_max;
+}
+
+static void page_on_worker(struct http_task *task)
+{
+    struct reading *reading = (struct reading *)((char *)task - offsetof(struct reading, task));
+    int r;
+
+    page_fill(reading, SIZE_MAX, &r);
+    reading->answer(reading, r);
+}
+
+static void page_start(struct reading *reading)
+{
+    int r;
+
+    if (reading->limit <= INLINE_COUNT_MAX && page_fill(reading, INLINE_SIZE_MAX, &r)) {
+        reading->answer(reading, r);
+        return;
+    }
+    reading->task.run = page_on_worker;
+    if (http_work(http_request_server(reading->request), &reading->task) != 0)
+        answer_busy(reading->request);
 }
 
 static void page_answer(struct http_request *request, struct page *page, const struct buffer *tail)
@@ -117,31 +178,29 @@ static void page_answer(struct http_request *request, struct page *page, const s
 
 /* ---- the journal ---- */
 
-static void journal_page(struct reading *reading)
+static void journal_page_answer(struct reading *reading, int r)
 {
     struct http_request *request = reading->request;
     bool backward = reading->read.direction == JOURNAL_BACKWARD;
-    struct page page = {0};
+    struct page *page = &reading->page;
     struct buffer tail = {0};
     uint64_t after;
-    int r = page_read(reading, &page);
 
-    if (!backward && !page.complete && page.examined >= reading->highest)
-        page.complete = true; /* the last event there is has just filled the page */
+    if (!backward && !page->complete && page->examined >= reading->highest)
+        page->complete = true; /* the last event there is has just filled the page */
     /* Backward, a condition may still be built on what was read: nothing up to the head at that time was missed. */
-    after = backward || page.complete ? reading->highest : page.examined;
+    after = backward || page->complete ? reading->highest : page->examined;
     if (r == 0)
         r = buffer_printf(&tail, ",\"after\":%" PRIu64 ",\"head\":%" PRIu64 ",\"more\":%s", after,
-                          reading->head, page.complete ? "false" : "true");
-    if (r == 0 && backward && page.count > 0)
-        r = buffer_printf(&tail, ",\"before\":%" PRIu64, page.last);
+                          reading->head, page->complete ? "false" : "true");
+    if (r == 0 && backward && page->count > 0)
+        r = buffer_printf(&tail, ",\"before\":%" PRIu64, page->last);
     answer_position(request, reading->head);
     http_header(request, "Cache-Control", "no-cache");
     if (r != 0)
         answer_journal(request, r, NULL);
     else
-        page_answer(request, &page, &tail);
-    buffer_deinit(&page.events);
+        page_answer(request, page, &tail);
     buffer_deinit(&tail);
 }
 
@@ -161,7 +220,6 @@ static void journal_subscribe(struct reading *reading)
     if (r == CURSOR_E_INVALID) {
         http_answer_error(reading->request, 400, "cursor-invalid",
                           "Last-Event-ID and after are a position or a cursor of ours.");
-        filter_deinit(&reading->filter);
         return;
     }
     if (r == CURSOR_E_OTHER) {
@@ -172,7 +230,7 @@ static void journal_subscribe(struct reading *reading)
 }
 
 /* `after` and `before` of a URL: both exclusive. False: answered. */
-static bool ask_bounds(struct reading *reading, uint64_t *ret_after)
+static bool ask_bounds(struct reading *reading)
 {
     uint64_t after = 0, before = 0;
 
@@ -183,60 +241,52 @@ static bool ask_bounds(struct reading *reading, uint64_t *ret_after)
     reading->highest = before > 0 && before <= reading->head ? before - 1 : reading->head;
     reading->read.after = after;
     reading->read.before = reading->highest + 1;
-    *ret_after = after;
     return true;
 }
 
-static void journal_answer(struct reading *reading, int form)
+static void lines_start(struct reading *reading)
 {
-    struct http_request *request = reading->request;
-    uint64_t after;
+    answer_position(reading->request, reading->head);
+    lines_answer(reading->request, &reading->read, reading->lowest, reading->highest,
+                 reading->limit_given ? reading->limit : UINT64_MAX);
+}
 
-    reading->head = journal_head(server_of(request)->journal);
-    if (form == AS_SUBSCRIPTION) {
+static void journal_start(struct reading *reading)
+{
+    reading->read.query = &reading->filter.query;
+    if (reading->form == AS_SUBSCRIPTION) {
         journal_subscribe(reading);
-        return;
+    } else if (ask_limit(reading) && ask_bounds(reading)) {
+        reading->answer = journal_page_answer;
+        if (reading->form == AS_LINES)
+            lines_start(reading);
+        else
+            page_start(reading);
     }
-    if (ask_limit(reading) && ask_bounds(reading, &after)) {
-        reading->read.query = &reading->filter.query;
-        if (form == AS_LINES) {
-            answer_position(request, reading->head);
-            lines_answer(request, &reading->read, reading->lowest, reading->highest,
-                         reading->limit_given ? reading->limit : UINT64_MAX);
-        } else {
-            journal_page(reading);
-        }
-    }
-    filter_deinit(&reading->filter);
 }
 
 void handle_events_read(struct http_request *request)
 {
-    struct reading reading = {.request = request};
-    int form;
+    struct reading *reading = reading_new(request);
 
-    if (parameters_refused(request) || (form = form_asked(request)) < 0 ||
-        !filter_from_parameters(request, &reading.filter))
-        return;
-    journal_answer(&reading, form);
+    if (reading && filter_from_parameters(request, &reading->filter))
+        journal_start(reading);
 }
 
 void handle_events_query(struct http_request *request)
 {
-    struct reading reading = {.request = request};
-    int form;
+    struct reading *reading = reading_new(request);
 
-    if (parameters_refused(request) || (form = form_asked(request)) < 0 ||
-        !filter_from_body(request, &reading.filter))
-        return;
-    journal_answer(&reading, form);
+    if (reading && filter_from_body(request, &reading->filter))
+        journal_start(reading);
 }
 
 /* ---- one stream ---- */
 
 /* The next page of the same question. */
-static void link_next(const struct reading *reading, const struct page *page)
+static void link_next(const struct reading *reading)
 {
+    const struct page *page = &reading->page;
     bool backward = reading->read.direction == JOURNAL_BACKWARD;
     char bounds[96];
 
@@ -251,41 +301,46 @@ static void link_next(const struct reading *reading, const struct page *page)
 }
 
 /* A full page will say the same for ever, unless where it begins depends on the head. */
-static bool page_is_final(const struct reading *reading, const struct page *page)
+static bool page_is_final(const struct reading *reading)
 {
     struct bytes text;
 
-    return !page->complete && (reading->read.direction == JOURNAL_FORWARD ||
-                               http_request_parameter(reading->request, "to", &text));
+    return !reading->page.complete && (reading->read.direction == JOURNAL_FORWARD ||
+                                       http_request_parameter(reading->request, "to", &text));
 }
 
-static void stream_page(struct reading *reading, uint64_t version)
+static void stream_page_answer(struct reading *reading, int r)
 {
     struct http_request *request = reading->request;
-    char etag[24];
-    struct page page = {0};
     struct buffer tail = {0};
 
-    snprintf(etag, sizeof(etag), "%" PRIu64, version);
-    answer_position(request, reading->head);
-    http_header(request, "Vary", "Accept");
-    if (http_answer_not_modified(request, etag))
-        return;
-    int r = page_read(reading, &page);
-    if (r == 0 && !page.complete)
-        link_next(reading, &page);
-    if (r == 0 && page_is_final(reading, &page)) {
+    if (r == 0 && !reading->page.complete)
+        link_next(reading);
+    if (r == 0 && page_is_final(reading)) {
         http_header(request, "Cache-Control", "private, max-age=31536000, immutable");
     } else if (r == 0) {
         http_header(request, "Cache-Control", "no-cache");
-        r = buffer_printf(&tail, ",\"version\":%" PRIu64 ",\"head\":%" PRIu64, version, reading->head);
+        r = buffer_printf(&tail, ",\"version\":%" PRIu64 ",\"head\":%" PRIu64, reading->version,
+                          reading->head);
     }
     if (r != 0)
         answer_journal(request, r, NULL);
     else
-        page_answer(request, &page, &tail);
-    buffer_deinit(&page.events);
+        page_answer(request, &reading->page, &tail);
     buffer_deinit(&tail);
+}
+
+static void stream_start(struct reading *reading)
+{
+    char etag[24];
+
+    snprintf(etag, sizeof(etag), "%" PRIu64, reading->version);
+    answer_position(reading->request, reading->head);
+    http_header(reading->request, "Vary", "Accept");
+    if (http_answer_not_modified(reading->request, etag))
+        return;
+    reading->answer = stream_page_answer;
+    page_start(reading);
 }
 
 static void stream_subscribe(struct reading *reading)
@@ -312,33 +367,28 @@ static bool stream_refused(struct http_request *request, struct bytes stream, ui
 
 void handle_stream_read(struct http_request *request)
 {
-    struct journal *journal = server_of(request)->journal;
-    struct reading reading = {.request = request, .read = {.stream = http_request_param(request, 0)}};
-    uint64_t from = 1, to = UINT64_MAX, version;
-    int form;
+    struct reading *reading = reading_new(request);
+    uint64_t from = 1, to = UINT64_MAX;
 
-    if (parameters_refused(request) || (form = form_asked(request)) < 0)
+    if (!reading)
         return;
-    if (form == AS_SUBSCRIPTION) {
-        stream_subscribe(&reading);
+    reading->read.stream = http_request_param(request, 0);
+    if (reading->form == AS_SUBSCRIPTION) {
+        stream_subscribe(reading);
         return;
     }
-    reading.head = journal_head(journal);
-    version = journal_stream_version(journal, reading.read.stream);
-    if (stream_refused(request, reading.read.stream, version) ||
+    reading->version = journal_stream_version(server_of(request)->journal, reading->read.stream);
+    if (stream_refused(request, reading->read.stream, reading->version) ||
         !ask_u64(request, "from", 1, UINT64_MAX, &from) || !ask_u64(request, "to", 1, UINT64_MAX, &to) ||
-        !ask_limit(&reading))
+        !ask_limit(reading))
         return;
-    reading.lowest = from;
-    reading.highest = to < version ? to : version;
-    reading.read.after = from - 1;
-    reading.read.before = reading.highest + 1;
-    reading.read.system = true; /* it was asked for by name */
-    if (form == AS_LINES) {
-        answer_position(request, reading.head);
-        lines_answer(request, &reading.read, reading.lowest, reading.highest,
-                     reading.limit_given ? reading.limit : UINT64_MAX);
-    } else {
-        stream_page(&reading, version);
-    }
+    reading->lowest = from;
+    reading->highest = to < reading->version ? to : reading->version;
+    reading->read.after = from - 1;
+    reading->read.before = reading->highest + 1;
+    reading->read.system = true; /* it was asked for by name */
+    if (reading->form == AS_LINES)
+        lines_start(reading);
+    else
+        stream_start(reading);
 }

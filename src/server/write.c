@@ -267,8 +267,7 @@ static void call_start(struct write_call *call)
     if (http_request_body(call->request).size <= PARSE_INLINE_SIZE_MAX) {
         call_run(&call->task);
     } else if (http_work(http_request_server(call->request), &call->task) != 0) {
-        struct http_problem problem = journal_problem(JOURNAL_E_BUSY, "Too many requests are waiting.");
-        http_answer_problem(call->request, &problem);
+        answer_busy(call->request);
     }
 }
 
