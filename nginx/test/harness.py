@@ -402,7 +402,7 @@ def two(scene, chain, extra="", breaker=ONE, mode="500", more=""):
     n = scene.nginx(site(breaker, f"""
         location / {{
             breaker_use b; breaker_fallback {chain}; proxy_pass http://127.0.0.1:{one.port};
-            proxy_read_timeout 300ms; {extra}
+            proxy_read_timeout 1s; {extra}
         }}
         location @service2 {{ proxy_pass http://127.0.0.1:{other.port}; }}
         location = /sorry.json {{ internal; root @DIR@; default_type application/json; }}

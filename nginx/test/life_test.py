@@ -71,7 +71,7 @@ def exactly_three_probes_pass_over_all_workers(scene):
 
 @test
 def probes_are_reads_or_have_an_idempotency_key(scene):
-    n, u = quick(scene, breaker=QUICK.replace("300ms", "1s"))
+    n, u = quick(scene, breaker=QUICK.replace("300ms", "2s"))
     trip(n)
     u.forget()
     u.mode = "ok"
@@ -163,7 +163,7 @@ def swallow(f):
 
 @test
 def a_killed_worker_frees_its_probes_when_their_lease_ends(scene):
-    n, u = quick(scene, breaker=QUICK + " probe_lease=300ms", workers=1)
+    n, u = quick(scene, breaker=QUICK + " probe_lease=1s", workers=1)
     trip(n)
     u.mode = "hold"
     u.forget()

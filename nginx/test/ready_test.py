@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import HERE, MODULE, STATIC, Answer, certificate, free_port, test, wait_for
+from harness import HERE, MODULE, STATIC, Answer, certificate, free_port, test, together, wait_for
 
 sys.path.insert(0, str(pathlib.Path(HERE).parent / "gateway"))
 
@@ -123,8 +123,7 @@ def only_tls_1_2_and_1_3_are_spoken_and_plain_http_is_redirected(scene):
 @test
 def who_is_not_known_is_401_and_takes_no_permit(scene):
     g, hotel, replica, ledger, auth = api(scene)
-    for _ in range(20):
-        a = g.get("/hotel/x")
+    for a in together(20, lambda: g.get("/hotel/x")):
         assert a.status == 401 and a.headers["Content-Type"] == "application/problem+json", a
     a = g.get("/hotel/x", method="POST", headers=READER, body="x")
     assert a.status == 403 and a.json["title"] == "Forbidden", a
@@ -162,9 +161,9 @@ def requests_carry_an_id_and_a_trace(scene):
 @test
 def a_client_that_asks_too_often_gets_429(scene):
     g, *_ = api(scene, rate="1r/s", burst="2")
-    answers = [g.get("/hotel/x", headers=GOOD) for _ in range(20)]
+    answers = together(20, lambda: g.get("/hotel/x", headers=GOOD))
     limited = [a for a in answers if a.status == 429]
-    assert limited and answers[0].status == 200, [a.status for a in answers]
+    assert limited and any(a.status == 200 for a in answers), [a.status for a in answers]
     assert limited[0].headers["Content-Type"] == "application/problem+json", limited[0]
 
 

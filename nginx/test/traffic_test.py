@@ -13,7 +13,7 @@ CACHE = """proxy_cache_path @DIR@/cache levels=1 keys_zone=c:1m use_temp_path=of
 
 def cached(scene, extra="", mode="ok"):
     u = scene.upstream("one", mode)
-    u.headers = {"Cache-Control": "max-age=2"}
+    u.headers = {"Cache-Control": "max-age=3"}
     n = scene.nginx(site(ONE, f"""
         location / {{
             breaker_use b; breaker_fallback cache 503=/sorry.json; proxy_pass http://127.0.0.1:{u.port};

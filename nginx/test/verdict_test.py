@@ -14,7 +14,7 @@ def proxied(u, extra="", breaker=THREE, location="/"):
         location {location} {{
             breaker_use b;
             proxy_pass http://127.0.0.1:{u.port};
-            {extra or "proxy_read_timeout 300ms;"}
+            {extra}
         }}""")
 
 
@@ -54,7 +54,7 @@ def a_reset_connection_counts(scene):
 
 @test
 def a_service_that_hangs_counts_as_a_timeout(scene):
-    trips_with(scene, "hang", "timeout")
+    trips_with(scene, "hang", "timeout", "proxy_read_timeout 300ms;")
 
 
 @test
@@ -262,7 +262,7 @@ def no_slow_lets_a_request_wait_as_long_as_it_asked_for(scene):
 def an_upstream_with_a_variable_host_is_gated_and_judged(scene):
     u = scene.upstream(mode="500")
     n = scene.nginx(site(THREE, f"""
-        location / {{ breaker_use b; set $to 127.0.0.1:{u.port}; proxy_pass http://$to; proxy_read_timeout 300ms; }}"""))
+        location / {{ breaker_use b; set $to 127.0.0.1:{u.port}; proxy_pass http://$to; proxy_read_timeout 1s; }}"""))
     n.get("/")
     u.mode = "hang"
     n.get("/")

@@ -71,10 +71,11 @@ class Service:
 
     def __init__(self, role, port=0):
         self.role, self.port = role, port
+        self.dies_on = None     # a path: the connection is reset when it is asked for
         self.server = None
 
     def __enter__(self):
-        role, self.connections, self.headers = self.role, [], []
+        service, role, self.connections, self.headers = self, self.role, [], []
         connections, headers = self.connections, self.headers
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -86,6 +87,10 @@ class Service:
 
             def do_GET(self):
                 headers.append(self.headers)
+                if self.path == service.dies_on:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+                    self.close_connection = True
+                    return
                 size = int(self.headers.get("Content-Length", 0))
                 body = self.rfile.read(size)
                 if "text/event-stream" in self.headers.get("Accept", ""):
@@ -160,14 +165,14 @@ def the_services_see_the_name_the_client_used_and_an_id():
 def service_1_dies_reads_go_on_at_service_2_and_commands_get_503_until_it_is_back():
     with Service("follower") as two:
         one = Service("leader").__enter__()
-        with Gateway(one, two, open="300ms", open_max="300ms") as gateway:
+        with Gateway(one, two, open="1s", open_max="1s") as gateway:
             assert request(gateway, "GET", "/v1/events").headers["Daybook-Role"] == "leader"
             one.__exit__()
 
             for _ in range(8):
                 answer = request(gateway, "GET", "/v1/events")
                 assert answer.status == 200 and answer.headers["Daybook-Role"] == "follower", answer
-            assert gateway.breaker()["state"] == "open", gateway.breaker()
+            assert gateway.breaker()["state"] != "closed", gateway.breaker()
 
             answer = request(gateway, "POST", "/v1/commands/BookRoom", {"a": 1})
             assert answer.status == 503 and int(answer.headers["Retry-After"]) >= 1, answer
@@ -188,6 +193,16 @@ def without_both_services_reads_get_503_too():
         assert answers[-1].status == 503 and answers[-1].headers["Retry-After"], answers[-1]
         assert all(answer.status in (502, 503) for answer in answers), answers
         assert all(answer.headers["Content-Type"] == "application/problem+json" for answer in answers), answers
+
+
+@tap.test
+def a_command_whose_service_dies_under_it_gets_a_problem_and_is_not_repeated():
+    with Service("leader") as one, Service("follower") as two, Gateway(one, two) as gateway:
+        one.dies_on = "/v1/commands/BookRoom"
+        answer = request(gateway, "POST", "/v1/commands/BookRoom", {"a": 1}, headers={"Idempotency-Key": "k"})
+        assert answer.status == 502 and answer.json()["status"] == 502, answer
+        assert answer.headers["Content-Type"] == "application/problem+json", answer.headers
+        assert len(one.headers) == 1 and not two.headers, (one.headers, two.headers)
 
 
 @tap.test
