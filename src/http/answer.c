@@ -8,7 +8,7 @@
 
 #include "http/internal.h"
 
-enum { STREAM_BLOCK_SIZE = 4096 };
+enum { STREAM_BLOCK_SIZE = 1024 };
 
 /* ---- on whatever thread ---- */
 

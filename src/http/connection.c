@@ -329,7 +329,7 @@ int connection_daemon_start(struct http *http)
 {
     const struct http_limits *limits = &http->options.limits;
     /* Room for the header as it came and for the lists made of it. It is cleared after each request: no more than needed. */
-    size_t memory = (size_t)limits->header_size_max + 16384;
+    size_t memory = (size_t)limits->header_size_max + 12288;
 
     MHD_set_panic_func(on_panic, NULL);
     http->daemon = MHD_start_daemon(

@@ -413,6 +413,8 @@ static ssize_t find_next(struct subscriber *subscriber)
     if (subscriber->cursor < feed->floor)
         return catch_up(subscriber) ? (subscriber->errand.out ? HTTP_SOURCE_WAIT : 1) : HTTP_SOURCE_FAILED;
     journal_reader_free(take_ptr(subscriber->reader));
+    buffer_deinit(&subscriber->piece); /* all of it has been sent */
+    subscriber->piece_offset = 0;
     if (walk_row(subscriber) || say_standing(subscriber))
         return 1;
     return HTTP_SOURCE_WAIT;
