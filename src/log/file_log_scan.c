@@ -117,32 +117,61 @@ static int scan_chain(struct walk *walk, struct file_log *log, const struct form
     return 0;
 }
 
-int file_log_scan(struct file_log *log, int file, const struct format_segment *header, uint64_t file_size,
-                  struct scan *ret_scan)
+static int scan_once(struct walk *walk, struct file_log *log, const struct format_segment *header,
+                     struct scan *ret_scan)
 {
-    struct scan scan = {.floor = header->first - 1,
-                        .tail = header->first - 1,
-                        .tail_end = FORMAT_SEGMENT_SIZE,
-                        .floor_end = FORMAT_SEGMENT_SIZE,
-                        .epoch = header->epoch,
-                        .chain_tail = header->chain,
-                        .what = "bytes that were written are missing"};
-    _cleanup_(walk_deinit) struct walk walk = {0};
+    struct scan scan = {
+        .floor = header->first - 1,
+        .tail = header->first - 1,
+        .tail_end = FORMAT_SEGMENT_SIZE,
+        .floor_end = FORMAT_SEGMENT_SIZE,
+        .epoch = header->epoch,
+        .chain_tail = header->chain,
+        .what = "bytes that were written are missing",
+    };
     int r;
 
-    walk_init(&walk, log->ops, file, log->seed);
-    walk.limit = file_size;
-    walk.position = header->first;
-    r = scan_forward(&walk, log, &scan);
+    walk_forget(walk);
+    walk_seek(walk, FORMAT_SEGMENT_SIZE, header->first);
+    r = scan_forward(walk, log, &scan);
     if (r == 0)
-        r = scan_past(&walk, &scan);
+        r = scan_past(walk, &scan);
     if (r == 0)
-        r = scan_chain(&walk, log, header, &scan);
+        r = scan_chain(walk, log, header, &scan);
     if (r != 0)
         return r;
     scan.damaged = scan.floor > scan.tail;
     *ret_scan = scan;
     return 0;
+}
+
+/* Beside a writer, the frame that was missing a moment ago may stand by now, and the floor above it have been read since:
+ * whoever sees such a floor and looks again sees the frame. */
+static bool has_moved_on(struct walk *walk, const struct scan *scan)
+{
+    struct format_frame frame;
+    const uint8_t *data;
+
+    walk_forget(walk);
+    walk_seek(walk, scan->tail_end, scan->tail + 1);
+    return walk_next(walk, &frame, &data) == 0;
+}
+
+int file_log_scan(struct file_log *log, int file, const struct format_segment *header, uint64_t file_size,
+                  struct scan *ret_scan)
+{
+    _cleanup_(walk_deinit) struct walk walk = {0};
+    struct scan scan;
+    int r;
+
+    walk_init(&walk, log->ops, file, log->seed);
+    walk.limit = file_size;
+    do
+        r = scan_once(&walk, log, header, &scan);
+    while (r == 0 && scan.damaged && log->options.read_only && has_moved_on(&walk, &scan));
+    if (r == 0)
+        *ret_scan = scan;
+    return r;
 }
 
 /* ---- all of them ---- */

@@ -427,6 +427,106 @@ static void another_process_sees_what_a_floor_vouches_for_and_idleness_writes_on
     assert_ok(log_close(beside));
 }
 
+/* A table whose n-th pread is preceded by something the test does. */
+struct interruption {
+    struct os_file_ops ops; /* first */
+    const struct os_file_ops *below;
+    uint64_t reads, at;
+    struct log_kit *kit;
+};
+
+static int interrupted_pread(const struct os_file_ops *ops, int file, void *data, size_t size,
+                             uint64_t offset, size_t *ret_size)
+{
+    struct interruption *interruption = (struct interruption *)ops;
+
+    if (++interruption->reads == interruption->at) {
+        for (size_t i = 0; i < 3; i++)
+            assert_int_equal(log_kit_append(interruption->kit, 2, 1, 60000), LOG_DURABLE);
+    }
+    return interruption->below->pread(interruption->below, file, data, size, offset, ret_size);
+}
+
+static int interrupted_open(const struct os_file_ops *ops, const char *path, unsigned flags, int *ret_file)
+{
+    const struct os_file_ops *below = ((struct interruption *)ops)->below;
+
+    return below->open(below, path, flags, ret_file);
+}
+
+static int interrupted_close(const struct os_file_ops *ops, int file)
+{
+    const struct os_file_ops *below = ((struct interruption *)ops)->below;
+
+    return below->close(below, file);
+}
+
+static int interrupted_size(const struct os_file_ops *ops, int file, uint64_t *ret_size)
+{
+    const struct os_file_ops *below = ((struct interruption *)ops)->below;
+
+    return below->size(below, file, ret_size);
+}
+
+static int interrupted_list(const struct os_file_ops *ops, const char *path, struct buffer *names)
+{
+    const struct os_file_ops *below = ((struct interruption *)ops)->below;
+
+    return below->list(below, path, names);
+}
+
+static void count_damage(void *user, const struct file_log_damage *damage)
+{
+    (*(size_t *)user)++;
+}
+
+/* The writer comes in between at one read of the opening or of the verifier. */
+static void interrupt_once(struct world *world, uint64_t at, bool verify)
+{
+    struct interruption interruption = {
+        .ops = {.open = interrupted_open,
+                .close = interrupted_close,
+                .pread = interrupted_pread,
+                .size = interrupted_size,
+                .list = interrupted_list},
+        .below = sim_disk_ops(world->disk),
+        .kit = world->kit,
+        .at = at,
+    };
+    struct file_log_options reading = {.file = &interruption.ops, .read_only = true};
+    struct file_log_report report;
+    struct log *beside;
+    char error[256] = "";
+    size_t damage = 0;
+
+    world->options.segment_size = 4 << 20; /* many windows */
+    open_log(world);
+    for (size_t i = 0; i < 4; i++)
+        (void)log_kit_append(world->kit, 1, 2, 60000);
+    if (verify) {
+        assert_ok(file_log_verify(FOLDER, &interruption.ops, count_damage, NULL, &damage, &report, error));
+    } else {
+        assert_ok(file_log_open(FOLDER, &reading, &beside, error));
+        assert_null(strstr(status_of(beside).reason, "damaged"));
+        assert_ok(log_close(beside));
+    }
+    assert_int_equal(damage, 0);
+    assert_true(interruption.reads >= at);
+    close_log(world);
+}
+
+/* Whichever read of theirs it is, nothing is taken for damage. */
+static void a_writer_at_work_is_not_taken_for_damage(void **state)
+{
+    for (uint64_t at = 1; at <= 80; at++) { /* the first 20 for opening, which reads less often */
+        void *fresh;
+
+        assert_ok(set_up(&fresh));
+        interrupt_once((struct world *)fresh, at <= 20 ? at : at - 20, at > 20);
+        assert_ok(tear_down(&fresh));
+    }
+}
+
 static void without_a_floor_another_process_sees_nothing_yet(void **state)
 {
     struct world *world = (struct world *)*state;
@@ -666,6 +766,7 @@ int main(void)
         LOG_TEST(a_full_disk_refuses_writes_until_there_is_room),
         LOG_TEST(a_disk_smaller_than_a_segment_is_used),
         LOG_TEST(another_process_sees_what_a_floor_vouches_for_and_idleness_writes_one),
+        LOG_TEST(a_writer_at_work_is_not_taken_for_damage),
         LOG_TEST(without_a_floor_another_process_sees_nothing_yet),
         LOG_TEST(async_durability_survives_a_kill_and_keeps_a_prefix_without_power),
         LOG_TEST(a_follower_stores_records_unchanged_and_comes_to_the_same_chain),

@@ -9,6 +9,9 @@
 #include "base/cleanup.h"
 #include "log/file_log_internal.h"
 
+/* How often a place is read before it counts as damaged. */
+#define LOOKS_MAX 3
+
 struct verify {
     struct file_log *log; /* opened for reading, its list of segments taken anew */
     struct file_log_report report;
@@ -88,6 +91,18 @@ static void check_records(struct verify *verify, const struct format_frame *fram
     verify->report.head = verify->position - 1;
 }
 
+/* Beside a writer, what does not hold above the floor may be on its way: it is read anew before it counts. */
+static int look_again(struct walk *walk, struct format_frame *ret_frame, const uint8_t **ret_data)
+{
+    int r = WALK_E_END;
+
+    for (int attempt = 0; attempt < LOOKS_MAX && r > 0; attempt++) {
+        walk_forget(walk);
+        r = walk_next(walk, ret_frame, ret_data);
+    }
+    return r;
+}
+
 /* Goes to the next frame that holds, for a segment that has a bad place in it. False: there is none. */
 static int find_next(struct verify *verify, struct walk *walk, bool *ret_found)
 {
@@ -115,6 +130,23 @@ static void advance(struct verify *verify, uint64_t bytes)
         verify->on_progress(verify->user, verify->done, verify->total);
 }
 
+/* A frame behind a place where there was none: beside a writer, both may have come since. Then the walk goes on there. */
+static bool has_moved_on(struct walk *walk, uint64_t offset, uint64_t position)
+{
+    uint64_t found = walk->offset, found_position = walk->position;
+    struct format_frame frame;
+    const uint8_t *data;
+
+    walk_forget(walk);
+    walk_seek(walk, offset, position);
+    if (walk_next(walk, &frame, &data) != 0) {
+        walk_seek(walk, found, found_position);
+        return false;
+    }
+    walk_seek(walk, offset, position);
+    return true;
+}
+
 static int check_frames(struct verify *verify, struct walk *walk)
 {
     bool more = true;
@@ -123,8 +155,11 @@ static int check_frames(struct verify *verify, struct walk *walk)
         struct format_frame frame;
         const uint8_t *data;
         uint64_t offset = walk->offset, position = verify->position;
+        bool chain_known = verify->chain_known;
         int r = walk_next(walk, &frame, &data), found;
 
+        if (r > 0 && verify->last_segment && position > verify->report.floor)
+            r = look_again(walk, &frame, &data);
         if (r < 0)
             return r;
         if (r == 0) {
@@ -136,6 +171,11 @@ static int check_frames(struct verify *verify, struct walk *walk)
             return found;
         if (r == WALK_E_END && !more)
             break;
+        if (more && verify->last_segment && has_moved_on(walk, offset, position)) {
+            verify->position = position;
+            verify->chain_known = chain_known;
+            continue;
+        }
         damage_at(verify, position, offset, what_of(walk, r));
     }
     return 0;
@@ -192,6 +232,7 @@ static int check_segment(struct verify *verify, size_t index)
     if (r == 0 && verify->chain_known &&
         memcmp(header.chain.bytes, verify->report.chain.bytes, LOG_CHAIN_SIZE) != 0)
         tell(verify, 0, "the chain does not continue");
+    walk_forget(&walk); /* what was read before the floor says less than the floor */
     walk_seek(&walk, FORMAT_SEGMENT_SIZE, segment->first);
     if (r == 0)
         r = check_frames(verify, &walk);
