@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import time
 
+from breakers import breaker_calls
 from gateways import gateway_closed, gateway_failures
 from peers import Nginx, Redis
 
@@ -161,4 +162,4 @@ def reads_and_writes_together(setting, median):
 
 
 MEASURES = [durable_appends, conditional_appends, queries, projection, reads_and_writes_together, gateway_closed,
-            gateway_failures]
+            gateway_failures, breaker_calls]
