@@ -16,7 +16,7 @@ def append(server, count, **more):
 
 def reaches(server, position):
     wait_for(lambda: request(server, "GET", "/ready").json()["journal"]["position"] >= position,
-             f"the follower reaches {position}")
+             f"the follower reaches {position}", 40)
 
 
 def everything(server):
@@ -89,7 +89,7 @@ def reads_go_on_while_the_leader_is_away_and_following_resumes():
         try:
             reaches(follower, append(leader, 3))
             leader.kill()
-            wait_for(lambda: not request(follower, "GET", "/ready").json()["follower"]["connected"], "the loss is noticed")
+            wait_for(lambda: not request(follower, "GET", "/ready").json()["follower"]["connected"], "the loss is noticed", 40)
             assert request(follower, "GET", "/ready").status == 200
             assert len(request(follower, "GET", "/v1/events").json()["events"]) == 3
             leader.start()
@@ -109,7 +109,7 @@ def a_follower_of_another_journal_stops_following_and_goes_on_answering():
             append(other, 9)
             with Server(data=one, follow=other) as follower:
                 state = wait_for(lambda: (lambda f: f["state"] == "parted" and f)(
-                    request(follower, "GET", "/ready").json()["follower"]), "it has parted")
+                    request(follower, "GET", "/ready").json()["follower"]), "it has parted", 40)
                 assert state["reason"], state
                 assert request(follower, "GET", "/v1/events?limit=1").json()["head"] == 3
 
