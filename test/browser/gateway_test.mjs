@@ -65,6 +65,10 @@ await run({
     await untilFree(page, 'Double', day(4), 8);
     assert.deepEqual(page.wrongs, []);
   },
+
+  'all of them end well when asked to': async () => {
+    assert.deepEqual([await gateway.stop(), await follower.stop(), await leader.stop()], [0, 0, 0]);
+  },
 });
 
 await browser.close();

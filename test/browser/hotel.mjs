@@ -55,6 +55,11 @@ export class Hotel {
     return end(this.#server, 'SIGKILL');
   }
 
+  /** Asks the server to end; answers its exit status. */
+  stop() {
+    return end(this.#server, 'SIGTERM');
+  }
+
   async close() {
     await this.kill();
     await fs.rm(this.#folder, {recursive: true, force: true});
@@ -127,8 +132,12 @@ export class Gateway {
     return `http://127.0.0.1:${this.port}/`;
   }
 
+  stop() {
+    return end(this.#nginx, 'SIGTERM');
+  }
+
   async close() {
-    await end(this.#nginx, 'SIGTERM');
+    await this.stop();
     await fs.rm(this.#folder, {recursive: true, force: true});
   }
 }

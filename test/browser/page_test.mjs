@@ -399,6 +399,13 @@ await run({
       await page.context().close();
     }
   },
+
+  'the server, asked to end with a visitor still listening, ends well': async () => {
+    const page = await browser.open(hotel.url);
+    assert.equal(await hotel.stop(), 0);
+    await page.waitForSelector('#connection[data-state="lost"], #connection[data-state="retry"]');
+    await page.context().close();
+  },
 });
 
 await browser.close();

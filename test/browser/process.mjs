@@ -31,10 +31,12 @@ export async function start(command, ready, environment = {}) {
   return {child, match};
 }
 
-/** Ends it with this signal, and waits until it is gone. One that is gone already is fine. */
+/** Ends it with this signal and waits until it is gone; answers its exit status (null: the signal ended it). */
 export async function end({child}, signal) {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = new Promise(resolve => child.once('exit', resolve));
-  child.kill(signal);
-  await gone;
+  if (child.exitCode === null && child.signalCode === null) {
+    const gone = new Promise(resolve => child.once('exit', resolve));
+    child.kill(signal);
+    await gone;
+  }
+  return child.exitCode;
 }
