@@ -1,6 +1,6 @@
 /* The past is rebuilt, not kept: a scratch copy is an empty store that events are applied to until the position asked for.
- * It is kept, and the next question that is not older moves it forward instead of starting over. One thread, the historian,
- * owns them all.
+ * It is kept, and the next question that is not older moves it, or a copy of it, forward instead of starting over. One
+ * thread, the historian, owns them all.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -13,6 +13,10 @@
 #include "view/set.h"
 
 #define LOOK_EVERY 64 /* events between two looks at the clock */
+
+/* A way of so many events is worth a copy of a file of that size: both take some ten milliseconds. */
+#define BRANCH_EVENTS_MIN 2000
+#define BRANCH_SIZE_MAX   ((size_t)64 * 1024 * 1024)
 
 static void scratch_close(struct scratch *scratch)
 {
@@ -53,7 +57,47 @@ static void count_copies(struct view_set *set, int change)
     os_mutex_unlock(&set->mutex);
 }
 
-static int scratch_open(struct view *view, struct scratch *scratch, char *ret_error)
+/* The copy's file, as it stands after its last commit, under another name. -E2BIG: too large to be worth it. */
+static int copy_file(const char *from, const char *to)
+{
+    const struct os_file_ops *ops = os_file_real();
+    _cleanup_(buffer_deinit) struct buffer content = {.size_max = BRANCH_SIZE_MAX};
+    int file, r = os_file_read_whole(ops, from, &content);
+    if (r == 0)
+        r = ops->open(ops, to, OS_FILE_WRITE | OS_FILE_CREATE | OS_FILE_TRUNCATE, &file);
+    if (r < 0)
+        return r;
+    r = os_file_write_full(ops, file, content.data, content.size, 0);
+    return error_first(r, ops->close(ops, file));
+}
+
+static int scratch_make(struct view *view, struct scratch *scratch, const struct scratch *from,
+                        char *ret_error)
+{
+    struct view_set *set = view->set;
+    if (asprintf(&scratch->path, "%s/scratch/%s~%llu.db", set->folder, view->definition->name,
+                 (unsigned long long)scratch->number) < 0) {
+        scratch->path = NULL;
+        return -ENOMEM;
+    }
+    int r = from ? copy_file(from->path, scratch->path) : 0;
+    if (r < 0)
+        return r;
+    struct store_options options = {.path = scratch->path,
+                                    .scratch = true,
+                                    .apply_ms_max = set->options.apply_ms_max,
+                                    .stop = &set->stop};
+    r = store_open(&options, view->definition, journal_id(set->options.journal), &scratch->store, ret_error);
+    if (r != 0)
+        return r < 0 ? r : -EIO;
+    scratch->relation = store_take_relation(scratch->store);
+    scratch->reached = store_state(scratch->store)->position;
+    return 0;
+}
+
+/* Make the scratch copy anew: empty, or as `from` stands. */
+static int scratch_open(struct view *view, struct scratch *scratch, const struct scratch *from,
+                        char *ret_error)
 {
     struct view_set *set = view->set;
     if (scratch->store) {
@@ -61,43 +105,52 @@ static int scratch_open(struct view *view, struct scratch *scratch, char *ret_er
         count_copies(set, -1);
     }
     scratch->number = ++set->scratch_number;
-    if (asprintf(&scratch->path, "%s/scratch/%s~%llu.db", set->folder, view->definition->name,
-                 (unsigned long long)scratch->number) < 0) {
-        scratch->path = NULL;
-        return -ENOMEM;
-    }
-    struct store_options options = {.path = scratch->path,
-                                    .scratch = true,
-                                    .apply_ms_max = set->options.apply_ms_max,
-                                    .stop = &set->stop};
-    int r =
-        store_open(&options, view->definition, journal_id(set->options.journal), &scratch->store, ret_error);
-    if (r != 0) {
+    int r = scratch_make(view, scratch, from, ret_error);
+    if (r != 0)
         scratch_close(scratch);
-        return r < 0 ? r : -EIO;
-    }
-    scratch->relation = store_take_relation(scratch->store);
-    count_copies(set, 1);
-    return 0;
+    else
+        count_copies(set, 1);
+    return r;
 }
 
-/* The copy that has the shortest way to `position`: the newest that is not beyond it; else a free place, else the one that
- * has not been used for longest, which starts over. */
-static int choose(struct view *view, uint64_t position, struct scratch **ret_scratch, char *ret_error)
+/* The newest copy that is not beyond the position; NULL: there is none. */
+static struct scratch *find_before(struct view *view, uint64_t position)
 {
-    struct scratch *best = NULL, *spare = &view->scratch[0];
+    struct scratch *best = NULL;
     for (size_t i = 0; i < VIEW_SCRATCH_COUNT_MAX; i++) {
         struct scratch *scratch = &view->scratch[i];
         if (scratch->store && scratch->reached <= position && (!best || scratch->reached > best->reached))
             best = scratch;
-        if (spare->store && (!scratch->store || scratch->used < spare->used))
+    }
+    return best;
+}
+
+/* A free place, else the copy that has not been used for longest; never `but`. */
+static struct scratch *find_spare(struct view *view, const struct scratch *but)
+{
+    struct scratch *spare = NULL;
+    for (size_t i = 0; i < VIEW_SCRATCH_COUNT_MAX; i++) {
+        struct scratch *scratch = &view->scratch[i];
+        if (scratch != but && (!spare || (spare->store && (!scratch->store || scratch->used < spare->used))))
             spare = scratch;
     }
-    if (!best) {
-        int r = scratch_open(view, spare, ret_error);
-        if (r != 0)
+    return spare;
+}
+
+/* The copy that has the shortest way to `position`. When that is long, it stays as a step of a ladder and a copy of it goes
+ * the way, so that somebody who looks back and forth never starts over; when it is short, it goes itself. */
+static int choose(struct view *view, uint64_t position, struct scratch **ret_scratch, char *ret_error)
+{
+    struct scratch *best = find_before(view, position);
+    if (!best || position - best->reached >= BRANCH_EVENTS_MIN) {
+        struct scratch *spare = find_spare(view, best);
+        if (best)
+            best->used = ++view->set->historian.question_count;
+        int r = scratch_open(view, spare, best, ret_error);
+        if (r == 0)
+            best = spare;
+        else if (!best)
             return r;
-        best = spare;
     }
     best->used = ++view->set->historian.question_count;
     *ret_scratch = best;
@@ -111,14 +164,15 @@ struct move {
     struct scratch *scratch;
     uint64_t position; /* wanted */
     uint64_t deadline_ns;
-    uint64_t done; /* applied up to here */
+    uint64_t done;  /* applied up to here */
+    uint64_t count; /* events applied */
     bool late;
 };
 
 static int apply_up_to(struct move *move, struct journal_reader *reader)
 {
     struct journal_event event;
-    for (uint64_t count = 1;; count++) {
+    for (;;) {
         int r = journal_reader_next(reader, &event);
         if (r == JOURNAL_E_END || (r == 0 && event.position > move->position)) {
             move->done = move->position;
@@ -130,7 +184,7 @@ static int apply_up_to(struct move *move, struct journal_reader *reader)
         if (r != 0)
             return r;
         move->done = event.position;
-        if (count % LOOK_EVERY == 0 && os_monotonic_ns() > move->deadline_ns) {
+        if (++move->count % LOOK_EVERY == 0 && os_monotonic_ns() > move->deadline_ns) {
             move->late = true;
             return 0;
         }
@@ -145,8 +199,12 @@ static int commit(struct move *move)
         r = store_commit(move->scratch->store, move->done, &chain);
     else if (r > 0)
         r = -EIO;
-    if (r == 0)
+    if (r == 0) {
         move->scratch->reached = move->done;
+        os_mutex_lock(&move->view->set->mutex);
+        move->view->set->counters.replayed += move->count;
+        os_mutex_unlock(&move->view->set->mutex);
+    }
     return r;
 }
 

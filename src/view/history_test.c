@@ -147,10 +147,32 @@ static void the_past_moves_forward_without_starting_over(void **state)
         expect_at(kit, position, "as_of");
     view_set_counters(kit->set, &counters);
     assert_int_equal(counters.scratch_copies, 2); /* one a view */
-    for (uint64_t position = 500; position > 0; position -= 50)
+    for (uint64_t position = 475; position > 0; position -= 25)
         expect_at(kit, position, "as_of");
     view_set_counters(kit->set, &counters);
     assert_int_equal(counters.scratch_copies, 2 * VIEW_SCRATCH_COUNT_MAX); /* and never more */
+}
+
+/* A long way leaves a step behind: going back to it is free. */
+static void the_past_looked_at_back_and_forth_is_not_replayed_from_the_start(void **state)
+{
+    struct view_kit *kit = *state;
+    static const char *const positions[] = {"3000", "6000", "9000", "3001", "8999", "6500", "9001"};
+    struct view_counters counters;
+    view_kit_append(kit, 10000, 3);
+    assert_ok(view_kit_open(kit));
+    for (size_t i = 0; i < sizeof(positions) / sizeof(positions[0]); i++) {
+        char url[96], expected[64];
+        (void)snprintf(url, sizeof(url), "views/log?select=position&order=position.desc&limit=1&as_of=%s",
+                       positions[i]);
+        (void)snprintf(expected, sizeof(expected), "[{\"position\":%s}]\n", positions[i]);
+        view_kit_expect(kit, url, expected);
+    }
+    view_set_counters(kit->set, &counters);
+    assert_int_equal(counters.replayed,
+                     9000 + 1 + 2999 + 500 + 1); /* 8999 from the step at 6000, 6500 as well */
+    expect_at(kit, 6001, "as_of");
+    expect_at(kit, 9500, "as_of");
 }
 
 static void a_time_is_the_position_of_its_last_event(void **state)
@@ -207,6 +229,7 @@ int main(void)
         HISTORY_TEST(the_present_is_what_a_naive_replay_gives),
         HISTORY_TEST(the_past_at_a_hundred_random_positions_is_what_a_naive_replay_gives),
         HISTORY_TEST(the_past_moves_forward_without_starting_over),
+        HISTORY_TEST(the_past_looked_at_back_and_forth_is_not_replayed_from_the_start),
         HISTORY_TEST(a_time_is_the_position_of_its_last_event),
         HISTORY_TEST(the_past_has_the_present_definition),
         HISTORY_TEST(a_future_is_refused_by_a_leader),

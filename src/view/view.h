@@ -54,7 +54,7 @@ enum {
     VIEW_TIME_MS_MAX = 5000,          /* of a question's SQL, and so of a read transaction */
     VIEW_HISTORY_MS_MAX = 30000,      /* moving a scratch copy to the position as_of asks for */
     VIEW_APPLY_MS_MAX = 10000,        /* one event's statements: a runaway statement is a failing one */
-    VIEW_SCRATCH_COUNT_MAX = 4,       /* scratch copies kept of each view */
+    VIEW_SCRATCH_COUNT_MAX = 8,       /* scratch copies kept of each view */
     VIEW_ANSWER_MEMORY_MAX =
         1024 * 1024, /* bytes of an answer kept in memory; beyond it is spooled to a file */
     VIEW_ANSWER_SIZE_MAX = 1024 * 1024 * 1024, /* bytes of an answer */
@@ -212,6 +212,7 @@ struct view_counters {
     uint64_t asked, answered, refused, timed_out, not_caught_up, spooled, history;
     uint64_t waiting;        /* now: for a worker or a position */
     uint64_t scratch_copies; /* now */
+    uint64_t replayed;       /* events applied to them */
 };
 
 /* The word for a state: "catching_up", "live", "rebuilding", "stalled", "failed". */
