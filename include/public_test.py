@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""What is installed: each public header compiles alone, as C and as C++, and a library exports its own names only.
+"""What is installed: each public header compiles alone, as C and as C++, a library exports its own names only, and the
+program in its documentation does what is written there.
 
-    public_test.py CC CXX|- LIBRARY PREFIX HEADER...
+    public_test.py CC CXX|- SANITIZERS DOCUMENT LIBRARY PREFIX HEADER...
 """
+import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,8 +35,31 @@ def declared(headers, names):
     return [name for name in names if f"{name}(" not in text]
 
 
+def run_example(compiler, sanitizers, document, library, headers):
+    """Take the C program out of the document, compile it as a stranger would, and play what the document promises."""
+    program = re.search(r"```c\n(.*?)```", pathlib.Path(document).read_text(), re.DOTALL).group(1)
+    include = pathlib.Path(headers[0]).parent.parent
+    library = pathlib.Path(library).resolve()
+    sanitize = [] if sanitizers == "none" else [f"-fsanitize={sanitizers}"]
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder) / "list.c"
+        source.write_text(program)
+        build = subprocess.run([*compiler, *sanitize, "-Wall", "-Wextra", "-Werror", "-o", f"{folder}/list", str(source),
+                                f"-I{include}", str(library)], capture_output=True, text=True)
+        if build.returncode != 0:
+            return False, build.stderr
+        environment = os.environ | {"LD_LIBRARY_PATH": str(library.parent)}
+        said = ""
+        for words in (["milk", "bread", "milk"], []):
+            run = subprocess.run([f"{folder}/list", f"{folder}/data", *words], capture_output=True, text=True,
+                                 env=environment, timeout=60)
+            said += run.stdout + run.stderr
+    stored = "1 item:milk\n2 item:bread\n"
+    return said == f"milk: added\nbread: added\nmilk: was there\n{stored}{stored}", said
+
+
 def main():
-    c, cxx, library, prefix, *headers = sys.argv[1:]
+    c, cxx, sanitizers, document, library, prefix, *headers = sys.argv[1:]
     number = 0
     failed = False
 
@@ -42,7 +68,7 @@ def main():
         number += 1
         failed |= not good
         print(f"{'ok' if good else 'not ok'} {number} - {what}")
-        for line in why.splitlines()[:20]:
+        for line in [] if good else why.splitlines()[:20]:
             print(f"# {line}")
 
     for header in headers:
@@ -60,6 +86,8 @@ def main():
     tell(bool(names) and not foreign, f"the library exports {prefix}* and nothing else", "\n".join(foreign))
     missing = declared(headers, names)
     tell(not missing, "each exported name is declared in a public header", "\n".join(missing))
+    good, why = run_example(c.split(), sanitizers, document, library, headers)
+    tell(good, f"the program in {pathlib.Path(document).name} compiles and does what is written there", why)
     print(f"1..{number}")
     return 1 if failed else 0
 
