@@ -178,6 +178,15 @@ static void sixty_four_levels_are_read_and_sixty_five_are_not(void **state)
     assert_int_equal(parse(text, &doc), JSON_E_INVALID);
 }
 
+static void a_text_beyond_the_largest_size_is_refused_unread(void **state)
+{
+    _cleanup_(json_doc_deinit) struct json_doc doc = {0};
+    struct json_error error = {0};
+
+    assert_int_equal(json_parse(bytes_make("1", JSON_SIZE_MAX + 1), &doc, &error), JSON_E_INVALID);
+    assert_string_equal(error.reason, "the text is larger than 1 GiB");
+}
+
 /* A hundred thousand keys take a moment, not minutes, and one duplicate among them is found. */
 static void duplicates_among_many_keys_are_found_without_quadratic_work(void **state)
 {
@@ -328,6 +337,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_edited_texts_are_judged_as_jansson_judges_them),
         cmocka_unit_test(an_error_names_its_place_and_reason),
         cmocka_unit_test(sixty_four_levels_are_read_and_sixty_five_are_not),
+        cmocka_unit_test(a_text_beyond_the_largest_size_is_refused_unread),
         cmocka_unit_test(duplicates_among_many_keys_are_found_without_quadratic_work),
         cmocka_unit_test(values_are_spans_of_the_clients_own_text),
         cmocka_unit_test(walking_yields_members_and_items_in_their_order),

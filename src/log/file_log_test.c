@@ -100,6 +100,27 @@ static void batches_may_be_handed_over_while_others_are_on_their_way(void **stat
     log_kit_check(world->kit, false);
 }
 
+/* What gathers while a sync runs shares the next one, up to GROUP_SIZE_MAX; a batch larger than a segment gets one of
+ * its own size. */
+static void groups_and_segments_grow_with_what_they_must_hold(void **state)
+{
+    struct world *world = (struct world *)*state;
+    struct log_counters counters;
+
+    open_log(world);
+    for (size_t i = 0; i < 15; i++)
+        assert_ok(log_kit_submit(world->kit, 2, 1, 800000));
+    assert_int_equal(log_kit_wait(world->kit), LOG_DURABLE);
+    log_counters(world->log, &counters);
+    assert_int_equal(counters.batches, 15);
+    assert_int_equal(counters.appends, 30);
+    assert_true(counters.bytes_written > 15 * 1600000);
+    log_kit_check(world->kit, false);
+    close_log(world);
+    open_log(world);
+    log_kit_check(world->kit, false);
+}
+
 /* The chain by its definition in docs/formats/log.md, from what a reader shows. */
 static void the_chain_runs_over_every_record(void **state)
 {
@@ -298,6 +319,9 @@ static void reading_where_nothing_is_says_so(void **state)
     assert_true(error[0] != '\0');
     world->options.segment_size = 1;
     assert_int_equal(file_log_open(FOLDER, &world->options, &world->log, error), -EINVAL);
+    world->options.segment_size = (UINT64_C(4) << 30) + 1;
+    assert_int_equal(file_log_open(FOLDER, &world->options, &world->log, error), -EINVAL);
+    assert_string_equal(error, "a segment has 64 KiB to 4 GiB");
     world->log = NULL;
 }
 
@@ -752,6 +776,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LOG_TEST(records_come_back_as_they_were_appended_also_after_reopening),
         LOG_TEST(batches_may_be_handed_over_while_others_are_on_their_way),
+        LOG_TEST(groups_and_segments_grow_with_what_they_must_hold),
         LOG_TEST(the_chain_runs_over_every_record),
         LOG_TEST(a_reader_goes_anywhere_and_on_from_there),
         LOG_TEST(a_reader_tells_the_file_and_offset_of_its_record),
