@@ -174,7 +174,7 @@ def tell(arguments, services):
     one = services[0].process.pid
     say(f"""
   The hotel is open:   http://127.0.0.1:{arguments.port}/
-  Its breakers:        http://127.0.0.1:{arguments.port}/breakers
+  Its breakers:        http://127.0.0.1:{arguments.port}/breakers/dashboard/
 
   service 1, leader    http://127.0.0.1:{arguments.leader_port}/    process {one}
   service 2, follower  http://127.0.0.1:{arguments.follower_port}/    process {services[1].process.pid}

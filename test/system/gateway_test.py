@@ -8,6 +8,7 @@ times of nginx/gateway/hotel.conf.in. Run by itself, it tests the gateway agains
 """
 import http.server
 import pathlib
+import re
 import shutil
 import socket
 import sys
@@ -222,6 +223,21 @@ def a_feed_passes_event_by_event_and_moves_to_service_2():
                 feed.close()
                 if role == "leader":
                     one.__exit__()
+
+
+@tap.test
+def the_breakers_have_a_page_that_runs_nothing_but_its_own_scripts():
+    with Service("leader") as one, Service("follower") as two, Gateway(one, two) as gateway:
+        page = request(gateway, "GET", "/breakers/dashboard/")
+        assert page.status == 200 and page.headers["Content-Type"] == "text/html", page
+        assert "default-src 'self'" in page.headers["Content-Security-Policy"], page.headers
+        for name in re.findall(rb'(?:src|href)="([^"]+)"', page.body) + [b"card.js", b"words.js"]:
+            part = request(gateway, "GET", "/breakers/dashboard/" + name.decode())
+            assert part.status == 200 and part.body, (name, part)
+        answer = request(gateway, "POST", "/breakers/service1/open", {})
+        assert answer.json()["state"] == "forced_open", answer
+        assert request(gateway, "GET", "/x").headers["Daybook-Role"] == "follower"
+        assert request(gateway, "POST", "/breakers/service1/reset", {}).json()["state"] == "closed"
 
 
 @tap.test
