@@ -55,11 +55,14 @@ struct journal {
 _must_check_ int journal_publish(struct journal *journal, const struct journal_event *events, size_t count);
 /* Read what the log has beyond the index. -EBADMSG: damage; -EPROTO: a newer format; `ret_error`: 256 bytes, a sentence. */
 _must_check_ int journal_catch_up(struct journal *journal, char *ret_error);
-/* Tell waiters and listeners that the head moved, or that writing ended. */
-void journal_notify(struct journal *journal);
 /* No writing from now on; the first reason stays. */
 void journal_stop_writing(struct journal *journal, const char *reason);
 bool journal_is_writable(struct journal *journal, char ret_reason[256]);
+
+/* --- watch.c --- */
+
+/* Tell waiters and listeners that the head moved, or that writing ended. */
+void journal_notify(struct journal *journal);
 
 /* --- writer.c --- */
 

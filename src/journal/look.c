@@ -1,0 +1,110 @@
+/* What is asked of a journal beside its events: versions, times, keys, the chain, figures. */
+
+#include "journal/state.h"
+
+uint64_t journal_head(const struct journal *journal)
+{
+    return atomic_load_explicit(&journal->head, memory_order_acquire);
+}
+
+struct journal_id journal_id(const struct journal *journal)
+{
+    return journal->id;
+}
+
+uint64_t journal_stream_version(struct journal *journal, struct bytes stream)
+{
+    os_rwlock_read(&journal->index_lock);
+    uint64_t version = index_stream_version(journal->index, stream);
+    os_rwlock_unlock(&journal->index_lock);
+    return version;
+}
+
+/* Walk from the sampled position before that time to the last event not later than it. */
+static uint64_t last_not_later(struct journal *journal, uint64_t position, uint64_t head, int64_t time_us)
+{
+    struct fetch fetch;
+    struct journal_event event;
+    if (fetch_init(&fetch, journal->log) < 0)
+        return position;
+    while (position < head && fetch_event(&fetch, position + 1, &event) == 0 && event.time_us <= time_us)
+        position++;
+    fetch_deinit(&fetch);
+    return position;
+}
+
+uint64_t journal_position_at(struct journal *journal, int64_t time_us)
+{
+    os_rwlock_read(&journal->index_lock);
+    uint64_t position = times_find(&journal->times, time_us);
+    uint64_t head = journal_head(journal);
+    os_rwlock_unlock(&journal->index_lock);
+    return position == 0 ? 0 : last_not_later(journal, position, head, time_us);
+}
+
+/* Under the index lock: settle the candidates for a key on their records. */
+static int find_key_locked(struct journal *journal, struct fetch *fetch, struct bytes key,
+                           struct journal_event *ret_event)
+{
+    struct index_probe probe = {0};
+    for (uint64_t position; (position = index_find_key(journal->index, key, &probe)) != 0;) {
+        int r = fetch_event(fetch, position, ret_event);
+        if (r < 0 || bytes_equal(ret_event->key, key))
+            return r;
+    }
+    return JOURNAL_E_END;
+}
+
+int journal_find_key(struct journal *journal, struct bytes key, uint64_t *ret_first, uint64_t *ret_last,
+                     uint8_t ret_key_hash[16])
+{
+    struct fetch fetch;
+    struct journal_event event;
+    int r = fetch_init(&fetch, journal->log);
+    if (r < 0)
+        return r;
+    os_rwlock_read(&journal->index_lock);
+    r = find_key_locked(journal, &fetch, key, &event);
+    os_rwlock_unlock(&journal->index_lock);
+    if (r == 0) {
+        *ret_first = event.append_first;
+        *ret_last = event.append_first + event.append_count - 1;
+        memcpy(ret_key_hash, event.key_hash.data, CODEC_KEY_HASH_SIZE);
+    }
+    fetch_deinit(&fetch);
+    return r;
+}
+
+int journal_chain_at(struct journal *journal, uint64_t position, struct log_chain *ret_chain)
+{
+    if (position > journal_head(journal))
+        return JOURNAL_E_END;
+    int r = log_chain_at(journal->log, position, ret_chain);
+    return r > 0 ? JOURNAL_E_END : r;
+}
+
+/* ---- state and figures ---- */
+
+void journal_status(struct journal *journal, struct journal_status *ret_status)
+{
+    struct journal_status status = {0};
+    log_status(journal->log, &status.log);
+    log_counters(journal->log, &status.counters);
+    os_rwlock_read(&journal->index_lock);
+    status.streams = index_stream_count(journal->index);
+    status.events = journal_head(journal);
+    status.index_bytes = index_size(journal->index);
+    os_rwlock_unlock(&journal->index_lock);
+    os_mutex_lock(&journal->queue_lock);
+    status.queue_count = journal->queue_count;
+    os_mutex_unlock(&journal->queue_lock);
+    os_mutex_lock(&journal->state_lock);
+    status.writable = journal->writable;
+    status.full = journal->full;
+    memcpy(status.reason, journal->reason, sizeof(status.reason));
+    status.appends = journal->appends;
+    status.conflicts = journal->conflicts;
+    status.replays = journal->replays;
+    os_mutex_unlock(&journal->state_lock);
+    *ret_status = status;
+}
