@@ -2,7 +2,7 @@
  * on to a subscription.
  *
  * A small page is read on the loop, at once: two threads waking each other cost more than the few records it takes, which
- * as a rule lie in memory. What asks for more, or turns out to be larger, is read (on) by a worker. */
+ * as a rule lie in memory. What asks for more, combines terms, or turns out to be larger, is read (on) by a worker. */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -147,11 +147,20 @@ static void page_on_worker(struct http_task *task)
     reading->answer(reading, r);
 }
 
+/* One stream, one type, one tag, or everything: found without looking at what does not match, which may be much. */
+static bool is_direct(const struct reading *reading)
+{
+    const struct journal_query *query = &reading->filter.query;
+
+    return query->count == 0 ||
+           (query->count == 1 && query->items[0].type_count + query->items[0].tag_count == 1);
+}
+
 static void page_start(struct reading *reading)
 {
     int r;
 
-    if (reading->limit <= INLINE_COUNT_MAX && page_fill(reading, INLINE_SIZE_MAX, &r)) {
+    if (reading->limit <= INLINE_COUNT_MAX && is_direct(reading) && page_fill(reading, INLINE_SIZE_MAX, &r)) {
         reading->answer(reading, r);
         return;
     }
