@@ -88,6 +88,46 @@ static void everything_sent_arrives_verbatim_in_any_pieces(void **state)
     wire_sender_free(sender);
 }
 
+/* What was taken away at the leader travels as what is left of it, and the chain goes on all the same. */
+static void a_stub_travels_as_a_stub(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sender *sender = NULL;
+    struct log_reader *reader = NULL;
+    _cleanup_(buffer_deinit) struct buffer out = {0};
+    struct wire_message message;
+    struct log_record stub;
+    struct log_chain chain = {0}, expected, ignored;
+    append(f, 3);
+    assert_ok(journal_chain_at(f->leader, 3, &expected));
+    journal_close(f->leader);
+    struct log *log = memory_log_open(f->leader_store, false);
+    assert_ok(log_reader_new(log, 1, &reader));
+    assert_ok(log_reader_next(reader, &stub));
+    log_chain_step(&chain, &stub, &ignored); /* fills body_hash in */
+    stub.flags |= LOG_RECORD_STUB;
+    stub.body_size = (uint32_t)stub.body.size;
+    stub.body = (struct bytes){0};
+    memset(stub.salt, 0, sizeof(stub.salt));
+    assert_ok(log_replace(log, &stub));
+    log_reader_free(reader);
+    assert_ok(log_close(log));
+    f->leader = kit_open(f->leader_store, false);
+    assert_ok(wire_sender_new(f->leader, 0, &sender));
+    send_all(sender, &out);
+    wire_sender_free(sender);
+    assert_ok(wire_decoder_feed(f->decoder, buffer_bytes(&out)));
+    assert_ok(wire_decoder_next(f->decoder, &message));
+    assert_ok(wire_decoder_next(f->decoder, &message));
+    assert_int_equal(message.count, 3);
+    assert_int_equal(message.records[1].flags, LOG_RECORD_STUB);
+    assert_int_equal(message.records[1].body.size, 0);
+    assert_true(message.records[1].body_size > 0);
+    for (size_t i = 0; i < 3; i++)
+        log_chain_step(&chain, &message.records[i], &chain);
+    assert_memory_equal(chain.bytes, expected.bytes, sizeof(chain.bytes));
+}
+
 static void a_sender_goes_on_when_the_head_moves_and_beats_in_between(void **state)
 {
     struct fixture *f = *state;
@@ -202,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define WIRE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         WIRE_TEST(everything_sent_arrives_verbatim_in_any_pieces),
+        WIRE_TEST(a_stub_travels_as_a_stub),
         WIRE_TEST(a_sender_goes_on_when_the_head_moves_and_beats_in_between),
         WIRE_TEST(a_question_beyond_the_head_is_answered_with_a_hello_alone),
         WIRE_TEST(a_flipped_byte_anywhere_is_refused),

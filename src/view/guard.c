@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "os/clock.h"
+#include "view/view.h"
 
 /* Virtual machine steps between two looks at the clock: about 20 microseconds. */
 #define GUARD_STEPS 1000
@@ -129,6 +130,7 @@ int guard_init(struct guard *guard, sqlite3 *db, bool deterministic, const atomi
     /* The first use of a table-valued function declares its table, which looks like making one: let it be now. */
     if (sqlite3_exec(db, "select 1 from json_each('[]'), json_tree('[]')", NULL, NULL, NULL) == SQLITE_NOMEM)
         return -ENOMEM;
+    (void)sqlite3_limit(db, SQLITE_LIMIT_LENGTH, VIEW_TEXT_SIZE_MAX);
     (void)sqlite3_set_authorizer(db, authorize, guard);
     sqlite3_progress_handler(db, GUARD_STEPS, look_at_clock, guard);
     (void)sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);

@@ -269,6 +269,16 @@ static void sql_that_could_differ_between_runs_or_leave_the_store_is_refused(voi
     }
 }
 
+static void a_text_above_the_limit_fails_the_statement(void **state)
+{
+    struct fixture *f = *state;
+    assert_ok(open_store(
+        f, "create table v (n);\n-- on T\ninsert into v values (length(zeroblob(:data ->> 'n')));"));
+    assert_ok(apply(f, 1, "T", "{\"n\":1000}"));
+    assert_int_equal(apply(f, 2, "T", "{\"n\":100000000}"), STORE_E_EVENT);
+    assert_non_null(strstr(store_error(f->store), "too big"));
+}
+
 /* What no look at the SQL can see is refused when it happens. */
 static void a_clock_that_is_asked_by_way_of_data_fails_the_statement(void **state)
 {
@@ -307,6 +317,7 @@ int main(void)
         STORE_TEST(a_file_that_is_no_store_is_a_mismatch_or_damage),
         STORE_TEST(a_failing_statement_names_the_event_and_leaves_the_rows_alone),
         STORE_TEST(sql_that_could_differ_between_runs_or_leave_the_store_is_refused),
+        STORE_TEST(a_text_above_the_limit_fails_the_statement),
         STORE_TEST(a_clock_that_is_asked_by_way_of_data_fails_the_statement),
         STORE_TEST(dates_compute_as_sqlite_does),
     };

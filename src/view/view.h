@@ -38,23 +38,24 @@
 
 /* Limits. Each has a test. */
 enum {
-    VIEW_COUNT_MAX = 64,              /* views of an application, and named queries */
-    VIEW_FILE_SIZE_MAX = 1024 * 1024, /* bytes of an SQL file */
-    VIEW_NAME_SIZE_MAX = 64,          /* bytes of the name of a view, query or parameter */
-    VIEW_QUERY_USES_MAX = 10,         /* views one query uses */
-    VIEW_ROW_COUNT_DEFAULT = 1000,    /* rows of a view's answer unless `limit` asks otherwise */
-    VIEW_ROW_COUNT_MAX = 1000000,     /* rows of any answer */
-    VIEW_FILTER_COUNT_MAX = 100,      /* conditions of one question, and columns it selects */
-    VIEW_FILTER_DEPTH_MAX = 16,       /* and/or inside one another */
-    VIEW_LIST_COUNT_MAX = 1000,       /* values of one in.(…) */
-    VIEW_VALUE_SIZE_MAX = 8192,       /* bytes of one parameter's value */
-    VIEW_PARAMETER_COUNT_MAX = 256,   /* parameters of one question */
-    VIEW_WAIT_MS_DEFAULT = 1000,      /* wait for min_position unless the question says otherwise */
-    VIEW_WAIT_MS_MAX = 30000,         /* … and at most */
-    VIEW_TIME_MS_MAX = 5000,          /* of a question's SQL, and so of a read transaction */
-    VIEW_HISTORY_MS_MAX = 30000,      /* moving a scratch copy to the position as_of asks for */
-    VIEW_APPLY_MS_MAX = 10000,        /* one event's statements: a runaway statement is a failing one */
-    VIEW_SCRATCH_COUNT_MAX = 8,       /* scratch copies kept of each view */
+    VIEW_COUNT_MAX = 64,                   /* views of an application, and named queries */
+    VIEW_FILE_SIZE_MAX = 1024 * 1024,      /* bytes of an SQL file */
+    VIEW_NAME_SIZE_MAX = 64,               /* bytes of the name of a view, query or parameter */
+    VIEW_QUERY_USES_MAX = 10,              /* views one query uses */
+    VIEW_ROW_COUNT_DEFAULT = 1000,         /* rows of a view's answer unless `limit` asks otherwise */
+    VIEW_ROW_COUNT_MAX = 1000000,          /* rows of any answer */
+    VIEW_FILTER_COUNT_MAX = 100,           /* conditions of one question, and columns it selects */
+    VIEW_FILTER_DEPTH_MAX = 16,            /* and/or inside one another */
+    VIEW_LIST_COUNT_MAX = 1000,            /* values of one in.(…) */
+    VIEW_VALUE_SIZE_MAX = 8192,            /* bytes of one parameter's value */
+    VIEW_TEXT_SIZE_MAX = 64 * 1024 * 1024, /* bytes of one text or blob inside SQL */
+    VIEW_PARAMETER_COUNT_MAX = 256,        /* parameters of one question */
+    VIEW_WAIT_MS_DEFAULT = 1000,           /* wait for min_position unless the question says otherwise */
+    VIEW_WAIT_MS_MAX = 30000,              /* … and at most */
+    VIEW_TIME_MS_MAX = 5000,               /* of a question's SQL, and so of a read transaction */
+    VIEW_HISTORY_MS_MAX = 30000,           /* moving a scratch copy to the position as_of asks for */
+    VIEW_APPLY_MS_MAX = 10000,             /* one event's statements: a runaway statement is a failing one */
+    VIEW_SCRATCH_COUNT_MAX = 8,            /* scratch copies kept of each view */
     VIEW_ANSWER_MEMORY_MAX =
         1024 * 1024, /* bytes of an answer kept in memory; beyond it is spooled to a file */
     VIEW_ANSWER_SIZE_MAX = 1024 * 1024 * 1024, /* bytes of an answer */
