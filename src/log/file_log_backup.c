@@ -79,7 +79,8 @@ static int copy_all(struct backup *backup)
         return r;
     head.flags |= FORMAT_HEAD_COPY;
     format_put_head(&head, data);
-    return os_file_replace(backup->ops, backup->target, "log.head", bytes_make(data, sizeof(data)));
+    r = os_file_replace(backup->ops, backup->target, "log.head", bytes_make(data, sizeof(data)));
+    return r == 0 ? file_log_sync_parent(backup->ops, backup->target) : r;
 }
 
 /* 0, FILE_LOG_E_EXISTS or -errno. */

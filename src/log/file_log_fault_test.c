@@ -211,6 +211,151 @@ static void power_may_be_lost_in_many_ways(void **state)
     }
 }
 
+/* ---- the other write paths ---- */
+
+/* A healthy log of twelve records over two segments; the chain at its head. */
+static struct log_chain make_log(struct trial *trial)
+{
+    struct log_chain chain;
+
+    assert_ok(open_log(trial, sim_disk_ops(trial->disk)));
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(log_kit_append(trial->kit, 1, 2, 8000), LOG_DURABLE);
+    assert_ok(log_chain_at(trial->log, 12, &chain));
+    close_log(trial);
+    return chain;
+}
+
+static int replace_record(struct log *log, uint64_t position)
+{
+    struct log_reader *reader;
+    struct log_record record;
+    struct log_chain scratch = {0};
+    uint8_t head[16];
+    int r;
+
+    assert_ok(log_reader_new(log, position - 1, &reader));
+    assert_ok(log_reader_next(reader, &record));
+    log_chain_step(&scratch, &record, &scratch);
+    memcpy(head, record.head.data, sizeof(head));
+    record.head = bytes_make(head, sizeof(head));
+    record.flags |= LOG_RECORD_STUB;
+    record.body_size = (uint32_t)record.body.size;
+    record.body = (struct bytes){0};
+    r = log_replace(log, &record);
+    log_reader_free(reader);
+    return r;
+}
+
+static bool is_stub(struct log *log, uint64_t position)
+{
+    struct log_reader *reader;
+    struct log_record record;
+
+    assert_ok(log_reader_new(log, position - 1, &reader));
+    assert_ok(log_reader_next(reader, &record));
+    log_reader_free(reader);
+    return record.flags & LOG_RECORD_STUB;
+}
+
+/* The same records, the same chain, no damage, and it can be written. */
+static void check_same(struct trial *trial, const char *folder, const struct log_chain *chain)
+{
+    struct file_log_report report;
+    size_t damaged = 0;
+
+    assert_ok(file_log_verify(folder, sim_disk_ops(trial->disk), on_damage, NULL, &damaged, &report, NULL));
+    assert_int_equal(damaged, 0);
+    assert_int_equal(report.head, 12);
+    assert_memory_equal(report.chain.bytes, chain->bytes, LOG_CHAIN_SIZE);
+}
+
+static bool try_replace(enum fault_kind kind, uint64_t at, uint64_t position)
+{
+    struct trial trial = {.disk = sim_disk_new(), .kit = log_kit_new()};
+    struct log_chain chain = make_log(&trial);
+    bool replaced, fired;
+
+    fault_file_init(&trial.fault, sim_disk_ops(trial.disk), kind, at);
+    trial.fault.disk = trial.disk;
+    replaced = open_log(&trial, &trial.fault.ops) == 0 && replace_record(trial.log, position) == 0;
+    fired = fault_file_fired(&trial.fault);
+    end_process(&trial, END_POWER_SOME, at);
+    check_same(&trial, FOLDER, &chain);
+    assert_ok(open_log(&trial, sim_disk_ops(trial.disk)));
+    if (replaced)
+        assert_true(is_stub(trial.log, position));
+    assert_int_equal(log_kit_append(trial.kit, 1, 1, 100), LOG_DURABLE);
+    close_log(&trial);
+    log_kit_free(trial.kit);
+    sim_disk_free(trial.disk);
+    return fired;
+}
+
+/* P6: a body is there or its hash is, and nothing else has changed; what was answered as done is. */
+static void taking_a_body_away_may_break_anywhere(void **state)
+{
+    static const enum fault_kind kinds[] = {FAULT_FAIL, FAULT_SHORTEN, FAULT_TEAR,
+                                            FAULT_FULL, FAULT_KILL,    FAULT_KILL_TORN};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        for (uint64_t position = 3; position <= 12;
+             position += 9) { /* in the first and in the last segment */
+            uint64_t at = 1;
+
+            while (try_replace(kinds[i], at, position))
+                at++;
+            assert_true(at > 5);
+        }
+    }
+}
+
+static bool try_backup(enum fault_kind kind, uint64_t at)
+{
+    struct trial trial = {.disk = sim_disk_new(), .kit = log_kit_new()};
+    const struct os_file_ops *ops = sim_disk_ops(trial.disk);
+    struct file_log_options reading = {.file = ops, .read_only = true};
+    struct log_chain chain = make_log(&trial);
+    char error[256] = "";
+    uint64_t head;
+    struct log *copy;
+    bool fired;
+    int copied, r;
+
+    fault_file_init(&trial.fault, ops, kind, at);
+    trial.fault.disk = trial.disk;
+    copied = file_log_backup(FOLDER, "copy", &trial.fault.ops, NULL, NULL, &head, error);
+    assert_true(copied == 0 || error[0]);
+    fired = fault_file_fired(&trial.fault);
+    sim_disk_power_loss(trial.disk, SIM_LOSE_SOME, at);
+    r = file_log_open("copy", &reading, &copy, error);
+    if (copied == 0)
+        assert_ok(r);
+    if (r == 0) {
+        assert_ok(log_close(copy));
+        check_same(&trial, "copy", &chain);
+    }
+    check_same(&trial, FOLDER, &chain);
+    log_kit_free(trial.kit);
+    sim_disk_free(trial.disk);
+    return fired;
+}
+
+/* A copy opens only when it is whole, and the source never notices. */
+static void a_backup_may_break_anywhere(void **state)
+{
+    static const enum fault_kind kinds[] = {FAULT_FAIL, FAULT_SHORTEN, FAULT_TEAR,
+                                            FAULT_FULL, FAULT_KILL,    FAULT_KILL_TORN};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        uint64_t at = 1;
+
+        while (try_backup(kinds[i], at))
+            at++;
+        assert_true(at > 8);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +367,8 @@ int main(void)
         cmocka_unit_test(the_process_may_die_before_any_call),
         cmocka_unit_test(the_process_may_die_within_any_write),
         cmocka_unit_test(power_may_be_lost_in_many_ways),
+        cmocka_unit_test(taking_a_body_away_may_break_anywhere),
+        cmocka_unit_test(a_backup_may_break_anywhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,9 @@ int file_log_list_again(struct file_log *log);
 
 /* ---- file_log_open.c ---- */
 
+/* Makes the entry of a folder in the one above it durable. */
+int file_log_sync_parent(const struct os_file_ops *ops, const char *folder);
+
 /* Notes damage and ends writing; the first one noted stays. The mutex is held or nobody else knows the log. */
 void file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t offset, const char *what);
 

@@ -137,10 +137,9 @@ static int take_lock(struct file_log *log, char *error)
     return r;
 }
 
-/* Makes the folder's own entry durable too. */
-static int sync_parent(struct file_log *log)
+int file_log_sync_parent(const struct os_file_ops *ops, const char *folder)
 {
-    _cleanup_(freep) char *parent = strdup(log->folder);
+    _cleanup_(freep) char *parent = strdup(folder);
     char *slash;
 
     if (!parent)
@@ -149,8 +148,8 @@ static int sync_parent(struct file_log *log)
     if (slash)
         *slash = '\0';
     if (slash == parent)
-        return log->ops->sync_folder(log->ops, "/");
-    return log->ops->sync_folder(log->ops, slash ? parent : ".");
+        return ops->sync_folder(ops, "/");
+    return ops->sync_folder(ops, slash ? parent : ".");
 }
 
 static int write_head(struct file_log *log)
@@ -178,7 +177,7 @@ static int make_head(struct file_log *log)
         r = os_random(log->head.key, FORMAT_KEY_SIZE);
     if (r == 0)
         r = write_head(log);
-    return r == 0 ? sync_parent(log) : r;
+    return r == 0 ? file_log_sync_parent(log->ops, log->folder) : r;
 }
 
 /* A backup becomes a log of its own with the first writer that opens it. */
