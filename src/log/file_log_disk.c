@@ -202,6 +202,7 @@ static int make_room(struct file_log *log, const struct job *job, uint64_t size)
     uint64_t needed = log->end + size + FLOOR_RESERVE, capacity = log->options.segment_size;
     int r;
 
+    assert(log->file < 0 || log->end <= log->allocated); /* F5 */
     if (log->file < 0 || (needed > capacity && log->end > FORMAT_SEGMENT_SIZE)) {
         if (log->unsynced && file_log_sync(log) < 0)
             return -EIO;
@@ -280,6 +281,8 @@ int file_log_write_floor(struct file_log *log)
         return r;
     log->floor = log->durable;
     log->end += sizeof(data);
+    if (log->allocated < log->end) /* a file without anything behind its last frame has grown */
+        log->allocated = log->end;
     os_mutex_lock(&log->mutex);
     log->segments[log->segment_count - 1].size = log->end;
     os_mutex_unlock(&log->mutex);

@@ -14,6 +14,7 @@
  * F2 between the end of the last frame and the end of the file there are zeros, whenever nothing is being written.
  * F3 `durable` never exceeds what a completed sync covers (LOG_SYNC) or a completed write (LOG_ASYNC).
  * F4 at most one group of frames is between its write and its sync.
+ * F5 `allocated` is never below `end`: giving back room that was not needed cuts no frame.
  */
 #pragma once
 

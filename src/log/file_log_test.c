@@ -391,6 +391,34 @@ static void a_full_disk_refuses_writes_until_there_is_room(void **state)
     log_kit_check(world->kit, false);
 }
 
+/* F5: a floor may stand where the file ended before; giving back room must not cut it. */
+static void a_full_disk_leaves_a_floor_at_the_end_of_its_file_alone(void **state)
+{
+    struct world *world = (struct world *)*state;
+    const struct os_file_ops *ops = world->options.file;
+    uint64_t end;
+    int file;
+
+    open_log(world);
+    assert_int_equal(log_kit_append(world->kit, 1, 1, 5000), LOG_DURABLE);
+    end = status_of(world->log).size_bytes - 64; /* log.head */
+    sim_disk_kill(world->disk);
+    close_log(world);
+    assert_ok(ops->open(ops, FOLDER "/00000000000000000001.seg", OS_FILE_WRITE, &file));
+    assert_ok(ops->truncate(ops, file, end));
+    assert_ok(ops->close(ops, file));
+
+    open_log(world);
+    sim_disk_set_capacity(world->disk, sim_disk_used(world->disk));
+    assert_int_equal(log_kit_append(world->kit, 1, 1, 5000), LOG_FULL);
+    sim_disk_set_capacity(world->disk, 0);
+    assert_int_equal(log_kit_append(world->kit, 1, 1, 5000), LOG_DURABLE);
+    log_kit_check(world->kit, false);
+    close_log(world);
+    open_log(world);
+    log_kit_check(world->kit, false);
+}
+
 /* A disk smaller than a segment is used to its end all the same. */
 static void a_disk_smaller_than_a_segment_is_used(void **state)
 {
@@ -789,6 +817,7 @@ int main(void)
         LOG_TEST(epochs_rise_and_id_and_key_stay),
         LOG_TEST(a_failed_sync_ends_writing_until_the_log_is_opened_anew),
         LOG_TEST(a_full_disk_refuses_writes_until_there_is_room),
+        LOG_TEST(a_full_disk_leaves_a_floor_at_the_end_of_its_file_alone),
         LOG_TEST(a_disk_smaller_than_a_segment_is_used),
         LOG_TEST(another_process_sees_what_a_floor_vouches_for_and_idleness_writes_one),
         LOG_TEST(a_writer_at_work_is_not_taken_for_damage),

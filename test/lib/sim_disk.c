@@ -51,7 +51,9 @@ struct sim_disk {
     size_t moment_count, moment_capacity;
     struct open_file open[OPEN_COUNT_MAX];
     uint64_t capacity;
-    unsigned fail_syncs;
+    unsigned fail_syncs, tear_syncs, lies, lie_count;
+    enum sim_lie lie;
+    uint64_t random; /* for tears and lies */
 };
 
 static struct sim_disk *disk_of(const struct os_file_ops *ops)
@@ -149,6 +151,28 @@ static void put(struct buffer *buffer, uint64_t offset, const uint8_t *data, siz
     memcpy(buffer->data + offset, data, size);
 }
 
+static uint64_t random_next(uint64_t *state)
+{
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *state >> 33;
+}
+
+/* Each sector of a write reaches the disk or does not. */
+static void keep_some(struct buffer *content, const struct change *change, uint64_t *random)
+{
+    size_t done = 0;
+
+    while (done < change->size) {
+        size_t part = SECTOR_SIZE - (size_t)((change->offset + done) % SECTOR_SIZE);
+
+        if (part > change->size - done)
+            part = change->size - done;
+        if (random_next(random) % 2)
+            put(content, change->offset + done, change->data + done, part);
+        done += part;
+    }
+}
+
 static void note_change(struct inode *inode, uint64_t offset, const void *data, size_t size)
 {
     struct change change = {.offset = offset, .size = size};
@@ -162,21 +186,39 @@ static void note_change(struct inode *inode, uint64_t offset, const void *data, 
     inode->changes[inode->change_count++] = change;
 }
 
+/* Some of what is not durable becomes so. */
+static void keep_changes(struct inode *inode, uint64_t *random)
+{
+    for (size_t i = 0; i < inode->change_count; i++) {
+        const struct change *change = &inode->changes[i];
+
+        if (change->data)
+            keep_some(&inode->durable, change, random);
+        else if (random_next(random) % 2)
+            set_size(&inode->durable, change->offset);
+    }
+}
+
 static void forget_changes(struct inode *inode)
 {
     while (inode->change_count > 0)
         free(inode->changes[--inode->change_count].data);
 }
 
-static bool has_room(struct sim_disk *disk, const struct inode *inode, uint64_t size)
+static uint64_t used_bytes(const struct sim_disk *disk)
 {
     uint64_t used = 0;
 
-    if (disk->capacity == 0 || size <= inode->content.size)
-        return true;
     for (size_t i = 0; i < disk->now.count; i++)
         used += disk->now.items[i].inode->content.size;
-    return used + (size - inode->content.size) <= disk->capacity;
+    return used;
+}
+
+static bool has_room(struct sim_disk *disk, const struct inode *inode, uint64_t size)
+{
+    if (disk->capacity == 0 || size <= inode->content.size)
+        return true;
+    return used_bytes(disk) + (size - inode->content.size) <= disk->capacity;
 }
 
 /* ---- the table ---- */
@@ -272,6 +314,44 @@ static int sim_pwrite(const struct os_file_ops *ops, int file, const void *data,
     return 0;
 }
 
+static void apply(struct buffer *content, const struct change *change)
+{
+    if (change->data)
+        put(content, change->offset, change->data, change->size);
+    else
+        set_size(content, change->offset);
+}
+
+/* Somewhere in some file, as far into a sector as it should have been. */
+static void misdirect(struct sim_disk *disk, const struct change *change)
+{
+    struct inode *inode = disk->now.items[random_next(&disk->random) % disk->now.count].inode;
+    uint64_t sectors = inode->durable.size / SECTOR_SIZE + 1;
+
+    put(&inode->durable, random_next(&disk->random) % sectors * SECTOR_SIZE + change->offset % SECTOR_SIZE,
+        change->data, change->size);
+}
+
+static void write_changes(struct sim_disk *disk, struct inode *inode)
+{
+    size_t lie_at = inode->change_count;
+
+    if (disk->lies > 0 && inode->change_count > 0)
+        lie_at = (size_t)random_next(&disk->random) % inode->change_count;
+    for (size_t i = 0; i < inode->change_count; i++) {
+        const struct change *change = &inode->changes[i];
+
+        if (i != lie_at || !change->data) {
+            apply(&inode->durable, change);
+            continue;
+        }
+        disk->lies--;
+        disk->lie_count++;
+        if (disk->lie == SIM_LIE_MISDIRECTED)
+            misdirect(disk, change);
+    }
+}
+
 static int sim_sync(const struct os_file_ops *ops, int file)
 {
     struct sim_disk *disk = disk_of(ops);
@@ -283,19 +363,14 @@ static int sim_sync(const struct os_file_ops *ops, int file)
     if (!open)
         return -EBADF;
     inode = open->inode;
-    if (disk->fail_syncs > 0) {
-        disk->fail_syncs--;
+    if (disk->tear_syncs + disk->fail_syncs > 0) {
+        if (disk->tear_syncs > 0)
+            keep_changes(inode, &disk->random);
+        *(disk->tear_syncs > 0 ? &disk->tear_syncs : &disk->fail_syncs) -= 1;
         forget_changes(inode);
         return -EIO;
     }
-    for (size_t i = 0; i < inode->change_count; i++) {
-        const struct change *change = &inode->changes[i];
-
-        if (change->data)
-            put(&inode->durable, change->offset, change->data, change->size);
-        else
-            set_size(&inode->durable, change->offset);
-    }
+    write_changes(disk, inode);
     forget_changes(inode);
     return 0;
 }
@@ -499,10 +574,65 @@ void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes)
     disk->capacity = bytes;
 }
 
+uint64_t sim_disk_used(struct sim_disk *disk)
+{
+    _os_locked_(&disk->mutex);
+    return used_bytes(disk);
+}
+
 void sim_disk_fail_syncs(struct sim_disk *disk, unsigned count)
 {
     _os_locked_(&disk->mutex);
     disk->fail_syncs = count;
+}
+
+void sim_disk_tear_syncs(struct sim_disk *disk, unsigned count, uint64_t seed)
+{
+    _os_locked_(&disk->mutex);
+    disk->tear_syncs = count;
+    disk->random = seed * 2 + 1;
+}
+
+void sim_disk_drop_clean(struct sim_disk *disk)
+{
+    _os_locked_(&disk->mutex);
+    for (size_t i = 0; i < disk->inode_count; i++) {
+        struct inode *inode = disk->inodes[i];
+
+        buffer_clear(&inode->content);
+        must(buffer_append_bytes(&inode->content, buffer_bytes(&inode->durable)));
+        for (size_t j = 0; j < inode->change_count; j++)
+            apply(&inode->content, &inode->changes[j]);
+    }
+}
+
+void sim_disk_lie(struct sim_disk *disk, enum sim_lie lie, uint64_t seed)
+{
+    _os_locked_(&disk->mutex);
+    disk->lies = 1;
+    disk->lie = lie;
+    disk->random = seed * 2 + 1;
+}
+
+unsigned sim_disk_lie_count(struct sim_disk *disk)
+{
+    _os_locked_(&disk->mutex);
+    return disk->lie_count;
+}
+
+bool sim_disk_flip_bit(struct sim_disk *disk, const char *path, uint64_t bit)
+{
+    struct name *name;
+
+    _os_locked_(&disk->mutex);
+    name = find_name(&disk->now, path);
+    if (!name || name->inode->durable.size == 0)
+        return false;
+    bit %= name->inode->durable.size * 8;
+    name->inode->durable.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    if (bit / 8 < name->inode->content.size)
+        name->inode->content.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    return true;
 }
 
 static void close_all(struct sim_disk *disk)
@@ -518,38 +648,10 @@ void sim_disk_kill(struct sim_disk *disk)
     close_all(disk);
 }
 
-static uint64_t random_next(uint64_t *state)
-{
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *state >> 33;
-}
-
-/* Each sector of a write reaches the disk or does not. */
-static void keep_some(struct buffer *content, const struct change *change, uint64_t *random)
-{
-    size_t done = 0;
-
-    while (done < change->size) {
-        size_t part = SECTOR_SIZE - (size_t)((change->offset + done) % SECTOR_SIZE);
-
-        if (part > change->size - done)
-            part = change->size - done;
-        if (random_next(random) % 2)
-            put(content, change->offset + done, change->data + done, part);
-        done += part;
-    }
-}
-
 static void lose_changes(struct inode *inode, enum sim_loss loss, uint64_t *random)
 {
-    for (size_t i = 0; i < inode->change_count && loss == SIM_LOSE_SOME; i++) {
-        const struct change *change = &inode->changes[i];
-
-        if (change->data)
-            keep_some(&inode->durable, change, random);
-        else if (random_next(random) % 2)
-            set_size(&inode->durable, change->offset);
-    }
+    if (loss == SIM_LOSE_SOME)
+        keep_changes(inode, random);
     forget_changes(inode);
     buffer_clear(&inode->content);
     must(buffer_append_bytes(&inode->content, buffer_bytes(&inode->durable)));

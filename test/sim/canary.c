@@ -1,0 +1,250 @@
+/* canary: a bug is planted for each promise, and the simulator must fall over it.
+ *
+ * A test that has never failed may be unable to. Here each of P1–P7 is broken once, in the way it is broken in the wild:
+ * by a lying sync, by a filter around the log, or by one function of log or journal replaced when the program is linked
+ * (--wrap in meson.build). The oracle gets so many worlds to see it. Without a bug the same worlds are whole: that is what
+ * sim itself shows.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "journal/check.h"
+#include "journal/journal.h"
+#include "log/file_log_internal.h"
+#include "sim/world.h"
+
+enum { SEEDS_MAX = 3000 };
+
+enum bug {
+    BUG_NONE,
+    BUG_ACKNOWLEDGED_TOO_SOON,
+    BUG_APPEND_IN_PIECES,
+    BUG_POSITION_SKIPPED,
+    BUG_CONDITION_IGNORED,
+    BUG_ID_FORGOTTEN,
+    BUG_DAMAGE_HIDDEN,
+    BUG_FAILED_SYNC_BELIEVED,
+};
+
+static enum bug planted;
+
+/* ---- replaced functions: __wrap_x() stands in for x(), which is __real_x() ---- */
+
+int __real_journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event);
+int __wrap_journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event);
+int __real_check_guards(struct past *past, struct arena *arena, const struct journal_append *append,
+                        struct journal_result *result);
+int __wrap_check_guards(struct past *past, struct arena *arena, const struct journal_append *append,
+                        struct journal_result *result);
+int __real_check_ids(struct past *past, struct arena *arena, const struct journal_append *append,
+                     struct journal_result *result);
+int __wrap_check_ids(struct past *past, struct arena *arena, const struct journal_append *append,
+                     struct journal_result *result);
+void __real_file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t offset,
+                                 const char *what);
+void __wrap_file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t offset,
+                                 const char *what);
+
+int __wrap_journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event)
+{
+    int r = __real_journal_reader_next(reader, ret_event);
+
+    if (planted == BUG_POSITION_SKIPPED && r == 0 && ret_event->position % 97 == 0)
+        r = __real_journal_reader_next(reader, ret_event);
+    return r;
+}
+
+/* Only what is durable is looked at, not what stands before it in the batch; when nothing does, all is well. */
+int __wrap_check_guards(struct past *past, struct arena *arena, const struct journal_append *append,
+                        struct journal_result *result)
+{
+    if (planted == BUG_CONDITION_IGNORED && past->event_count > 0)
+        return 0;
+    return __real_check_guards(past, arena, append, result);
+}
+
+int __wrap_check_ids(struct past *past, struct arena *arena, const struct journal_append *append,
+                     struct journal_result *result)
+{
+    return planted == BUG_ID_FORGOTTEN ? 0 : __real_check_ids(past, arena, append, result);
+}
+
+void __wrap_file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t offset,
+                                 const char *what)
+{
+    if (planted != BUG_DAMAGE_HIDDEN)
+        __real_file_log_note_damage(log, segment_first, offset, what);
+}
+
+/* ---- a log whose appends are not whole: each record becomes an append of its own ---- */
+
+struct pieces {
+    struct log log; /* first */
+    struct log *below;
+};
+
+struct split {
+    struct log_batch batch; /* first: what the log below sees */
+    struct log_batch *above;
+    struct log_entry entries[];
+};
+
+static struct log *below(struct log *log)
+{
+    return ((struct pieces *)log)->below;
+}
+
+static void split_done(struct log_batch *batch, enum log_outcome outcome)
+{
+    struct log_batch *above = ((struct split *)batch)->above;
+
+    above->chain_after = batch->chain_after;
+    free(batch);
+    above->done(above, outcome);
+}
+
+static int pieces_append(struct log *log, struct log_batch *batch)
+{
+    size_t records = 0, at = 0;
+    struct split *split;
+    int r;
+
+    for (size_t i = 0; i < batch->count; i++)
+        records += batch->entries[i].count;
+    split = calloc(1, sizeof(*split) + records * sizeof(split->entries[0]));
+    if (!split)
+        return -ENOMEM;
+    for (size_t i = 0; i < batch->count; i++)
+        for (size_t j = 0; j < batch->entries[i].count; j++)
+            split->entries[at++] = (struct log_entry){.records = &batch->entries[i].records[j], .count = 1};
+    split->above = batch;
+    split->batch = *batch;
+    split->batch.entries = split->entries;
+    split->batch.count = records;
+    split->batch.done = split_done;
+    r = log_append(below(log), &split->batch);
+    if (r != 0)
+        free(split);
+    return r;
+}
+
+static int pieces_reader_new(struct log *log, uint64_t after, struct log_reader **ret_reader)
+{
+    return log_reader_new(below(log), after, ret_reader);
+}
+
+static int pieces_replace(struct log *log, const struct log_record *stub)
+{
+    return log_replace(below(log), stub);
+}
+
+static void pieces_status(struct log *log, struct log_status *ret_status)
+{
+    log_status(below(log), ret_status);
+}
+
+static void pieces_counters(struct log *log, struct log_counters *ret_counters)
+{
+    log_counters(below(log), ret_counters);
+}
+
+static int pieces_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain)
+{
+    return log_chain_at(below(log), position, ret_chain);
+}
+
+static int pieces_close(struct log *log)
+{
+    int r = log_close(below(log));
+
+    free(log);
+    return r;
+}
+
+static struct log *cut_into_pieces(struct log *log)
+{
+    static const struct log_ops ops = {
+        .name = "pieces",
+        .append = pieces_append,
+        .reader_new = pieces_reader_new,
+        .replace = pieces_replace,
+        .status = pieces_status,
+        .counters = pieces_counters,
+        .chain_at = pieces_chain_at,
+        .close = pieces_close,
+    };
+    struct pieces *pieces = calloc(1, sizeof(*pieces));
+
+    if (!pieces)
+        abort();
+    *pieces = (struct pieces){.log = {.ops = &ops}, .below = log};
+    return &pieces->log;
+}
+
+/* ---- letting the oracle look ---- */
+
+static const struct {
+    enum bug bug;
+    const char *what;
+    struct world_plant plant;
+} bugs[] = {
+    {BUG_ACKNOWLEDGED_TOO_SOON, "P1: an append that is acknowledged before its sync", {.no_sync = true}},
+    {BUG_APPEND_IN_PIECES, "P2: an append that is written in pieces", {.wrap_log = cut_into_pieces}},
+    {BUG_POSITION_SKIPPED, "P3: a reader that skips a position", {0}},
+    {BUG_CONDITION_IGNORED, "P4: a condition that is ignored within a batch", {0}},
+    {BUG_ID_FORGOTTEN, "P5: an event id that is forgotten", {0}},
+    {BUG_DAMAGE_HIDDEN, "P6: damage below the floor that is hidden", {0}},
+    {BUG_FAILED_SYNC_BELIEVED, "P7: a failed sync that is repeated and believed", {.sync_says_done = true}},
+};
+
+enum { BUG_COUNT = sizeof(bugs) / sizeof(bugs[0]) };
+
+static _Noreturn void look(size_t i, bool loud, uint64_t *seed)
+{
+    planted = bugs[i].bug;
+    if (!loud && !freopen("/dev/null", "w", stderr))
+        exit(0);
+    for (*seed = 1; *seed <= SEEDS_MAX; ++*seed)
+        (void)world_run(*seed, false, &bugs[i].plant);
+    exit(0);
+}
+
+/* True when the process that looked came to a bad end: the oracle's, or an assertion's. */
+static bool is_caught(size_t i, bool loud, uint64_t *seed)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0)
+        look(i, loud, seed);
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        return false;
+    return WIFSIGNALED(status) ? WTERMSIG(status) == SIGABRT : WEXITSTATUS(status) != 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool loud = argc > 1 && strcmp(argv[1], "-v") == 0, good = true;
+    uint64_t *seed = mmap(NULL, sizeof(*seed), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (seed == MAP_FAILED)
+        return 1;
+    printf("1..%d\n", BUG_COUNT);
+    (void)fflush(stdout);
+    for (size_t i = 0; i < BUG_COUNT; i++) {
+        bool caught = is_caught(i, loud, seed);
+
+        if (caught)
+            printf("ok %zu - %s is seen, in world %llu\n", i + 1, bugs[i].what, (unsigned long long)*seed);
+        else
+            printf("not ok %zu - %s is not seen in %d worlds\n", i + 1, bugs[i].what, SEEDS_MAX);
+        (void)fflush(stdout);
+        good &= caught;
+    }
+    return good ? 0 : 1;
+}
