@@ -31,7 +31,8 @@ int problem_say(struct breaker_problem *ret_problem, const char *field, const ch
                 const char *why, int is_warning);
 
 /* Write a checked configuration as rules; geometry as given. */
-void rules_write(struct rules *rules, const struct breaker_config *config, uint64_t geometry);
+void rules_write(struct rules *rules, const struct breaker_config *config, uint64_t geometry,
+                 uint64_t serial);
 
 /* And back. */
 void rules_read(const struct rules *rules, struct breaker_config *ret_config);

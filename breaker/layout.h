@@ -86,7 +86,9 @@ struct rules {
     word slow_rate, open_ns, open_max_ns, jitter;
     word probes, probe_ok, probe_lease_ns, ramp_ns;
     word forget_ns, retry_after_max_ns, key_idle_ns, mode;
-    word window_ns, spare[7];
+    word window_ns;
+    word serial; /* which configuration of this slot it is: part of what lenience is tagged with */
+    word spare[6];
 };
 static_assert(sizeof(struct rules) == 4 * LINE, "rules are four lines");
 
@@ -112,17 +114,18 @@ struct slot {
     word version;    /* rules[version & 1] are in force */
     word identity;   /* 0: no breaker here; never used twice */
     word hung_slice; /* the slice whose first acquire has looked for hung calls */
-    word group;      /* of a keyed breaker: its group's slot + 1 */
+    word group;      /* of a keyed breaker: its group's slot + 1; 0: made by name, never evicted */
 
     /* written by failures, and by successes after a failure */
-    word streak;      /* tagged with the epoch: failures in a row */
-    word evidence;    /* tagged with the epoch: successes since it began, while ramping or while trips are
+    word streak;   /* tagged with the epoch: failures in a row */
+    word evidence; /* tagged with the epoch: successes since it began, while ramping or while trips are
                       remembered */
-    word hint;        /* marked time until which the upstream asked to be left alone */
-    word position;    /* tagged with the era: writes into a window that counts calls */
-    word used_ns;     /* keyed: last look-up */
-    word swept_ns;    /* last look for the dead */
-    word pinned;      /* made by name: never evicted */
+    word hint;     /* marked time until which the upstream asked to be left alone */
+    word position; /* tagged with the era: writes into a window that counts calls */
+    word used_ns;  /* keyed: last look-up */
+    word swept_ns; /* last look for the dead */
+    word
+        lenience; /* tagged: bad samples that cannot trip a rate, so that nobody has to sum the window for them */
     word stream_base; /* refusals at the beginning of the stream's window */
 
     word probe[BREAKER_PROBES_MAX]; /* epoch 32 | state 2 | lease end in ms after the epoch began 30 */

@@ -117,25 +117,86 @@ bool machine_move(const struct breaker *breaker, const struct rules *rules, uint
     return machine_set(breaker, rules, from, to, numbers, now_ns);
 }
 
+static unsigned reason_of(const struct rules *rules, const struct window_sum *sum, bool is_streak)
+{
+    uint64_t failure_rate = word_load(&rules->failure_rate), slow_rate = word_load(&rules->slow_rate);
+    uint64_t min_calls = word_load(&rules->min_calls), begun = sum->total + sum->hung;
+    if (is_streak)
+        return BREAKER_REASON_CONSECUTIVE;
+    if (failure_rate && sum->total && sum->total >= min_calls &&
+        sum->failures * 100 >= failure_rate * sum->total)
+        return BREAKER_REASON_FAILURE_RATE;
+    if (slow_rate && begun && begun >= min_calls && (sum->slow + sum->hung) * 100 >= slow_rate * begun)
+        return BREAKER_REASON_SLOW_RATE;
+    return BREAKER_REASON_NONE;
+}
+
+/* ---- lenience: failing calls that cannot trip need not sum the window ----
+ *
+ * While no slice ends, nothing leaves a window of time: `bad` of `total` can then reach the rate after d more bad samples
+ * at the earliest, where (bad + d)·100 ≥ rate·(total + d), and bad + d ≥ rate·min_calls / 100 because no fewer calls count.
+ * Good samples in between only make it later. In a window of calls a bad sample may take a good one's place, so there only
+ * (bad + d)·100 ≥ rate·max(total, min_calls) holds. The first d − 1 samples are waved through. */
+
+static uint64_t samples_until(uint64_t rate, uint64_t bad, uint64_t total, uint64_t min_calls,
+                              bool counts_calls)
+{
+    uint64_t least = total > min_calls && counts_calls ? total : min_calls;
+    uint64_t needed = (rate * least + 99) / 100, by_rate = 0;
+    if (rate == 0 || rate > 100)
+        return UINT32_MAX;
+    if (!counts_calls && rate * total > 100 * bad)
+        by_rate = rate == 100 ? UINT32_MAX : (rate * total - 100 * bad + 99 - rate) / (100 - rate);
+    uint64_t by_count = needed > bad ? needed - bad : 0;
+    uint64_t samples = by_rate > by_count ? by_rate : by_count;
+    return samples < 1 ? 1 : samples < UINT32_MAX ? samples : UINT32_MAX;
+}
+
+static uint64_t lenience_make(const struct rules *rules, const struct window_sum *sum, uint32_t tag)
+{
+    bool counts_calls = word_load(&rules->flags) & RULE_COUNT;
+    uint64_t min_calls = word_load(&rules->min_calls);
+    uint64_t failing =
+        samples_until(word_load(&rules->failure_rate), sum->failures, sum->total, min_calls, counts_calls);
+    uint64_t slow =
+        samples_until(word_load(&rules->slow_rate), sum->slow, sum->total, min_calls, counts_calls);
+    return (uint64_t)tag << 32 | ((failing < slow ? failing : slow) - 1);
+}
+
+/* Use one up, if there is one under this tag; else *ret_seen is what was there. */
+static bool lenience_take(struct slot *slot, uint32_t tag, uint64_t *ret_seen)
+{
+    *ret_seen = word_load(&slot->lenience);
+    while (tagged_count(*ret_seen, tag) > 0)
+        if (word_swap(&slot->lenience, ret_seen, *ret_seen - 1))
+            return true;
+    return false;
+}
+
+/* Hung calls come without a sample, and judging on every report is judging on every report: no lenience then. The
+ * sample is in the window before lenience is looked at, and lenience is only put where it was seen before the sum: a
+ * sample that a sum may have missed finds that sum's lenience and uses some of it up. */
 bool machine_judge(const struct breaker *breaker, const struct rules *rules, uint64_t state, uint32_t streak,
                    uint64_t now_ns)
 {
-    uint64_t consecutive = word_load(&rules->consecutive), failure_rate = word_load(&rules->failure_rate);
-    uint64_t slow_rate = word_load(&rules->slow_rate), min_calls = word_load(&rules->min_calls);
-    bool is_streak = consecutive && streak >= consecutive;
-    if (!is_streak && !failure_rate && !slow_rate)
+    struct slot *slot = breaker->slot;
+    uint64_t consecutive = word_load(&rules->consecutive), flags = word_load(&rules->flags), seen;
+    bool is_streak = consecutive && streak >= consecutive, may_wave = !(flags & (RULE_HUNG | RULE_EVERY));
+    if (!is_streak && !word_load(&rules->failure_rate) && !word_load(&rules->slow_rate))
         return false;
-    struct window_sum sum = window_sum(breaker, rules, state_epoch(state), now_ns);
-    unsigned reason = BREAKER_REASON_NONE;
-    uint64_t begun = sum.total + sum.hung;
-    if (is_streak)
-        reason = BREAKER_REASON_CONSECUTIVE;
-    else if (failure_rate && sum.total && sum.total >= min_calls &&
-             sum.failures * 100 >= failure_rate * sum.total)
-        reason = BREAKER_REASON_FAILURE_RATE;
-    else if (slow_rate && begun && begun >= min_calls && (sum.slow + sum.hung) * 100 >= slow_rate * begun)
-        reason = BREAKER_REASON_SLOW_RATE;
-    return reason && machine_move(breaker, rules, state, BREAKER_OPEN, reason, &sum, now_ns);
+    uint64_t slice = flags & RULE_COUNT ? 0 : slice_of(rules, now_ns);
+    uint32_t tag =
+        window_tag(rules, state_epoch(state), slice) + (uint32_t)word_load(&rules->serial) * 0xc2b2ae35u;
+    for (;;) {
+        if (lenience_take(slot, tag, &seen) && may_wave && !is_streak)
+            return false;
+        struct window_sum sum = window_sum(breaker, rules, state_epoch(state), now_ns);
+        unsigned reason = reason_of(rules, &sum, is_streak);
+        if (reason)
+            return machine_move(breaker, rules, state, BREAKER_OPEN, reason, &sum, now_ns);
+        if (!may_wave || word_swap(&slot->lenience, &seen, lenience_make(rules, &sum, tag)))
+            return false;
+    }
 }
 
 uint32_t ramp_share(const struct rules *rules, uint32_t successes, uint64_t elapsed_ns, bool *ret_is_done)

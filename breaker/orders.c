@@ -65,7 +65,7 @@ void rules_install(const struct breaker *breaker, const struct breaker_config *c
     rules_read(now, &before);
     if (is_new || !geometry_is_same(&before, config))
         geometry++;
-    rules_write(&home->rules[(version + 1) & 1], config, geometry);
+    rules_write(&home->rules[(version + 1) & 1], config, geometry, version + 1);
     if (geometry != word_load(&now->geometry))
         window_clear(breaker);
     atomic_store_explicit(&home->version, version + 1, memory_order_release);

@@ -33,7 +33,7 @@ int breaker_config_preset(struct breaker_config *config, const char *name,
                        "no such preset", 0);
 }
 
-void rules_write(struct rules *rules, const struct breaker_config *c, uint64_t geometry)
+void rules_write(struct rules *rules, const struct breaker_config *c, uint64_t geometry, uint64_t serial)
 {
     uint64_t slice = c->window_ns ? c->window_ns / c->slices : 1;
     uint64_t flags = (c->hung ? RULE_HUNG : 0) | (c->max_in_flight ? RULE_PLACES : 0) |
@@ -63,6 +63,7 @@ void rules_write(struct rules *rules, const struct breaker_config *c, uint64_t g
     word_store(&rules->key_idle_ns, c->key_idle_ns);
     word_store(&rules->mode, c->mode);
     word_store(&rules->window_ns, c->window_ns);
+    word_store(&rules->serial, serial);
 }
 
 void rules_read(const struct rules *rules, struct breaker_config *ret_config)

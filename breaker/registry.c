@@ -184,7 +184,7 @@ static bool index_find(struct breaker_region *region, const struct name *name, s
         if (word_load(&slot->identity) != identity)
             continue;
         *ret_breaker =
-            (struct breaker){region, slot, slot_home(region, slot), word_load(&slot->pinned) ? 0 : identity};
+            (struct breaker){region, slot, slot_home(region, slot), word_load(&slot->group) ? identity : 0};
         return true;
     }
     return false;
@@ -197,7 +197,7 @@ static bool is_idle(const struct breaker *breaker, uint64_t now_ns)
     struct slot *slot = breaker->slot;
     const struct rules *rules = breaker_rules(breaker);
     uint64_t state = word_load(&slot->state), used = word_load(&slot->used_ns);
-    if (word_load(&slot->pinned) || (state & 0xff) != 0)
+    if (word_load(&slot->group) == 0 || (state & 0xff) != 0)
         return false;
     if (now_ns < used || now_ns - used < word_load(&rules->key_idle_ns))
         return false;
@@ -275,7 +275,7 @@ static void slot_make(struct breaker_region *region, uint32_t number, const stru
     for (int i = 0; i < 8; i++)
         word_store(&slot->name[i], name->words[i]);
     word_store(&slot->group, group ? group_number + 1 : 0);
-    word_store(&slot->pinned, group ? 0 : 1);
+    word_store(&slot->lenience, 0);
     word_store(&slot->used_ns, now_ns);
     word_store(&slot->clock_ns, 0);
     unsigned mode = group ? word_load(&breaker_rules(group)->mode) & 3 : 0;
@@ -368,7 +368,7 @@ int breaker_next(struct breaker_region *region, uint32_t *cursor, struct breaker
         if (identity == 0)
             continue;
         *ret_breaker =
-            (struct breaker){region, slot, slot_home(region, slot), word_load(&slot->pinned) ? 0 : identity};
+            (struct breaker){region, slot, slot_home(region, slot), word_load(&slot->group) ? identity : 0};
         return 0;
     }
     return pass(region, BREAKER_E_ABSENT, ret_breaker);

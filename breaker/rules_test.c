@@ -129,6 +129,221 @@ static void a_breaker_opens_probes_ramps_and_closes(void **state)
     world_end(&w);
 }
 
+/* 3.8: base·2^(trips−1) up to the cap; jitter stays within its percentage, differs from epoch to epoch, and is the same
+ * for every process of the region. */
+static void open_time_doubles_up_to_its_cap_within_jitter(void **state)
+{
+    WORLD(w, "failure_rate=off consecutive=1 open=1s open_max=8s jitter=20% probes=1 probe_ok=1 ramp=0");
+    const uint64_t bases[] = {1, 2, 4, 8, 8, 8};
+    uint64_t last = 0, differing = 0;
+    for (int i = 0; i < 6; i++) {
+        calls(&w, 1, BREAKER_FAILURE);
+        uint64_t open = last_event(&w).open_ns, base = bases[i] * SEC;
+        assert_in_range(open, base * 8 / 10, base * 12 / 10 + MS);
+        differing += open != last && open != base;
+        last = open;
+        w.now += open + MS;
+    }
+    assert_in_range(differing, 4, 6);
+    world_end(&w);
+}
+
+/* Trips are forgotten after a stable time with traffic, not after an idle one. */
+static void trips_are_forgotten_only_after_stable_traffic(void **state)
+{
+    WORLD(
+        w,
+        "failure_rate=off consecutive=1 open=1s jitter=0% probes=1 probe_ok=1 ramp=0 forget=60s min_calls=5");
+    calls(&w, 1, BREAKER_FAILURE);
+    w.now += SEC;
+    calls(&w, 1, BREAKER_OK);
+    assert_int_equal(state_of(&w), BREAKER_CLOSED);
+    w.now += 3600 * SEC;
+    calls(&w, 4, BREAKER_OK);
+    assert_int_equal(look(&w).trips, 1); /* an hour, but hardly any traffic */
+    calls(&w, 1, BREAKER_OK);
+    assert_int_equal(look(&w).trips, 0);
+    world_end(&w);
+}
+
+/* 3.2 */
+static void a_clock_that_steps_back_is_taken_to_stand_still(void **state)
+{
+    WORLD(w, "failure_rate=off consecutive=3 open=5s jitter=0%");
+    calls(&w, 3, BREAKER_FAILURE);
+    uint64_t opened = w.now;
+    w.now -= 100 * SEC;
+    assert_int_equal(call(&w, BREAKER_OK, 0), BREAKER_E_OPEN);
+    assert_int_equal(breaker_retry_after(&w.breaker, w.now), 5 * SEC);
+    w.now = opened + 5 * SEC;
+    assert_int_equal(call(&w, BREAKER_OK, 0), 0);
+    world_end(&w);
+}
+
+/* 3.5: the window is emptied by every change of state. */
+static void every_change_of_state_empties_the_window(void **state)
+{
+    WORLD(w, "min_calls=10 failure_rate=50% consecutive=off open=1s jitter=0% probes=1 probe_ok=1 ramp=0");
+    calls(&w, 10, BREAKER_FAILURE);
+    assert_int_equal(look(&w).window_total, 0);
+    w.now += SEC;
+    calls(&w, 1, BREAKER_OK);
+    assert_int_equal(state_of(&w), BREAKER_CLOSED);
+    assert_int_equal(look(&w).window_total, 0);
+    calls(&w, 9, BREAKER_FAILURE);
+    assert_int_equal(state_of(&w), BREAKER_CLOSED);
+    world_end(&w);
+}
+
+/* 3.5: half-open decides as soon as the verdict is certain. */
+static void half_open_decides_as_soon_as_it_is_certain(void **state)
+{
+    WORLD(w, "failure_rate=off consecutive=1 open=1s jitter=0% probes=5 probe_ok=3 ramp=0");
+    calls(&w, 1, BREAKER_FAILURE);
+    w.now += SEC;
+    calls(&w, 2, BREAKER_FAILURE);
+    assert_int_equal(state_of(&w), BREAKER_HALF_OPEN); /* three could still succeed */
+    calls(&w, 1, BREAKER_FAILURE);
+    assert_int_equal(state_of(&w), BREAKER_OPEN);
+    w.now += 2 * SEC;
+    calls(&w, 3, BREAKER_OK);
+    assert_int_equal(state_of(&w), BREAKER_CLOSED);
+    world_end(&w);
+}
+
+/* A success never opens, unless the compatibility flag says so. */
+static void a_success_opens_only_when_every_report_is_judged(void **state)
+{
+    const char *const rules[] = {"min_calls=10 failure_rate=50% consecutive=off evaluate=failures",
+                                 "min_calls=10 failure_rate=50% consecutive=off evaluate=every"};
+    for (int every = 0; every < 2; every++) {
+        WORLD(w, rules[every]);
+        calls(&w, 9, BREAKER_FAILURE);
+        calls(&w, 1, BREAKER_OK);
+        assert_int_equal(state_of(&w), every ? BREAKER_OPEN : BREAKER_CLOSED);
+        world_end(&w);
+    }
+}
+
+/* 3.4: a slow failure counts in both rates. */
+static void a_slow_failure_counts_in_both_rates(void **state)
+{
+    WORLD(w, "min_calls=100 slow_call=1s slow_rate=50% consecutive=off window=1m");
+    call(&w, BREAKER_FAILURE, 2 * SEC);
+    call(&w, BREAKER_TIMEOUT, 2 * SEC);
+    call(&w, BREAKER_OK, 2 * SEC);
+    call(&w, BREAKER_SLOW, 0);
+    call(&w, BREAKER_OK, SEC); /* not longer than the threshold */
+    struct breaker_snapshot s = look(&w);
+    assert_int_equal(s.window_total, 5);
+    assert_int_equal(s.window_failures, 2);
+    assert_int_equal(s.window_slow, 4);
+    assert_int_equal(s.totals.slow_timeout, 1);
+    world_end(&w);
+}
+
+/* What should not be a probe waits for one open time longer, then it may. */
+static void a_call_that_should_not_probe_waits_for_one_that_should(void **state)
+{
+    WORLD(w, "failure_rate=off consecutive=1 open=10s jitter=0% probes=2 probe_ok=1 ramp=0");
+    struct breaker_permit permit;
+    calls(&w, 1, BREAKER_FAILURE);
+    w.now += 10 * SEC;
+    assert_int_equal(breaker_acquire(&w.breaker, w.now, BREAKER_NO_PROBE, &permit), BREAKER_E_OPEN);
+    assert_int_equal(breaker_acquire(&w.breaker, w.now, 0, &permit), 0);
+    assert_true(breaker_permit_is_probe(&permit));
+    assert_int_equal(breaker_release(&w.breaker, &permit, w.now), 0); /* neutral: its place is free again */
+    assert_int_equal(breaker_acquire(&w.breaker, w.now, BREAKER_NO_PROBE, &permit), BREAKER_E_PROBING);
+    w.now += 10 * SEC;
+    assert_int_equal(breaker_acquire(&w.breaker, w.now, BREAKER_NO_PROBE, &permit), 0);
+    world_end(&w);
+}
+
+/* ---- orders ---- */
+
+static void forced_open_refuses_and_forced_closed_passes(void **state)
+{
+    WORLD(w, "failure_rate=off consecutive=1 jitter=0% probes=1 probe_ok=1 ramp=0");
+    breaker_force(&w.breaker, BREAKER_MODE_FORCED_OPEN, w.now);
+    assert_int_equal(state_of(&w), BREAKER_FORCED_OPEN);
+    assert_int_equal(call(&w, BREAKER_OK, 0), BREAKER_E_FORCED);
+    breaker_force(&w.breaker, BREAKER_MODE_FORCED_CLOSED, w.now);
+    calls(&w, 100, BREAKER_FAILURE);
+    assert_int_equal(state_of(&w), BREAKER_FORCED_CLOSED);
+    assert_int_equal(look(&w).totals.failure, 100);
+    assert_int_equal(breaker_epoch(&w.breaker), 2);
+    breaker_force(&w.breaker, BREAKER_MODE_FORCED_CLOSED, w.now); /* the same again is no event */
+    assert_int_equal(breaker_epoch(&w.breaker), 2);
+    world_end(&w);
+}
+
+static void after_forced_open_probes_come_first(void **state)
+{
+    WORLD(w, "failure_rate=off consecutive=1 jitter=0% probes=1 probe_ok=1 ramp=0");
+    struct breaker_permit permit;
+    breaker_force(&w.breaker, BREAKER_MODE_FORCED_OPEN, w.now);
+    breaker_force(&w.breaker, BREAKER_MODE_AUTO, w.now);
+    assert_int_equal(breaker_acquire(&w.breaker, w.now, 0, &permit), 0);
+    assert_true(breaker_permit_is_probe(&permit));
+    breaker_report(&w.breaker, &permit, BREAKER_OK, w.now);
+    assert_int_equal(state_of(&w), BREAKER_CLOSED);
+    world_end(&w);
+}
+
+static void reset_forgets_everything_but_the_totals(void **state)
+{
+    WORLD(w, "failure_rate=off consecutive=2");
+    calls(&w, 2, BREAKER_FAILURE);
+    breaker_reset(&w.breaker, w.now);
+    struct breaker_snapshot s = look(&w);
+    assert_int_equal(s.state, BREAKER_CLOSED);
+    assert_int_equal(s.trips, 0);
+    assert_int_equal(s.consecutive, 0);
+    assert_int_equal(s.totals.failure, 2);
+    assert_int_equal(last_event(&w).reason, BREAKER_REASON_RESET);
+    world_end(&w);
+}
+
+/* ---- events ---- */
+
+static void the_last_64_events_are_kept_in_order(void **state)
+{
+    WORLD(w, "");
+    for (int i = 0; i < 100; i++)
+        breaker_force(&w.breaker, i % 2 ? BREAKER_MODE_AUTO : BREAKER_MODE_SHADOW, w.now += SEC);
+    struct breaker_event events[100];
+    assert_int_equal(breaker_events(&w.breaker, 0, events, 100), 64);
+    for (uint32_t i = 0; i < 64; i++)
+        assert_int_equal(events[i].epoch, 37 + i);
+    assert_int_equal(breaker_events(&w.breaker, 98, events, 100), 2);
+    assert_int_equal(breaker_events(&w.breaker, 100, events, 100), 0);
+    assert_int_equal(breaker_events(&w.breaker, 90, events, 3), 3);
+    world_end(&w);
+}
+
+/* A buffer that is too small is told with the length that would do, and nothing is written beyond it. */
+static void an_export_tells_the_room_it_needs(void **state)
+{
+    WORLD(w, "");
+    calls(&w, 30, BREAKER_FAILURE);
+    for (int format = BREAKER_JSON; format <= BREAKER_STREAM; format++) {
+        char small[100], *whole;
+        size_t need, length;
+        memset(small, 'x', sizeof(small));
+        assert_int_equal(breaker_export(&w.region, (enum breaker_format)format, w.now, 1, small, 50, &need),
+                         BREAKER_E_SPACE);
+        assert_int_equal(small[49], 0);
+        assert_int_equal(small[50], 'x');
+        whole = malloc(need + 1);
+        assert_int_equal(
+            breaker_export(&w.region, (enum breaker_format)format, w.now, 1, whole, need + 1, &length), 0);
+        assert_int_equal(strlen(whole), length);
+        assert_memory_equal(whole, small, 49);
+        free(whole);
+    }
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +355,19 @@ int main(void)
         cmocka_unit_test(a_window_of_calls_holds_the_last_ones_only),
         cmocka_unit_test(a_permit_is_reported_once),
         cmocka_unit_test(a_breaker_opens_probes_ramps_and_closes),
+        cmocka_unit_test(open_time_doubles_up_to_its_cap_within_jitter),
+        cmocka_unit_test(trips_are_forgotten_only_after_stable_traffic),
+        cmocka_unit_test(a_clock_that_steps_back_is_taken_to_stand_still),
+        cmocka_unit_test(every_change_of_state_empties_the_window),
+        cmocka_unit_test(half_open_decides_as_soon_as_it_is_certain),
+        cmocka_unit_test(a_success_opens_only_when_every_report_is_judged),
+        cmocka_unit_test(a_slow_failure_counts_in_both_rates),
+        cmocka_unit_test(a_call_that_should_not_probe_waits_for_one_that_should),
+        cmocka_unit_test(forced_open_refuses_and_forced_closed_passes),
+        cmocka_unit_test(after_forced_open_probes_come_first),
+        cmocka_unit_test(reset_forgets_everything_but_the_totals),
+        cmocka_unit_test(the_last_64_events_are_kept_in_order),
+        cmocka_unit_test(an_export_tells_the_room_it_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
