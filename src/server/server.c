@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -268,8 +269,18 @@ static void catch_signals(struct http *http)
     http_to_drain = http;
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk, not an end */
+}
+
+/* As many descriptors as the system lets us have: one for each connection, and those of log and views. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE,
+                  &limit); /* else it stays as it was, and accepting pauses when there are none left */
+    }
 }
 
 static void say_ready(const struct server *server, uint16_t port)
@@ -296,6 +307,8 @@ int server_run(const struct server_options *options, char ret_error[SERVER_ERROR
     uint16_t port = 0;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk, not an end */
+    raise_descriptors();
     int r = open_all(&server, &port, ret_error);
     if (r == 0) {
         catch_signals(server.http);

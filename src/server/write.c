@@ -135,7 +135,7 @@ static void slot_failed(struct write_slot *slot, const struct journal_result *re
 {
     struct http_problem problem = journal_problem(result->answer, result->detail);
     struct buffer members = {0};
-    char pointer[48];
+    char pointer[64];
     struct http_violation violation;
 
     if (result->answer == JOURNAL_E_CONFLICT) {
@@ -147,7 +147,11 @@ static void slot_failed(struct write_slot *slot, const struct journal_result *re
         if (conflicts_write(result, &members) == 0)
             problem.members = buffer_bytes(&members);
     } else if (result->answer == JOURNAL_E_INVALID || result->answer == JOURNAL_E_ID_REUSED) {
-        snprintf(pointer, sizeof(pointer), "/events/%zu", result->index);
+        if (slot->call->parsed->many)
+            snprintf(pointer, sizeof(pointer), "/appends/%zu/events/%zu", (size_t)(slot - slot->call->slots),
+                     result->index);
+        else
+            snprintf(pointer, sizeof(pointer), "/events/%zu", result->index);
         violation = (struct http_violation){bytes_from_string(pointer), bytes_from_string(problem.detail)};
         problem.violations = &violation;
         problem.violation_count = 1;

@@ -1,5 +1,7 @@
 """Clients that mean no good, or cannot do better: each gets a clear answer or is let go, and the others go on."""
 import http.client
+import os
+import resource
 import socket
 import threading
 import time
@@ -154,6 +156,26 @@ def requests_sent_in_one_go_are_answered_one_after_another():
         assert answer.count(b"HTTP/1.1 201") == 50 and answer.count(b"HTTP/1.1 200") == 1, answer[:500]
         firsts = [int(piece.split(b",")[0]) for piece in answer.split(b'{"first":')[1:]]
         assert firsts == list(range(1, 51)), firsts
+
+
+@tap.test
+def without_descriptors_new_connections_wait_and_the_others_go_on():
+    with Server() as server:
+        old = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        assert request(old, "GET", "/health").status == 200
+        pid = server.process.pid
+        room = len(os.listdir(f"/proc/{pid}/fd")) + 3
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (room, before[1]))
+        crowd = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(20)]
+        for one in crowd:
+            one.sendall(text("GET /health HTTP/1.1"))
+        assert request(old, "GET", "/v1/events").status == 200
+        for one in crowd:  # each gives its place to the next
+            assert one.recv(100).startswith(b"HTTP/1.1 200")
+            one.close()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        still_serves(server)
 
 
 @tap.test

@@ -177,6 +177,24 @@ def two_hundred_subscribers_get_every_event_in_order():
 
 
 @tap.test
+def old_clients_and_mere_questions_about_a_subscription_do_no_harm():
+    with Server() as server:
+        append(server, "A", "B")
+        head = request(server, "HEAD", "/v1/events", headers={"Accept": "text/event-stream"})
+        assert head.status == 200 and head.headers["Content-Type"] == "text/event-stream" and head.body == b"", head
+        old = socket.create_connection(("127.0.0.1", server.port), timeout=15)
+        old.sendall(b"GET /v1/events HTTP/1.0\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+        received = b""
+        while b"daybook.caught-up" not in received:
+            piece = old.recv(65536)
+            assert piece, received
+            received += piece
+        assert received.count(b"data: {") == 3 and b"chunked" not in received, received
+        old.close()
+        wait_for(lambda: b"daybook_subscribers 0\n" in request(server, "GET", "/metrics").body, "nobody is left")
+
+
+@tap.test
 def sigterm_ends_subscriptions_cleanly():
     with Server() as server:
         with Subscription(server) as feed:
