@@ -140,10 +140,13 @@ static int take_lock(struct file_log *log, char *error)
 int file_log_sync_parent(const struct os_file_ops *ops, const char *folder)
 {
     _cleanup_(freep) char *parent = strdup(folder);
+    size_t size = parent ? strlen(parent) : 0;
     char *slash;
 
     if (!parent)
         return -ENOMEM;
+    while (size > 1 && parent[size - 1] == '/') /* "data/log/" lies in "data" */
+        parent[--size] = '\0';
     slash = strrchr(parent, '/');
     if (slash)
         *slash = '\0';
