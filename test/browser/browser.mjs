@@ -18,7 +18,7 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
 ];
-const WAIT_MS_MAX = 20_000; // for anything on the page
+const WAIT_MS_MAX = 30_000; // for anything on the page
 
 export const DESKTOP = {viewport: {width: 1440, height: 960}, locale: 'en-GB', colorScheme: 'light'};
 export const PHONE = {

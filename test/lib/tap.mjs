@@ -22,7 +22,7 @@ export async function run(tests) {
 }
 
 /** Waits until `condition()` answers something true and returns it; throws after `limit_ms`. */
-export async function until(what, condition, limit_ms = 20_000) {
+export async function until(what, condition, limit_ms = 30_000) {
   for (const end = Date.now() + limit_ms; ;) {
     const answer = await condition();
     if (answer) return answer;

@@ -73,13 +73,18 @@ function itemOf({name, state, reason, rate, retry_s: retry}) {
   );
 }
 
-/** What the gateway tells of each breaker, as much as is shown here. */
+/**
+ * What the gateway tells of each breaker, as much as is shown here. A breaker's limits (`service1.streams`) stand under
+ * its own name with a dot: they are shown when they have something to say.
+ */
 function listOf({breakers}) {
-  return breakers.map(({name, state, reason, window, retry_after_ms: retry_ms}) => ({
-    name,
-    state,
-    reason,
-    rate: window.total > 0 ? window.failures / window.total : null,
-    retry_s: Math.ceil(retry_ms / 1000),
-  }));
+  return breakers
+    .filter(({name, state}) => state !== 'closed' || !breakers.some(other => name.startsWith(`${other.name}.`)))
+    .map(({name, state, reason, window, retry_after_ms: retry_ms}) => ({
+      name,
+      state,
+      reason,
+      rate: window.total > 0 ? window.failures / window.total : null,
+      retry_s: Math.ceil(retry_ms / 1000),
+    }));
 }
