@@ -1,7 +1,7 @@
 """The contract: every route, every kind of answer, as API documents promise it."""
 import base64
 import json
-import os
+import socket
 import uuid
 
 from daybook_test import HOTEL, Server, Skip, Tap, daybook, folder, raw, request, wait_for
@@ -277,7 +277,9 @@ def hotel(**more):
 def a_command_is_decided_once_per_key():
     with hotel() as server:
         assert request(server, "POST", "/v1/commands/AddRooms", {"hotel": "H", "room_type": "A", "rooms": 1}).status == 201
-        first = request(server, "POST", "/v1/commands/BookRoom", BOOKING, {"Idempotency-Key": "k"})
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        first = request(server, "POST", "/v1/commands/BookRoom", BOOKING, {"Idempotency-Key": "k", "traceparent": trace})
+        assert request(server, "GET", "/v1/events?after=1").json()["events"][0]["meta"]["traceparent"] == trace
         again = request(server, "POST", "/v1/commands/BookRoom", BOOKING, {"Idempotency-Key": "k"})
         assert first.status == again.status == 201 and again.json() == {**first.json(), "replayed": True}, again
         assert first.json()["events"][0]["type"] == "RoomBooked" and first.position == 2, first
@@ -326,6 +328,25 @@ def views_answer_once_they_have_reached_the_position_asked_for():
         is_problem(request(server, "POST", "/v1/views/nothing/rebuild"), 404, "no-such-view")
         wait_for(lambda: all(view["state"] == "live" for view in request(server, "GET", "/v1/views").json()["views"]),
                  "the rebuilt view is live")
+
+
+@tap.test
+def an_answer_too_large_for_memory_comes_whole():
+    with folder() as app:
+        (app / "views").mkdir()
+        (app / "views" / "notes.sql").write_text(
+            "-- view: notes\n-- version: 1\ncreate table notes (n integer primary key, text text not null);\n"
+            "-- on Noted\ninsert into notes values (:data ->> 'n', :data ->> 'text');\n")
+        with Server(app=app) as server:
+            for first in range(0, 3000, 500):
+                position = append(server, *[event("Noted", {"n": n, "text": "x" * 1000})
+                                            for n in range(first, first + 500)]).position
+            path = f"/v1/views/notes?limit=10000&min_position={position}"
+            answer = request(server, "GET", path, headers={"Prefer": "wait=30"}, timeout=60)
+            assert answer.status == 200 and len(answer.body) > 3_000_000, answer
+            assert [row["n"] for row in answer.json()] == list(range(3000))
+            lines = request(server, "GET", path, headers={"Accept": "application/x-ndjson"}).body.splitlines()
+            assert len(lines) == 3000 and json.loads(lines[-1])["n"] == 2999
 
 
 @tap.test
@@ -440,6 +461,32 @@ def one_json_line_a_request_is_logged_when_asked():
         lines = wait_for(lambda: [line for line in server.lines if line.startswith("{")], "a line is logged")
         line = json.loads(lines[0])
         assert line["method"] == "GET" and line["status"] == 200 and line["client"] == "127.0.0.1", line
+
+
+@tap.test
+def what_was_begun_is_ended_before_the_server_goes():
+    with Server() as server:
+        body = json.dumps({"events": [event("A")]}).encode()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=15) as begun:
+            begun.sendall(b"POST /v1/append HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                          b"Content-Length: %d\r\n\r\n" % len(body) + body[:5])
+            wait_for(lambda: b"daybook_http_requests_open 2\n" in request(server, "GET", "/metrics").body, "it has begun")
+            server.process.terminate()
+
+            def refused():
+                try:
+                    socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
+                    return False
+                except OSError:
+                    return True
+
+            wait_for(refused, "nobody new is let in")
+            begun.sendall(body[5:])
+            answer = b""
+            while piece := begun.recv(65536):
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 201") and b"Connection: close" in answer, answer
+        assert server.stop() == 0
 
 
 @tap.test
