@@ -87,7 +87,7 @@ void handle_openapi(struct http_request *request);
 
 /* ---- answers.c: what the layers below answer, as HTTP ---- */
 
-/* The problem an answer of the journal becomes; `detail` may be empty. Follower and leader differ. */
+/* The problem an answer of the journal becomes; `detail` may be empty. */
 struct http_problem journal_problem(int answer, const char *detail);
 void answer_journal(struct http_request *request, int answer, const char *detail);
 /* -errno nobody expected. */

@@ -199,6 +199,8 @@ static void journal_page_answer(struct reading *reading, int r)
         page->complete = true; /* the last event there is has just filled the page */
     /* Backward, a condition may still be built on what was read: nothing up to the head at that time was missed. */
     after = backward || page->complete ? reading->highest : page->examined;
+    if (!backward && after < reading->read.after)
+        after = reading->read.after; /* asked for what is still to come */
     if (r == 0)
         r = buffer_printf(&tail, ",\"after\":%" PRIu64 ",\"head\":%" PRIu64 ",\"more\":%s", after,
                           reading->head, page->complete ? "false" : "true");

@@ -204,6 +204,8 @@ def a_stream_is_read_in_pages_that_never_change_once_full():
         assert [found["version"] for found in backward] == [25, 24, 23], backward
         middle = request(server, "GET", "/v1/streams/s?from=5&to=7").json()["events"]
         assert [found["version"] for found in middle] == [5, 6, 7], middle
+        assert request(server, "GET", "/v1/streams/s?from=99").json() == {"events": [], "version": 25, "head": 25}
+        assert request(server, "GET", "/v1/streams/s?from=7&to=5").json()["events"] == []
         is_problem(request(server, "GET", "/v1/streams/nobody"), 404, "no-such-stream")
 
 
@@ -226,6 +228,8 @@ def the_journal_is_read_filtered_and_says_where_to_go_on():
         page = read("?direction=backward&limit=2")
         assert [found["position"] for found in page["events"]] == [30, 29] and page["before"] == 29, page
         assert [found["position"] for found in read("?direction=backward&before=29&limit=2")["events"]] == [28, 27]
+        assert read("?after=99") == {"events": [], "after": 99, "head": 30, "more": False}
+        assert read("?before=1")["events"] == [] and read("?direction=backward&before=1")["events"] == []
         query = {"items": [{"types": ["A"], "tags": ["u:0"]}, {"types": ["B"], "tags": ["u:1"]}]}
         found = request(server, "POST", "/v1/events/query?limit=10", query).json()["events"]
         assert [one["data"]["n"] for one in found] == [0, 1, 15, 16], found
