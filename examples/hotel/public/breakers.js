@@ -47,11 +47,10 @@ export function mountBreakers({book, store}) {
 }
 
 function itemOf({name, state, reason, rate, retry_s: retry}) {
-  const words = [
-    knows(`breaker.means.${state}`) && t(`breaker.means.${state}`),
+  const why = [
     ['open', 'forced_open'].includes(state) && (knows(`reason.${reason}`) ? t(`reason.${reason}`) : reason),
     retry > 0 && t('breakers.retry', retry),
-  ];
+  ].filter(Boolean);
   return h(
     'li',
     {class: `breaker ${state}`, 'data-breaker': name, 'data-state': state},
@@ -66,7 +65,8 @@ function itemOf({name, state, reason, rate, retry_s: retry}) {
         ' ',
         h('strong', {}, knows(`breaker.${state}`) ? t(`breaker.${state}`) : state),
       ),
-      h('p', {class: 'hint'}, words.filter(Boolean).join(' · ')),
+      knows(`breaker.means.${state}`) && h('p', {class: 'hint'}, t(`breaker.means.${state}`)),
+      why.length > 0 && h('p', {class: 'hint'}, why.join(' · ')),
     ),
     rate !== null &&
       h('p', {class: 'rate'}, h('span', {}, format('percent', rate)), h('span', {class: 'hint'}, t('breakers.rate'))),
