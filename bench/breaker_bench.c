@@ -37,7 +37,9 @@ struct mutex_breaker {
     pthread_mutex_t lock;
     int state;
     uint64_t retry_at, total[SLICES], failures[SLICES], slice[SLICES];
+    uint64_t started[SLICES], in_flight;
     uint32_t streak;
+    bool counts_hung, counts_places;
 };
 
 static void mutex_init(struct mutex_breaker *b, int state)
@@ -51,12 +53,26 @@ static void mutex_init(struct mutex_breaker *b, int state)
     b->retry_at = UINT64_MAX;
 }
 
+static uint64_t mutex_slice(struct mutex_breaker *b, uint64_t now)
+{
+    uint64_t slice = now / SLICE_NS, at = slice % SLICES;
+    if (b->slice[at] != slice) {
+        b->slice[at] = slice;
+        b->total[at] = b->failures[at] = b->started[at] = 0;
+    }
+    return at;
+}
+
 static bool mutex_acquire(struct mutex_breaker *b, uint64_t now)
 {
     pthread_mutex_lock(&b->lock);
     if (b->state == BREAKER_OPEN && now >= b->retry_at)
         b->state = BREAKER_HALF_OPEN;
-    bool is_granted = b->state == BREAKER_CLOSED;
+    bool is_granted = b->state == BREAKER_CLOSED && (!b->counts_places || b->in_flight < 1000);
+    if (is_granted && b->counts_places)
+        b->in_flight++;
+    if (is_granted && b->counts_hung)
+        b->started[mutex_slice(b, now)]++;
     pthread_mutex_unlock(&b->lock);
     return is_granted;
 }
@@ -77,17 +93,15 @@ static void mutex_judge(struct mutex_breaker *b, uint64_t slice, uint64_t now)
 
 static void mutex_report(struct mutex_breaker *b, bool failed, uint64_t now)
 {
-    uint64_t slice = now / SLICE_NS, at = slice % SLICES;
     pthread_mutex_lock(&b->lock);
-    if (b->slice[at] != slice) {
-        b->slice[at] = slice;
-        b->total[at] = b->failures[at] = 0;
-    }
+    uint64_t at = mutex_slice(b, now);
     b->total[at]++;
     b->streak = failed ? b->streak + 1 : 0;
+    if (b->counts_places)
+        b->in_flight--;
     if (failed) {
         b->failures[at]++;
-        mutex_judge(b, slice, now);
+        mutex_judge(b, now / SLICE_NS, now);
     }
     pthread_mutex_unlock(&b->lock);
 }
@@ -293,6 +307,8 @@ static void bench_open(struct bench *bench, const struct measure *measure, uint6
     if (breaker_get(&bench->region, "bench", &config, 1, &bench->breaker, &problem))
         die(problem.message);
     mutex_init(bench->mutex, measure->state);
+    bench->mutex->counts_hung = config.hung;
+    bench->mutex->counts_places = config.max_in_flight > 0;
     breaker_put_in(bench, measure->state);
     if ((int)breaker_state(&bench->breaker) != measure->state)
         die("not in the state to be measured");

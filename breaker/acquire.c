@@ -218,9 +218,29 @@ static int acquire_slowly(const struct breaker *breaker, uint64_t now_ns, unsign
             return pass_untracked(breaker, now_ns, ret_permit);
         uint64_t now = machine_clock(slot, now_ns);
         int answer = acquire_state(breaker, breaker_rules(breaker), state, now, flags, ret_permit);
+        if (answer == 0 && breaker_is_gone(breaker)) { /* evicted just now: the place may be the next one's */
+            if (ret_permit->flags & PERMIT_PLACE)
+                place_give(breaker, ret_permit->shard);
+            return pass_untracked(breaker, now_ns, ret_permit);
+        }
         if (answer >= 0)
             return answer;
     }
+}
+
+/* Closed, hung calls counted, and this slice was looked at: only the start is to be counted. */
+static bool acquire_started(const struct breaker *breaker, const struct rules *rules, uint64_t state,
+                            uint64_t now_ns, struct breaker_permit *ret_permit)
+{
+    struct slot *slot = breaker->slot;
+    uint64_t now = machine_clock(slot, now_ns), slice = slice_of(rules, now);
+    if (slice != word_load(&slot->hung_slice))
+        return false;
+    uint32_t shard = lane_of(breaker->region);
+    permit_make(ret_permit, PERMIT_NORMAL, state, shard, now);
+    ret_permit->flags = permit_started_in(rules);
+    window_start(breaker, rules, shard, state_epoch(state), slice);
+    return true;
 }
 
 int breaker_acquire(const struct breaker *breaker, uint64_t now_ns, unsigned flags,
@@ -231,11 +251,14 @@ int breaker_acquire(const struct breaker *breaker, uint64_t now_ns, unsigned fla
         return pass_untracked(breaker, now_ns, ret_permit);
     uint64_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
     const struct rules *rules = breaker_rules(breaker);
-    if (__builtin_expect((state & 0xff) == 0 && !(word_load(&rules->flags) & (RULE_HUNG | RULE_PLACES)) &&
-                             !breaker->id,
-                         1)) {
-        permit_make(ret_permit, PERMIT_NORMAL, state, lane_of(breaker->region), now_ns);
-        return 0;
+    if (__builtin_expect((state & 0xff) == 0 && !breaker->id, 1)) {
+        uint64_t kind = word_load(&rules->flags) & (RULE_HUNG | RULE_PLACES);
+        if (kind == 0) {
+            permit_make(ret_permit, PERMIT_NORMAL, state, lane_of(breaker->region), now_ns);
+            return 0;
+        }
+        if (kind == RULE_HUNG && acquire_started(breaker, rules, state, now_ns, ret_permit))
+            return 0;
     }
     return acquire_slowly(breaker, now_ns, flags, ret_permit);
 }

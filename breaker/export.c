@@ -131,10 +131,11 @@ static void json_breaker(struct text *text, const struct breaker *breaker, const
     text_add(
         text,
         ",\"state\":\"%s\",\"machine\":\"%s\",\"mode\":\"%s\",\"reason\":\"%s\",\"epoch\":%u,\"trips\":%u,"
-        "\"share\":%u,\"since_ms\":%llu,\"retry_after_ms\":%llu",
+        "\"share\":%u,\"since_ms\":%llu,\"retry_after_ms\":%llu,\"failure_rate\":%llu",
         breaker_state_name(s->state), breaker_state_name(s->machine), breaker_mode_name(s->mode),
         breaker_reason_name(s->reason), s->epoch, s->trips, s->share, ULL(ms_between(s->since_ns, now_ns)),
-        ULL(breaker_retry_after(breaker, now_ns) / 1000000));
+        ULL(breaker_retry_after(breaker, now_ns) / 1000000),
+        ULL(s->window_total ? s->window_failures * 100 / s->window_total : 0));
     text_add(
         text,
         ",\"window\":{\"total\":%llu,\"failures\":%llu,\"slow\":%llu,\"hung\":%llu,\"consecutive\":%llu}",

@@ -37,7 +37,9 @@ def a_region_is_made_once_and_never_over_another():
 def a_breaker_is_made_and_configured_by_text():
     tool(region, "set", "payments", "open=7s open_max=70s consecutive=3")
     tool(region, "set", "payments", "min_calls=33")
-    config = breakers()["payments"]["config"].split()
+    shown = breakers()["payments"]
+    assert shown["failure_rate"] == 0 and shown["retry_after_ms"] == 0 and shown["state"] == "closed", shown
+    config = shown["config"].split()
     assert "open=7s" in config and "min_calls=33" in config and "consecutive=3" in config, config
 
 
