@@ -80,6 +80,8 @@ void handle_query(struct http_request *request);
 void handle_views(struct http_request *request);
 void handle_rebuild(struct http_request *request);
 void handle_log(struct http_request *request);
+void handle_dcb_read(struct http_request *request);
+void handle_dcb_append(struct http_request *request);
 void handle_health(struct http_request *request);
 void handle_ready(struct http_request *request);
 void handle_metrics(struct http_request *request);
@@ -173,9 +175,17 @@ uint64_t log_feed_open_count(const struct log_feed *feed);
 
 /* ---- lines.c: events as NDJSON ---- */
 
-/* Answer with the events of a read, no further than the inclusive bounds (positions, or versions of its stream). */
+/* How they are said, when it is not as NDJSON. */
+struct lines_form {
+    const char *type; /* media type */
+    const char *begin, *between, *end;
+    int (*write)(const struct journal_event *event, struct buffer *out); /* one event; < 0: failure */
+};
+
+/* Answer with the events of a read, no further than the inclusive bounds (positions, or versions of its stream). `form`
+ * lasts for ever; NULL: NDJSON. */
 void lines_answer(struct http_request *request, const struct journal_read *read, uint64_t lowest,
-                  uint64_t highest, uint64_t limit);
+                  uint64_t highest, uint64_t limit, const struct lines_form *form);
 
 /* ---- tokens.c ---- */
 

@@ -1,4 +1,4 @@
-/* Events as application/x-ndjson, as many as there are: read piece by piece on a worker, sent as fast as the client takes
+/* Events as application/x-ndjson or another form, as many as there are: read piece by piece on a worker, sent as fast as the client takes
  * them. Memory is one piece, however long the answer. */
 
 #include <stdlib.h>
@@ -15,6 +15,8 @@ struct lines {
     uint64_t lowest, highest; /* positions, or versions of a stream */
     bool by_version;
     uint64_t left; /* events that may still be sent */
+    const struct lines_form *form;
+    bool begun, some; /* what stands before all, and at least one event, is in a piece */
     size_t piece_size;
     struct buffer piece;
     size_t offset;
@@ -42,8 +44,9 @@ static int lines_next(struct lines *lines)
     if (place > lines->highest || place < lines->lowest)
         return (place > lines->highest) == (lines->direction == JOURNAL_FORWARD) ? HTTP_SOURCE_END : 0;
     lines->left--;
-    r = event_json_write(&event, &lines->piece);
-    return r < 0 || buffer_append_byte(&lines->piece, '\n') < 0 ? HTTP_SOURCE_FAILED : 0;
+    r = lines->some ? buffer_append_string(&lines->piece, lines->form->between) : 0;
+    lines->some = true;
+    return r < 0 || lines->form->write(&event, &lines->piece) < 0 ? HTTP_SOURCE_FAILED : 0;
 }
 
 static void lines_run(struct errand *errand)
@@ -52,8 +55,20 @@ static void lines_run(struct errand *errand)
 
     buffer_clear(&lines->piece);
     lines->offset = 0;
+    if (!lines->begun && buffer_append_string(&lines->piece, lines->form->begin) < 0)
+        lines->end = HTTP_SOURCE_FAILED;
+    lines->begun = true;
     while (lines->end == 0 && lines->piece.size < lines->piece_size)
         lines->end = lines_next(lines);
+    if (lines->end == HTTP_SOURCE_END && buffer_append_string(&lines->piece, lines->form->end) < 0)
+        lines->end = HTTP_SOURCE_FAILED;
+}
+
+static int write_line(const struct journal_event *event, struct buffer *out)
+{
+    int r = event_json_write(event, out);
+
+    return r < 0 ? r : buffer_append_byte(out, '\n');
 }
 
 static void lines_back(struct errand *errand)
@@ -96,8 +111,10 @@ static void lines_release(void *user)
 }
 
 void lines_answer(struct http_request *request, const struct journal_read *read, uint64_t lowest,
-                  uint64_t highest, uint64_t limit)
+                  uint64_t highest, uint64_t limit, const struct lines_form *form)
 {
+    static const struct lines_form ndjson = {
+        .type = "application/x-ndjson", .begin = "", .between = "", .end = "", .write = write_line};
     static const struct http_source source = {.read = lines_read, .free = lines_release};
     struct server *server = server_of(request);
     struct lines *lines = calloc(1, sizeof(*lines));
@@ -110,11 +127,12 @@ void lines_answer(struct http_request *request, const struct journal_read *read,
     }
     lines->errand = (struct errand){.http = server->http, .run = lines_run, .back = lines_back};
     lines->request = request;
+    lines->form = form ? form : &ndjson;
     lines->direction = read->direction;
     lines->by_version = read->stream.size > 0;
     lines->lowest = lowest;
     lines->highest = highest;
     lines->left = limit;
     lines->piece_size = server->options->limits.stream_piece_size_max;
-    http_answer_stream(request, 200, "application/x-ndjson", &source, lines);
+    http_answer_stream(request, 200, lines->form->type, &source, lines);
 }

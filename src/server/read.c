@@ -259,7 +259,7 @@ static void lines_start(struct reading *reading)
 {
     answer_position(reading->request, reading->head);
     lines_answer(reading->request, &reading->read, reading->lowest, reading->highest,
-                 reading->limit_given ? reading->limit : UINT64_MAX);
+                 reading->limit_given ? reading->limit : UINT64_MAX, NULL);
 }
 
 static void journal_start(struct reading *reading)
