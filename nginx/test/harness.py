@@ -47,6 +47,10 @@ def free_port():
         return s.getsockname()[1]
 
 
+class Skip(Exception):
+    """Raised by a test that cannot run here; its text says why."""
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -445,12 +449,16 @@ class Plan:
             try:
                 try:
                     test(scene)
+                except Skip:
+                    raise
                 except BaseException:
                     scene.tell()
                     raise
                 finally:
                     scene.end()
                 print(f"ok {n} - {name}", flush=True)
+            except Skip as reason:
+                print(f"ok {n} - {name} # SKIP {reason}", flush=True)
             except Exception:
                 failed += 1
                 print(f"not ok {n} - {name}")
