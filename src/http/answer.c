@@ -140,13 +140,14 @@ bool http_answer_not_modified(struct http_request *request, const char *etag)
 
 /* ---- streams ---- */
 
-/* Sleep until http_wake(), and be told when the client goes away meanwhile, for a suspended connection is not read. */
+/* Sleep until http_wake(). A suspended connection is not read, so where waiting has no end the client's leaving is watched
+ * for; a client of a finite answer may well have closed its own side and still listen. */
 static ssize_t stream_wait(struct http_request *request)
 {
     struct http_connection *connection = request->connection;
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.fd = connection->fd};
 
-    if (!connection->watched)
+    if (request->source.endless && !connection->watched)
         connection->watched = epoll_ctl(request->http->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) == 0;
     connection_phase_set(connection, PHASE_WAITING);
     request->suspended = true;
@@ -158,7 +159,7 @@ static ssize_t stream_read(void *user, uint64_t offset, char *buffer, size_t siz
 {
     struct http_request *request = user;
 
-    if (request->connection->gone)
+    if (request->connection->gone || request->connection->left)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     if (!request->source.read || (request->source.endless && http_draining(request->http)))
         return MHD_CONTENT_READER_END_OF_STREAM;

@@ -125,13 +125,16 @@ void connection_drain(struct http *http, bool all)
     }
 }
 
+/* Told once (the watch is edge-triggered), maybe while something is being sent: what waits ends now, the rest when it would
+ * wait next. */
 void connection_left(struct http *http, int fd)
 {
     for (struct http_connection *connection = http->connections; connection; connection = connection->next) {
-        if (connection->fd != fd || connection->phase != PHASE_WAITING)
+        if (connection->fd != fd || !connection->watched)
             continue;
-        connection_shut(connection);
-        http_wake(connection->request);
+        connection->left = true;
+        if (connection->phase == PHASE_WAITING)
+            http_wake(connection->request);
     }
 }
 
@@ -228,7 +231,7 @@ static void on_completed(void *user, struct MHD_Connection *mhd, void **request_
     struct http_connection *connection = request->connection;
     if (connection->watched)
         epoll_ctl(connection->http->epoll_fd, EPOLL_CTL_DEL, connection->fd, NULL);
-    connection->watched = false;
+    connection->watched = connection->left = false;
     connection->request = NULL;
     connection_phase_set(connection, PHASE_IDLE);
     request_log(request);

@@ -29,6 +29,7 @@ struct http_connection {
     uint64_t deadline_ms;
     uint64_t bytes_acked; /* when progress was last seen */
     bool watched;         /* in our epoll set, for its leaving */
+    bool left;            /* the client has closed its side, or all of it */
     bool gone;            /* shut down: nothing more is sent */
     bool surplus;         /* above connection_count_max: only good for a 503 */
     struct http_request *request;
@@ -36,8 +37,10 @@ struct http_connection {
     char peer[48];
 };
 
+/* A block that small pieces of memory are cut from; all of a request's go together. */
 struct request_memory {
     struct request_memory *next;
+    size_t size, used;
     _Alignas(16) uint8_t data[];
 };
 
@@ -57,7 +60,7 @@ struct http_request {
     struct http *http;
     struct http_connection *connection;
     const char *method;
-    char *target; /* as sent; path and query are parts of it */
+    char *target;           /* as sent; path and query are parts of it */
     struct bytes authority; /* data NULL: none stood in the target */
     struct bytes path, query;
     struct http_match match;

@@ -12,6 +12,8 @@
 #include "http/internal.h"
 #include "http/query.h"
 
+enum { MEMORY_BLOCK_SIZE = 1024 };
+
 /* ---- life ---- */
 
 struct http_request *request_new(struct http_connection *connection, const char *target)
@@ -57,13 +59,24 @@ void request_free(struct http_request *request)
 
 void *http_request_alloc(struct http_request *request, size_t size)
 {
-    struct request_memory *memory = size < SIZE_MAX / 2 ? calloc(1, sizeof(*memory) + size) : NULL;
+    struct request_memory *block = request->memory;
+    void *piece;
 
-    if (!memory)
+    if (size > SIZE_MAX / 2)
         return NULL;
-    memory->next = request->memory;
-    request->memory = memory;
-    return memory->data;
+    size = (size + 15) & ~(size_t)15;
+    if (!block || block->size - block->used < size) {
+        size_t block_size = size > MEMORY_BLOCK_SIZE ? size : MEMORY_BLOCK_SIZE;
+        block = calloc(1, sizeof(*block) + block_size);
+        if (!block)
+            return NULL;
+        block->size = block_size;
+        block->next = request->memory;
+        request->memory = block;
+    }
+    piece = block->data + block->used;
+    block->used += size;
+    return piece;
 }
 
 int http_request_on_end(struct http_request *request, void (*release)(void *user), void *user)

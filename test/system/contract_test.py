@@ -260,6 +260,9 @@ def ndjson_streams_everything_there_is():
             answer = request(server, "GET", path, headers={"Accept": "application/x-ndjson", **headers})
             positions = [json.loads(line)["position"] for line in answer.body.splitlines()]
             assert positions == list(range(1, 2001)), (path, len(positions))
+        half_closed = raw(server, b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                                  b"Accept: application/x-ndjson\r\n\r\n", shut=True)
+        assert half_closed.count(b'"position":') == 2000, len(half_closed)
         some = request(server, "GET", "/v1/events?after=10&limit=5&direction=forward",
                        headers={"Accept": "application/x-ndjson"}).body.splitlines()
         assert [json.loads(line)["position"] for line in some] == [11, 12, 13, 14, 15]
@@ -420,6 +423,31 @@ def health_and_readiness_are_told():
         assert request(server, "GET", "/health").json() == {"status": "alive"}
         ready = request(server, "GET", "/ready").json()
         assert ready["status"] == "ready" and ready["journal"]["writable"] and ready["journal"]["role"] == "leader", ready
+
+
+@tap.test
+def a_damaged_journal_is_named_and_read_as_far_as_it_goes():
+    with folder() as place:
+        with Server(data=place) as server:
+            for n in range(10):
+                append(server, event("A", {"n": n, "mark": f"mark-{n}-"}))
+        segment = sorted((place / "log").glob("*.seg"))[0]
+        data = bytearray(segment.read_bytes())
+        at = data.find(b"mark-7-")
+        data[at] ^= 1
+        segment.write_bytes(data)
+        code, told, _ = daybook("verify", place)
+        assert code == 1 and segment.name in told, told
+        with Server(data=place) as server:
+            ready = request(server, "GET", "/ready")
+            reason = ready.json()["journal"]["reason"]
+            assert ready.status == 503 and segment.name in reason, ready
+            answer = append(server, event("B"))
+            is_problem(answer, 503, "read-only")
+            assert int(answer.headers["Retry-After"]) > 0
+            found = request(server, "GET", "/v1/events").json()["events"]
+            assert [one["data"]["n"] for one in found] == list(range(7)), found
+            assert request(server, "GET", "/health").status == 200
 
 
 @tap.test
