@@ -17,7 +17,7 @@
  * thread that presently works on it; answering is allowed on any thread.
  *
  * Answers http gives by itself, as problem+json: 400 for a malformed target, query or Host, 404, 405 with Allow, 408,
- * 413, 414, 415, 421 for an unknown Host, 431, 503 for too many connections or when draining. What libmicrohttpd
+ * 413, 414, 415, 421 for an unknown Host, 431, 501 for an unknown transfer coding, 503 for too many connections or when draining. What libmicrohttpd
  * refuses before any of our code sees it (a request line or a header field that cannot be read) gets its own short
  * answer with the right status; README.md lists them.
  *
