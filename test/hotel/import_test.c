@@ -161,7 +161,7 @@ static bool have_data(void)
     snprintf(path, sizeof(path), "%s/hotel_bookings.csv", folder);
     if (access(path, R_OK) == 0)
         return true;
-    print_message("%s is not there: set DAYBOOK_SHARED\n", path);
+    print_message("# %s is not there: set DAYBOOK_SHARED\n", path);
     return false;
 }
 
