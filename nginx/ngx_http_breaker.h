@@ -4,14 +4,16 @@
  * begins and ends, and what to answer when it may not begin.
  *
  *   ngx_http_breaker_module.c     the tables nginx reads, and configurations merged and checked
- *   ngx_http_breaker_directives.c one function for each directive
+ *   ngx_http_breaker_directives.c one function for each directive; _define.c has `breaker` itself
  *   ngx_http_breaker_zone.c       shared zone, processes
  *   ngx_http_breaker_gate.c       before the call: around peer.get
- *   ngx_http_breaker_peers.c      a breaker for each server of an upstream block
+ *   ngx_http_breaker_ask.c        … the context of a call, and asking the route's breaker
+ *   ngx_http_breaker_peers.c      … a breaker for each server of an upstream block
  *   ngx_http_breaker_verdict.c    after the call: what upstream's state says about it
- *   ngx_http_breaker_answer.c     refusals and fallbacks: what the client gets instead
- *   ngx_http_breaker_admin.c      breaker_status, breaker_control
- *   ngx_http_breaker_variables.c  $breaker_…
+ *   ngx_http_breaker_answer.c     instead of the call: nginx's own answer is replaced
+ *   ngx_http_breaker_fallback.c   … by the next element of the chain, or the refusal
+ *   ngx_http_breaker_problem.c    … as problem+json
+ *   ngx_http_breaker_status.c     breaker_status; _control.c has breaker_control, _variables.c $breaker_…
  *
  * The life of a route call: peer.init finds that the location has a breaker and puts a wrapper around the
  * balancer; the first peer.get acquires a permit or refuses; finalize_request, which nginx calls exactly once
@@ -255,6 +257,9 @@ ngx_int_t ngx_http_breaker_early_handler(ngx_http_request_t *r);
 ngx_http_breaker_ctx_t *ngx_http_breaker_find(ngx_http_request_t *r);
 
 unsigned ngx_http_breaker_flags(ngx_http_request_t *r);
+ngx_int_t ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
+ngx_http_breaker_ctx_t *ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf,
+                                               ngx_http_breaker_t *breaker);
 
 /* server breakers */
 ngx_int_t ngx_http_breaker_list_servers(ngx_conf_t *cf, ngx_http_breaker_upstream_t *wrapped);
@@ -276,10 +281,16 @@ ngx_int_t ngx_http_breaker_answer_init(ngx_conf_t *cf);
 ngx_uint_t ngx_http_breaker_has_fallback(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 ngx_int_t ngx_http_breaker_fall_back(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 void ngx_http_breaker_replace_answer(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
+
+/* headers and problems */
 ngx_int_t ngx_http_breaker_send_problem(ngx_http_request_t *r, ngx_uint_t status, const char *title,
                                         ngx_str_t *members);
+ngx_int_t ngx_http_breaker_problem(ngx_http_request_t *r, ngx_uint_t status, const char *title,
+                                   const char *members);
+ngx_int_t ngx_http_breaker_add_header(ngx_http_request_t *r, const char *name, const char *value);
+ngx_int_t ngx_http_breaker_set_retry_after(ngx_http_request_t *r, ngx_uint_t seconds);
 
-/* admin and variables */
+/* status, orders and variables */
 char *ngx_http_breaker_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_control(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_http_breaker_add_variables(ngx_conf_t *cf);

@@ -203,6 +203,46 @@ ngx_http_breaker_copy_hosts(ngx_conf_t *cf, ngx_http_breaker_loc_conf_t *conf)
 }
 
 
+/* what a location is, once its directives are known: where it stands, what it calls, which breaker it has */
+static char *
+ngx_http_breaker_place(ngx_conf_t *cf, ngx_http_breaker_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf)
+{
+    ngx_http_breaker_loc_conf_t **slot;
+    ngx_http_breaker_main_conf_t *mcf;
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_breaker_module);
+    conf->location = clcf->name;
+    conf->server = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+    conf->proxy = ngx_http_breaker_pass_conf(cf, &conf->passing);
+
+    if (conf->name.data && (conf->name.len != 3 || ngx_strncmp(conf->name.data, "off", 3) != 0)) {
+
+        conf->breaker = ngx_http_breaker_lookup(mcf, &conf->name);
+        if (conf->breaker == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "breaker_use: unknown breaker \"%V\" in %s:%ui",
+                          &conf->name, conf->file, conf->line);
+            return NGX_CONF_ERROR;
+        }
+
+        /* A handler without an upstream block: a proxy_pass to a variable host. A status page looks the same,
+         * therefore breaker_use must stand in the very location. */
+        if (!conf->passing && clcf->handler != NULL && conf->own) {
+            conf->early = 1;
+            conf->passing = 1;
+        }
+    }
+
+    slot = ngx_array_push(&mcf->locations);
+    if (slot == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *slot = conf;
+
+    return NGX_CONF_OK;
+}
+
+
 static char *
 ngx_http_breaker_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
@@ -210,8 +250,6 @@ ngx_http_breaker_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_breaker_loc_conf_t *conf = child;
 
     ngx_http_core_loc_conf_t *clcf;
-    ngx_http_breaker_loc_conf_t **slot;
-    ngx_http_breaker_main_conf_t *mcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
@@ -244,36 +282,7 @@ ngx_http_breaker_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_ptr_value(conf->fallbacks, prev->fallbacks, NULL);
 
-    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_breaker_module);
-    conf->location = clcf->name;
-    conf->server = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
-    conf->proxy = ngx_http_breaker_pass_conf(cf, &conf->passing);
-
-    if (conf->name.data && (conf->name.len != 3 || ngx_strncmp(conf->name.data, "off", 3) != 0)) {
-
-        conf->breaker = ngx_http_breaker_lookup(mcf, &conf->name);
-        if (conf->breaker == NULL) {
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "breaker_use: unknown breaker \"%V\" in %s:%ui",
-                          &conf->name, conf->file, conf->line);
-            return NGX_CONF_ERROR;
-        }
-
-        /* A handler without an upstream block: a proxy_pass to a variable host. A status page looks the same,
-         * therefore breaker_use must stand in the very location. */
-        if (!conf->passing && clcf->handler != NULL && conf->own) {
-            conf->early = 1;
-            conf->passing = 1;
-        }
-    }
-
-    slot = ngx_array_push(&mcf->locations);
-    if (slot == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    *slot = conf;
-
-    return NGX_CONF_OK;
+    return ngx_http_breaker_place(cf, conf, clcf);
 }
 
 

@@ -1,0 +1,212 @@
+/* Asking a route's breaker: the context of a call, who may be a probe, and the early gate. */
+#include "ngx_http_breaker.h"
+
+
+/* ---- The context (G3) ---- */
+
+/* What no one reported is given back when the request's memory goes: subrequests have no log phase. */
+static void
+ngx_http_breaker_cleanup(void *data)
+{
+    ngx_http_breaker_ctx_t *ctx = data;
+
+    uint64_t now;
+
+    now = ngx_http_breaker_now();
+    breaker_release(&ctx->handle, &ctx->permit, now);
+    breaker_release(&ctx->breaker->streams, &ctx->stream, now);
+    breaker_release(&ctx->breaker->fallbacks, &ctx->fallback, now);
+
+    if (ctx->peer) {
+        breaker_release(&ctx->peer->server, &ctx->peer->permit, now);
+    }
+}
+
+
+/* the newest context of this very request; internal redirects wipe r->ctx, the pool keeps it */
+ngx_http_breaker_ctx_t *
+ngx_http_breaker_find(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t *cln;
+    ngx_http_breaker_ctx_t *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_breaker_module);
+
+    if (ctx != NULL || (!r->internal && !r->filter_finalize)) {
+        return ctx;
+    }
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_breaker_cleanup) {
+            ctx = cln->data;
+
+            if (ctx->request == r) {
+                ngx_http_set_ctx(r, ctx, ngx_http_breaker_module);
+                return ctx;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_http_breaker_ctx_t *
+ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf, ngx_http_breaker_t *breaker)
+{
+    ngx_pool_cleanup_t *cln;
+    ngx_http_breaker_ctx_t *ctx, *previous;
+
+    previous = ngx_http_breaker_find(r);
+
+    if (previous != NULL && previous->conf == blcf && !previous->judged) {
+        return previous; /* gated early, and the variable named an upstream block */
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_breaker_ctx_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ctx = cln->data;
+    ngx_memzero(ctx, sizeof(ngx_http_breaker_ctx_t));
+    ctx->request = r;
+    ctx->conf = blcf;
+    ctx->breaker = breaker;
+    ctx->previous = previous;
+    cln->handler = ngx_http_breaker_cleanup;
+    ngx_http_set_ctx(r, ctx, ngx_http_breaker_module);
+
+    return ctx;
+}
+
+
+/* ---- Asking ---- */
+
+static ngx_uint_t
+ngx_http_breaker_has_idempotency_key(ngx_http_request_t *r)
+{
+    static ngx_str_t name = ngx_string("idempotency-key");
+    ngx_uint_t i;
+    ngx_list_part_t *part;
+    ngx_table_elt_t *h;
+
+    part = &r->headers_in.headers.part;
+
+    for (h = part->elts, i = 0; /* void */; i++) {
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return 0;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == name.len && h[i].value.len &&
+            ngx_strncmp(h[i].lowcase_key, name.data, name.len) == 0) {
+            return 1;
+        }
+    }
+}
+
+
+/* may this request be a probe? Trying an unwell service must not do anything twice (G4) */
+unsigned
+ngx_http_breaker_flags(ngx_http_request_t *r)
+{
+    if (!(r->method & (NGX_HTTP_POST | NGX_HTTP_PATCH | NGX_HTTP_LOCK)) ||
+        ngx_http_breaker_has_idempotency_key(r)) {
+        return 0;
+    }
+
+    return BREAKER_NO_PROBE;
+}
+
+
+/* NGX_OK: the call may be made. NGX_DECLINED: refused. */
+ngx_int_t
+ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
+{
+    uint64_t now;
+    ngx_str_t key;
+    const char *name;
+    ngx_http_breaker_t *breaker;
+
+    if (ctx->asked) {
+        return ctx->refused ? NGX_DECLINED : NGX_OK;
+    }
+
+    ctx->asked = 1;
+
+    if (ctx->conf->breaker == NULL) { /* only its servers have breakers */
+        ctx->granted = 1;
+        return NGX_OK;
+    }
+
+    breaker = ctx->breaker;
+    now = ngx_http_breaker_now();
+    ctx->handle = breaker->handle;
+
+    if (breaker->key && ngx_http_complex_value(r, breaker->key, &key) == NGX_OK && key.len) {
+        (void) breaker_key(&breaker->handle, key.data, key.len, now, &ctx->handle);
+    }
+
+    ctx->answer = breaker_acquire(&ctx->handle, now, ngx_http_breaker_flags(r), &ctx->permit);
+
+    if (ctx->answer == 0) {
+        ctx->granted = 1;
+        ctx->probe = breaker_permit_is_probe(&ctx->permit);
+        ctx->shadow = breaker_permit_is_shadow(&ctx->permit);
+        return NGX_OK;
+    }
+
+    name = breaker_answer_name(ctx->answer);
+    ctx->reason.data = (u_char *) name;
+    ctx->reason.len = ngx_strlen(name);
+
+    if (ctx->conf->shadow) {
+        ctx->shadow = 1;
+        ctx->granted = 1;
+        return NGX_OK;
+    }
+
+    ctx->refused = 1;
+    ctx->judged = 1;
+    ctx->retry_after = breaker_retry_after_seconds(&ctx->handle, now);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0, "breaker \"%V\" refused: %V", &breaker->name,
+                   &ctx->reason);
+
+    return NGX_DECLINED;
+}
+
+
+/* A proxy_pass to a variable host has no upstream block and no peer.init: ask in the last phase before the
+ * content, after access and limits (a 401 must not burn a probe). */
+ngx_int_t
+ngx_http_breaker_early_handler(ngx_http_request_t *r)
+{
+    ngx_http_breaker_ctx_t *ctx;
+    ngx_http_breaker_loc_conf_t *blcf;
+
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_breaker_module);
+
+    if (blcf->breaker == NULL || !blcf->early) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_breaker_begin(r, blcf, blcf->breaker);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_breaker_ask(r, ctx) == NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_finalize_request(r, ngx_http_breaker_fall_back(r, ctx));
+
+    return NGX_DONE;
+}
