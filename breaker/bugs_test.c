@@ -64,6 +64,7 @@ static void stuck_half_open_because_probes_hang_not_here(void **state)
     assert_int_equal(call(&w, BREAKER_OK, 0), BREAKER_E_PROBING);
     assert_int_equal(breaker_retry_after(&w.breaker, w.now), 2 * SEC);
     w.now += 2 * SEC;
+    assert_int_equal(look(&w).probes_failed, 3);
     assert_int_equal(call(&w, BREAKER_OK, 0), BREAKER_E_OPEN);
     struct breaker_event event = last_event(&w);
     assert_int_equal(event.reason, BREAKER_REASON_PROBES_FAILED);

@@ -194,6 +194,14 @@ static_assert(sizeof(struct head) == 10 * LINE, "the head is ten lines");
 
 /* ---- tagged counters and marked times ---- */
 
+/* The race tests compile the library so that it gives its core away now and then before it writes: what takes a
+ * million rounds to happen by itself then happens in a hundred. */
+#ifdef BREAKER_CHAOS
+void chaos(void);
+#else
+static inline void chaos(void) {}
+#endif
+
 static inline uint64_t word_load(const word *from)
 {
     return atomic_load_explicit((word *)from, memory_order_relaxed);
@@ -201,6 +209,7 @@ static inline uint64_t word_load(const word *from)
 
 static inline void word_store(word *to, uint64_t value)
 {
+    chaos();
     atomic_store_explicit(to, value, memory_order_relaxed);
 }
 
@@ -211,6 +220,7 @@ static inline uint64_t word_add(word *to, uint64_t more)
 
 static inline bool word_swap(word *to, uint64_t *expected, uint64_t value)
 {
+    chaos();
     return atomic_compare_exchange_strong_explicit(to, expected, value, memory_order_acq_rel,
                                                    memory_order_acquire);
 }

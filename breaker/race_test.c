@@ -21,7 +21,7 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
 
 struct race {
     pthread_barrier_t barrier;
-    _Atomic int admitted, wrong_rounds, wrong_states;
+    _Atomic int admitted, wrong_rounds, wrong_states, ready;
     uint64_t rounds;
     int probes;
 };
@@ -38,6 +38,14 @@ static struct race *race_make(int probes, uint64_t rounds)
     return race;
 }
 
+/* Leave together, not in the order in which the barrier wakes: whoever is on a core spins until another one is. */
+static void start_together(struct race *race, uint64_t round)
+{
+    atomic_fetch_add(&race->ready, 1);
+    for (int i = 0; i < 3000 && atomic_load(&race->ready) < (int)round * RACERS - RACERS / 2; i++)
+        ;
+}
+
 /* Each round: all call at once when the open time has just passed; what was admitted fails; open again. */
 static void run_race(struct race *race, const struct breaker *breaker, uint64_t start, bool is_judge)
 {
@@ -46,6 +54,7 @@ static void run_race(struct race *race, const struct breaker *breaker, uint64_t 
         uint64_t now = start + round * 10 * SEC;
         int admitted = 0;
         pthread_barrier_wait(&race->barrier);
+        start_together(race, round);
         for (int i = 0; i < 8; i++)
             if (breaker_acquire(breaker, now, 0, &permits[admitted]) == 0)
                 admitted++;
@@ -154,8 +163,9 @@ static void count_with(const char *rules, uint32_t lanes, uint64_t expected)
     for (int i = 0; i < RACERS; i++)
         pthread_join(threads[i], NULL);
     struct breaker_snapshot s = look(&w);
-    assert_int_equal(s.totals.ok, RACERS * CALLS_EACH * 99 / 100);
-    assert_int_equal(s.totals.failure, RACERS * CALLS_EACH / 100);
+    /* another thread may have moved the clock on by seconds between the two steps: then the call was a slow one */
+    assert_int_equal(s.totals.ok + s.totals.slow, RACERS * CALLS_EACH * 99 / 100);
+    assert_int_equal(s.totals.failure + s.totals.slow_failure, RACERS * CALLS_EACH / 100);
     assert_int_equal(s.window_total, expected);
     assert_int_equal(s.window_hung, 0);
     assert_int_equal(s.in_flight, 0);
@@ -260,6 +270,7 @@ static void processes_make_each_key_once(void **state)
 #define VICTIMS 4
 
 struct carnage {
+    _Atomic int went_back; /* an epoch that was seen was followed by an earlier one: a transition was lost */
     _Atomic uint64_t now;
     _Atomic uint64_t calls;
 };
@@ -270,12 +281,13 @@ static void victim_main(struct world *w, struct carnage *carnage, uint64_t seed)
     struct breaker_region region;
     struct breaker group, key;
     struct breaker_permit held[4] = {{0}};
+    uint32_t last = 0;
     breaker_region_attach(&region, w->memory, w->size, 1, TEST_BOOT);
     breaker_get(&region, "payments", NULL, 1, &group, NULL);
     for (uint64_t i = 0;; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         unsigned dice = seed >> 40 & 1023;
-        uint64_t now = atomic_fetch_add(&carnage->now, 20000);
+        uint64_t now = atomic_fetch_add(&carnage->now, 200000);
         struct breaker_permit *permit = &held[dice & 3];
         breaker_report(&group, permit, seed >> 33 & 1 ? BREAKER_FAILURE : BREAKER_OK, now);
         breaker_acquire(&group, now, 0, permit);
@@ -291,6 +303,9 @@ static void victim_main(struct world *w, struct carnage *carnage, uint64_t seed)
             breaker_configure(&group, &w->config, now, NULL);
         if (dice == 1001)
             breaker_force(&group, seed >> 60 & 1 ? BREAKER_MODE_SHADOW : BREAKER_MODE_AUTO, now);
+        uint32_t epoch = breaker_epoch(&group);
+        carnage->went_back += (int32_t)(epoch - last) < 0;
+        last = epoch;
         atomic_fetch_add(&carnage->calls, 1);
     }
 }
@@ -377,6 +392,7 @@ static void killed_processes_leave_nothing_stuck_and_nothing_held(void **state)
         assert_int_equal(waitpid(victims[i], NULL, 0), victims[i]);
     }
     assert_true(kills > 10);
+    assert_int_equal(carnage->went_back, 0);
     assert_all_is_given_back(&w, carnage);
     munmap(carnage, sizeof(*carnage));
     world_end(&w);

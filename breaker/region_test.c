@@ -3,6 +3,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "layout.h"
+#include "region.h"
 #include "testing.h"
 
 /* ---- attaching (B6) ---- */
@@ -358,6 +360,78 @@ static void many_keys_go_through_a_small_region(void **state)
     world_end(&w);
 }
 
+/* ---- killed in the middle ---- */
+
+/* A process that registers a breaker is killed with the lock, a slot half made and the index torn. */
+static void a_lock_of_a_dead_process_is_taken_over_and_what_it_left_repaired(void **state)
+{
+    WORLD(w, "");
+    struct head *head = w.memory;
+    pid_t child = fork();
+    if (child == 0) {
+        head->lock = owner_self();
+        head->used++;
+        for (uint32_t i = 0; i < head->index_size; i++)
+            region_index(&w.region)[i] = 0;
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    struct breaker breaker;
+    assert_int_equal(breaker_key(&w.breaker, "k", 1, w.now, &breaker), 0); /* the first look asks who lives */
+    assert_int_equal(breaker_find(&w.region, "payments", &breaker), 0);
+    assert_ptr_equal(breaker.slot, w.breaker.slot);
+    assert_int_equal(breaker_get(&w.region, "orders", NULL, w.now, &breaker, NULL), 0);
+    assert_int_equal(head->lock, 0);
+    world_end(&w);
+}
+
+/* A lock whose holder lives is not taken: the call passes untracked, and does not wait. */
+static void a_lock_of_a_living_process_is_respected(void **state)
+{
+    WORLD(w, "");
+    struct head *head = w.memory;
+    struct breaker breaker;
+    head->lock = owner_self();
+    assert_int_equal(breaker_key(&w.breaker, "k", 1, w.now, &breaker), BREAKER_E_BUSY);
+    w.now += 10 * SEC;
+    assert_int_equal(breaker_key(&w.breaker, "k", 1, w.now, &breaker), BREAKER_E_BUSY);
+    head->lock = 0;
+    assert_int_equal(breaker_key(&w.breaker, "k", 1, w.now, &breaker), 0);
+    world_end(&w);
+}
+
+/* The winner of a transition is killed before it has written its time, the end of the open time and the event. */
+static void a_transition_whose_winner_was_killed_is_finished_by_others(void **state)
+{
+    WORLD(w, "open=5s jitter=0% probes=1 probe_ok=1 ramp=0");
+    struct slot *slot = w.breaker.slot;
+    slot->state = state_pack(1, 1, BREAKER_REASON_CONSECUTIVE, BREAKER_MODE_AUTO, BREAKER_OPEN);
+    assert_int_equal(call(&w, BREAKER_OK, 0), BREAKER_E_OPEN);
+    uint64_t end = look(&w).retry_at_ns;
+    assert_int_equal(end, w.now + 5 * SEC);
+    w.now += SEC;
+    assert_int_equal(call(&w, BREAKER_OK, 0), BREAKER_E_OPEN);
+    assert_int_equal(look(&w).retry_at_ns, end); /* once published, it is the same for all */
+    w.now = end;
+    assert_int_equal(call(&w, BREAKER_OK, 0), 0);
+    assert_int_equal(state_of(&w), BREAKER_CLOSED);
+    struct breaker_event events[8];
+    assert_int_equal(breaker_events(&w.breaker, 0, events, 8),
+                     2); /* the first was never written, and is left out */
+    assert_int_equal(events[0].to, BREAKER_HALF_OPEN);
+    world_end(&w);
+}
+
+/* A process number that was given to another process since is told apart by the start time. */
+static void a_process_number_given_again_is_told_apart(void **state)
+{
+    uint64_t self = owner_self();
+    assert_false(owner_is_dead(self));
+    assert_true(owner_is_dead(self ^ 1)); /* our number, another start time */
+    assert_false(owner_is_dead(0));
+    assert_true(owner_is_dead(UINT64_C(0x7ffffff0) << 32 | 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -378,6 +452,10 @@ int main(void)
         cmocka_unit_test(a_stranger_never_counts_in_someone_elses_slot),
         cmocka_unit_test(a_long_key_is_kept_apart_by_its_hash),
         cmocka_unit_test(many_keys_go_through_a_small_region),
+        cmocka_unit_test(a_lock_of_a_dead_process_is_taken_over_and_what_it_left_repaired),
+        cmocka_unit_test(a_lock_of_a_living_process_is_respected),
+        cmocka_unit_test(a_transition_whose_winner_was_killed_is_finished_by_others),
+        cmocka_unit_test(a_process_number_given_again_is_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@
 
 struct tool {
     const char *file, *name, *text;
-    const char *format; /* "", "json", "openmetrics" */
+    const char *format; /* "", "json", "openmetrics", "stream" */
     int fd;
     void *memory;
     size_t size;
@@ -91,6 +91,8 @@ static int run_list(struct tool *tool)
         return print_export(tool, BREAKER_JSON);
     if (strcmp(tool->format, "openmetrics") == 0)
         return print_export(tool, BREAKER_OPENMETRICS);
+    if (strcmp(tool->format, "stream") == 0)
+        return print_export(tool, BREAKER_STREAM);
     printf("%-32s %-13s %-13s %8s %6s %6s %6s %5s %8s\n", "NAME", "STATE", "REASON", "SINCE", "CALLS",
            "FAILED", "SLOW", "TRIPS", "RETRY IN");
     while (breaker_next(&tool->region, &cursor, &breaker) == 0)
@@ -306,11 +308,12 @@ static const struct command commands[] = {
 
 static int help(void)
 {
-    puts("usage: breaker FILE [COMMAND [NAME] [TEXT]] [--json | --openmetrics]\n"
+    puts("usage: breaker FILE [COMMAND [NAME] [TEXT]] [--json | --openmetrics | --stream]\n"
          "\nLook into a region of breakers that lies in a file, and give orders.\n");
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         printf("  %-6s %-34s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
-    puts("\n  --json          list as JSON\n  --openmetrics   list as OpenMetrics text\n  --help          "
+    puts("\n  --json          list as JSON\n  --openmetrics   list as OpenMetrics text\n  --stream        "
+         "once the events of hystrix.stream\n  --help          "
          "this\n"
          "  --version       the library's version\n\nExit: 0 done, 1 not, 2 wrong usage.");
     return 0;
@@ -349,7 +352,8 @@ int main(int count, char **arguments)
             return help();
         if (strcmp(arguments[i], "--version") == 0)
             return printf("breaker %s\n", breaker_version()) < 0;
-        if (strcmp(arguments[i], "--json") == 0 || strcmp(arguments[i], "--openmetrics") == 0)
+        if (strcmp(arguments[i], "--json") == 0 || strcmp(arguments[i], "--openmetrics") == 0 ||
+            strcmp(arguments[i], "--stream") == 0)
             tool.format = arguments[i] + 2;
         else if (arguments[i][0] == '-')
             return usage(arguments[i], "no such option");

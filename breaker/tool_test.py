@@ -69,6 +69,21 @@ def a_list_is_for_people_and_openmetrics_for_machines():
     assert "min_calls=33" in tool(region, "show", "payments")
 
 
+def the_stream_has_the_fields_a_hystrix_dashboard_reads():
+    tool(region, "open", "payments")
+    lines = [line for line in tool(region, "--stream").split("\n\n") if line]
+    event = json.loads(lines[0].removeprefix("data: "))
+    tool(region, "reset", "payments")
+    assert event["type"] == "HystrixCommand" and event["name"] == "payments" and event["isCircuitBreakerOpen"] is True
+    for field in ("currentTime", "errorPercentage", "errorCount", "requestCount", "rollingCountSuccess", "rollingCountFailure",
+                  "rollingCountTimeout", "rollingCountShortCircuited", "rollingCountSemaphoreRejected", "latencyExecute_mean",
+                  "currentConcurrentExecutionCount", "propertyValue_circuitBreakerRequestVolumeThreshold",
+                  "propertyValue_circuitBreakerSleepWindowInMilliseconds", "reportingHosts"):
+        assert isinstance(event[field], int), field
+    assert set(event["latencyTotal"]) == {"0", "25", "50", "75", "90", "95", "99", "99.5", "100"}
+    assert event["propertyValue_circuitBreakerForceOpen"] is True
+
+
 def what_is_not_there_is_said():
     assert "no breaker of that name" in tool(region, "open", "orders", status=1)
     assert "No such file" in tool(region + ".none", status=1)

@@ -15,7 +15,7 @@ compiler, source, build = sys.argv[1], *(pathlib.Path(word).resolve() for word i
 rounds = sys.argv[4] if len(sys.argv) > 4 else "1500"
 PROGRAMS = ("race", "kit")
 library = [str(path.resolve()) for path in sorted(source.glob("*.c"))
-           if not re.search(r"_(test|fuzz)\.c$|^(tool|model)\.c$", path.name)]
+           if not re.search(r"_(test|fuzz)\.c$|^(tool|model|chaos)\.c$", path.name)]
 
 
 FLAGS = ["-std=gnu17", "-O1", "-g", "-D_GNU_SOURCE", "-fsanitize=thread", "-pthread", f"-I{source}"]
