@@ -398,6 +398,8 @@ struct breaker_totals {
     uint64_t stale;          /* reports that came too late to count */
     uint64_t probes;         /* permits granted as probes */
     uint64_t leases_ended;   /* probes that never reported */
+    uint64_t trips_consecutive, trips_failure_rate, trips_slow_rate,
+        trips_probes_failed; /* into open, by reason */
 };
 
 struct breaker_snapshot {

@@ -4,24 +4,28 @@
 #include "config.h"
 #include "export.h"
 
-#define TOTAL(name, is_refusal)                                                                              \
+#define TOTAL(name)                                                                                          \
     {                                                                                                        \
-#name, offsetof(struct breaker_totals, name), is_refusal                                             \
+#name, offsetof(struct breaker_totals, name), TOTAL_IS_CALL                                          \
     }
 
 const struct total_name total_names[] = {
-    TOTAL(ok, 0),
-    TOTAL(failure, 0),
-    TOTAL(timeout, 0),
-    TOTAL(slow, 0),
-    TOTAL(slow_failure, 0),
-    TOTAL(slow_timeout, 0),
-    TOTAL(neutral, 0),
-    {"open", offsetof(struct breaker_totals, refused_open), 1},
-    {"probing", offsetof(struct breaker_totals, refused_probing), 1},
-    {"ramp", offsetof(struct breaker_totals, refused_ramp), 1},
-    {"full", offsetof(struct breaker_totals, refused_full), 1},
-    {"forced", offsetof(struct breaker_totals, refused_forced), 1},
+    TOTAL(ok),
+    TOTAL(failure),
+    TOTAL(timeout),
+    TOTAL(slow),
+    TOTAL(slow_failure),
+    TOTAL(slow_timeout),
+    TOTAL(neutral),
+    {"open", offsetof(struct breaker_totals, refused_open), TOTAL_IS_REFUSAL},
+    {"probing", offsetof(struct breaker_totals, refused_probing), TOTAL_IS_REFUSAL},
+    {"ramp", offsetof(struct breaker_totals, refused_ramp), TOTAL_IS_REFUSAL},
+    {"full", offsetof(struct breaker_totals, refused_full), TOTAL_IS_REFUSAL},
+    {"forced", offsetof(struct breaker_totals, refused_forced), TOTAL_IS_REFUSAL},
+    {"consecutive", offsetof(struct breaker_totals, trips_consecutive), TOTAL_IS_TRIP},
+    {"failure_rate", offsetof(struct breaker_totals, trips_failure_rate), TOTAL_IS_TRIP},
+    {"slow_rate", offsetof(struct breaker_totals, trips_slow_rate), TOTAL_IS_TRIP},
+    {"probes_failed", offsetof(struct breaker_totals, trips_probes_failed), TOTAL_IS_TRIP},
 };
 
 const size_t total_name_count = sizeof(total_names) / sizeof(total_names[0]);
@@ -86,11 +90,12 @@ static uint64_t ms_between(uint64_t from_ns, uint64_t to_ns)
 
 static void json_totals(struct text *text, const struct breaker_totals *t)
 {
-    for (int is_refusal = 0; is_refusal < 2; is_refusal++) {
-        text_add(text, is_refusal ? ",\"refused\":{" : ",\"calls\":{");
+    static const char *const groups[] = {"calls", "refused", "opened"};
+    for (unsigned kind = TOTAL_IS_CALL; kind <= TOTAL_IS_TRIP; kind++) {
+        text_add(text, ",\"%s\":{", groups[kind]);
         const char *comma = "";
         for (size_t i = 0; i < total_name_count; i++)
-            if (total_names[i].is_refusal == is_refusal) {
+            if (total_names[i].kind == kind) {
                 text_add(text, "%s\"%s\":%llu", comma, total_names[i].name, ULL(total_value(t, i)));
                 comma = ",";
             }

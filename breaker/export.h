@@ -16,11 +16,13 @@ void text_add(struct text *text, const char *format, ...) __attribute__((format(
 /* A JSON string with its quotes. Bytes that are no UTF-8 text become '?': names come from memory others write. */
 void text_quote(struct text *text, const char *string);
 
+enum total_kind { TOTAL_IS_CALL, TOTAL_IS_REFUSAL, TOTAL_IS_TRIP };
+
 /* The totals by name, for every format. */
 struct total_name {
     const char *name;
     size_t offset; /* in struct breaker_totals */
-    int is_refusal;
+    enum total_kind kind;
 };
 extern const struct total_name total_names[];
 extern const size_t total_name_count;

@@ -30,22 +30,29 @@ static void write_state(struct text *text, const struct breaker_snapshot *s, uin
     }
 }
 
-static void write_calls(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
+static void write_totals(struct text *text, const struct breaker_snapshot *s, enum total_kind kind,
+                         const char *metric, const char *by)
 {
     for (size_t i = 0; i < total_name_count; i++)
-        if (!total_names[i].is_refusal) {
-            label(text, "breaker_calls_total", s, "outcome", total_names[i].name);
+        if (total_names[i].kind == kind) {
+            label(text, metric, s, by, total_names[i].name);
             text_add(text, "%llu\n", ULL(total_value(&s->totals, i)));
         }
 }
 
+static void write_calls(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
+{
+    write_totals(text, s, TOTAL_IS_CALL, "breaker_calls_total", "outcome");
+}
+
 static void write_refused(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
 {
-    for (size_t i = 0; i < total_name_count; i++)
-        if (total_names[i].is_refusal) {
-            label(text, "breaker_refused_total", s, "why", total_names[i].name);
-            text_add(text, "%llu\n", ULL(total_value(&s->totals, i)));
-        }
+    write_totals(text, s, TOTAL_IS_REFUSAL, "breaker_refused_total", "why");
+}
+
+static void write_opened(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
+{
+    write_totals(text, s, TOTAL_IS_TRIP, "breaker_opened_total", "reason");
 }
 
 static void write_window(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
@@ -93,6 +100,7 @@ static const struct {
     {"breaker_state", "stateset", "State as a user sees it.", write_state},
     {"breaker_calls", "counter", "Calls that ended, by how.", write_calls},
     {"breaker_refused", "counter", "Calls that were refused, by why.", write_refused},
+    {"breaker_opened", "counter", "Times it opened, by reason.", write_opened},
     {"breaker_window_calls", "gauge", "What the sliding window holds.", write_window},
     {"breaker_retry_after_seconds", "gauge", "What remains of the open time.", write_retry},
     {"breaker_transitions", "counter", "Changes of state.", write_transitions},

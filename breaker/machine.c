@@ -1,6 +1,5 @@
 /* Transitions, open times and the trip rules. */
-#include "machine.h"
-
+#include "calls.h"
 #include "events.h"
 
 /* Publish a time for an epoch unless it, or a later one, is there. Returns what holds. */
@@ -90,6 +89,17 @@ uint32_t epoch_add(word *counter, uint32_t epoch)
     }
 }
 
+/* Trips by reason; those of an order are in the events only. */
+static void trip_count(const struct breaker *breaker, unsigned reason)
+{
+    static const uint8_t totals[] = {[BREAKER_REASON_CONSECUTIVE] = TOTAL_TRIPS_CONSECUTIVE,
+                                     [BREAKER_REASON_FAILURE_RATE] = TOTAL_TRIPS_FAILURE_RATE,
+                                     [BREAKER_REASON_SLOW_RATE] = TOTAL_TRIPS_SLOW_RATE,
+                                     [BREAKER_REASON_PROBES_FAILED] = TOTAL_TRIPS_PROBES_FAILED};
+    if (reason < sizeof(totals) && totals[reason])
+        word_add(&slot_shard(breaker->slot, lane_of(breaker->region))->total[totals[reason]], 1);
+}
+
 bool machine_set(const struct breaker *breaker, const struct rules *rules, uint64_t from, uint64_t to,
                  const struct window_sum *numbers, uint64_t now_ns)
 {
@@ -100,8 +110,10 @@ bool machine_set(const struct breaker *breaker, const struct rules *rules, uint6
     if (!word_swap(&slot->state, &expected, to))
         return false;
     mark_publish(&slot->since, state_epoch(to), now_ns);
-    if (state_machine(to) == BREAKER_OPEN)
+    if (state_machine(to) == BREAKER_OPEN) {
         until_ns = machine_until(breaker, rules, to, now_ns);
+        trip_count(breaker, state_reason(to));
+    }
     event_write(slot, from, to, numbers ? numbers : &none, streak, until_ns > now_ns ? until_ns - now_ns : 0,
                 now_ns);
     return true;

@@ -17,6 +17,7 @@ static void a_failure_rate_trips_at_its_threshold_and_not_below_min_calls(void *
     assert_int_equal(event.reason, BREAKER_REASON_FAILURE_RATE);
     assert_int_equal(event.total, 10);
     assert_int_equal(event.failures, 5);
+    assert_int_equal(look(&w).totals.trips_failure_rate, 1);
     world_end(&w);
 }
 

@@ -31,6 +31,10 @@ static struct breaker_totals totals_of(const struct breaker *b)
         .stale = total_of(b, TOTAL_STALE),
         .probes = total_of(b, TOTAL_PROBES),
         .leases_ended = total_of(b, TOTAL_LEASES_ENDED),
+        .trips_consecutive = total_of(b, TOTAL_TRIPS_CONSECUTIVE),
+        .trips_failure_rate = total_of(b, TOTAL_TRIPS_FAILURE_RATE),
+        .trips_slow_rate = total_of(b, TOTAL_TRIPS_SLOW_RATE),
+        .trips_probes_failed = total_of(b, TOTAL_TRIPS_PROBES_FAILED),
     };
 }
 

@@ -64,6 +64,7 @@ def a_list_is_for_people_and_openmetrics_for_machines():
     text = tool(region, "--openmetrics")
     assert text.endswith("# EOF\n")
     assert 'breaker_state{breaker="payments",breaker_state="closed"} 1' in text
+    assert 'breaker_opened_total{breaker="payments",reason="failure_rate"} 0' in text
     families = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(families) == len(set(families))
     assert "min_calls=33" in tool(region, "show", "payments")
