@@ -77,6 +77,17 @@ static void make_event(struct entry *entry, size_t index)
         entry->tags[index][i] = some_tag();
 }
 
+/* An id that somebody has used before: with other content that is a mistake, and must be told. */
+static void steal_an_id(struct entry *entry)
+{
+    const struct oracle *oracle = entry->oracle;
+    const struct entry *other = oracle->ledger[scheduler_dice((uint32_t)oracle->count)];
+    struct journal_event_new *event = &entry->events[scheduler_dice((uint32_t)entry->append.event_count)];
+
+    if (other->events[0].has_id)
+        memcpy(event->id, other->events[0].id, sizeof(event->id));
+}
+
 static void give_ids(struct entry *entry)
 {
     for (size_t i = 0; i < entry->append.event_count; i++) {
@@ -84,6 +95,8 @@ static void give_ids(struct entry *entry)
         int r = os_random(entry->events[i].id, sizeof(entry->events[i].id));
         assert(r == 0);
     }
+    if (scheduler_chance(12))
+        steal_an_id(entry);
 }
 
 static void make_query(struct journal_item *items, struct bytes (*types)[2], struct bytes (*tags)[2],

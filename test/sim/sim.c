@@ -1,8 +1,8 @@
 /* sim: worlds from seeds.
  *
  *     sim --seed N [-v]                 one world, told step by step with -v
- *     sim [--from N] [--seeds COUNT] [--jobs J] [--tap]
- *                                       many; COUNT 0: until one is broken
+ *     sim [--from N|now] [--seeds COUNT] [--jobs J] [--tap]
+ *                                       many; COUNT 0: until one is broken; now: seeds nobody has tried
  *
  * A broken promise is printed with its seed and how to see it again. Exit: 0 none was broken, 1 one was, 2 used wrongly.
  */
@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sim/world.h"
@@ -126,7 +127,8 @@ static int run_many(const struct options *options)
 
 static int usage(void)
 {
-    (void)fprintf(stderr, "usage: sim --seed N [-v] | sim [--from N] [--seeds COUNT] [--jobs J] [--tap]\n");
+    (void)fprintf(stderr,
+                  "usage: sim --seed N [-v] | sim [--from N|now] [--seeds COUNT] [--jobs J] [--tap]\n");
     return 2;
 }
 
@@ -146,7 +148,10 @@ int main(int argc, char **argv)
             options.one = true;
             break;
         case 'n': options.count = strtoull(optarg, NULL, 10); break;
-        case 'f': options.from = strtoull(optarg, NULL, 10); break;
+        case 'f':
+            options.from =
+                strcmp(optarg, "now") == 0 ? (uint64_t)time(NULL) * 1000000 : strtoull(optarg, NULL, 10);
+            break;
         case 'j': options.jobs = (unsigned)strtoul(optarg, NULL, 10); break;
         case 't': options.tap = true; break;
         case 'v': options.verbose = true; break;
