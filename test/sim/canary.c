@@ -28,7 +28,9 @@ enum bug {
     BUG_CONDITION_IGNORED,
     BUG_ID_FORGOTTEN,
     BUG_DAMAGE_HIDDEN,
+    BUG_FLOOR_TOO_HIGH,
     BUG_FAILED_SYNC_BELIEVED,
+    BUG_NAMES_NOT_SYNCED,
 };
 
 static enum bug planted;
@@ -49,6 +51,9 @@ void __real_file_log_note_damage(struct file_log *log, uint64_t segment_first, u
                                  const char *what);
 void __wrap_file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t offset,
                                  const char *what);
+
+void __real_format_put_frame(const struct format_frame *frame, uint32_t seed, uint8_t *data);
+void __wrap_format_put_frame(const struct format_frame *frame, uint32_t seed, uint8_t *data);
 
 int __wrap_journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event)
 {
@@ -79,6 +84,16 @@ void __wrap_file_log_note_damage(struct file_log *log, uint64_t segment_first, u
 {
     if (planted != BUG_DAMAGE_HIDDEN)
         __real_file_log_note_damage(log, segment_first, offset, what);
+}
+
+/* The floor of a frame names the frame itself, which is not durable yet. */
+void __wrap_format_put_frame(const struct format_frame *frame, uint32_t seed, uint8_t *data)
+{
+    struct format_frame high = *frame;
+
+    if (planted == BUG_FLOOR_TOO_HIGH)
+        high.floor += frame->count;
+    __real_format_put_frame(&high, seed, data);
 }
 
 /* ---- a log whose appends are not whole: each record becomes an append of its own ---- */
@@ -199,6 +214,8 @@ static const struct {
     {BUG_CONDITION_IGNORED, "P4: a condition that is ignored within a batch", {0}},
     {BUG_ID_FORGOTTEN, "P5: an event id that is forgotten", {0}},
     {BUG_DAMAGE_HIDDEN, "P6: damage below the floor that is hidden", {0}},
+    {BUG_FLOOR_TOO_HIGH, "P6: a floor that stands for what is not durable yet", {0}},
+    {BUG_NAMES_NOT_SYNCED, "P1: a segment whose name is not synced", {.no_folder_sync = true}},
     {BUG_FAILED_SYNC_BELIEVED, "P7: a failed sync that is repeated and believed", {.sync_says_done = true}},
 };
 

@@ -247,6 +247,8 @@ static int faults_sync_folder(const struct os_file_ops *ops, const char *path)
         faults->sync_failed = true;
         return end(faults, "sync folder", path, 0, 0, -EIO);
     }
+    if (faults->plan.no_folder_sync)
+        return 0;
     return end(faults, "sync folder", path, 0, 0, faults->below->sync_folder(faults->below, path));
 }
 

@@ -17,7 +17,7 @@ struct faults_plan {
     uint32_t short_transfer;                                  /* half of what was asked for */
     uint32_t lie;                 /* syncs: a lost or a misdirected write, once a world */
     uint64_t crash_at;            /* in calls from now; 0: never */
-    bool no_sync, sync_says_done; /* bugs that the canary plants, see world.h */
+    bool no_sync, no_folder_sync, sync_says_done; /* bugs that the canary plants, see world.h */
 };
 
 struct faults {

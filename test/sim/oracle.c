@@ -228,12 +228,17 @@ static uint64_t compare_events(struct oracle *oracle, struct journal *journal, i
     struct journal_reader *reader;
     struct journal_event event;
     uint64_t position = 0, end = 0; /* of the append that the last event belongs to */
+    int64_t time_us = INT64_MIN;
     int r = journal_reader_new(journal, &(struct journal_read){.system = true}, &reader);
 
     assert(r == 0);
     while ((r = journal_reader_next(reader, &event)) == 0) {
         compare_event(oracle, &event, ++position);
         end = event.append_first + event.append_count - 1;
+        if (event.time_us < time_us)
+            scheduler_fail("the time of %llu is before that of the event before it (J6)",
+                           (unsigned long long)position);
+        time_us = event.time_us;
     }
     if (position != end)
         scheduler_fail("the append that ends at %llu is there up to %llu only (P2)", (unsigned long long)end,

@@ -47,10 +47,17 @@ static void add_trouble(struct faults_plan *plan)
     }
 }
 
+/* Nothing but what the canary has planted. */
+static struct faults_plan calm_plan(const struct world *world)
+{
+    return (struct faults_plan){.no_sync = world->plant->no_sync,
+                                .no_folder_sync = world->plant->no_folder_sync,
+                                .sync_says_done = world->plant->sync_says_done};
+}
+
 static struct faults_plan make_plan(const struct world *world)
 {
-    struct faults_plan plan = {.no_sync = world->plant->no_sync,
-                               .sync_says_done = world->plant->sync_says_done};
+    struct faults_plan plan = calm_plan(world);
 
     add_trouble(&plan);
     if (scheduler_chance(3))
@@ -63,9 +70,7 @@ static struct faults_plan make_plan(const struct world *world)
 /* From here on the disk does what it is told. */
 static void calm_down(struct world *world)
 {
-    struct faults_plan *plan = &world->faults.plan;
-
-    *plan = (struct faults_plan){.no_sync = plan->no_sync, .sync_says_done = plan->sync_says_done};
+    world->faults.plan = calm_plan(world);
 }
 
 /* ---- opening ---- */

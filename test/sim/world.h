@@ -13,6 +13,7 @@
 /* What the canary plants between the parts; all NULL or false: nothing. */
 struct world_plant {
     bool no_sync;        /* syncs of files say done and do nothing */
+    bool no_folder_sync; /* likewise those of folders */
     bool sync_says_done; /* a failed sync is repeated and believed */
     struct log *(*wrap_log)(struct log *log);
 };
