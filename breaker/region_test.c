@@ -1,4 +1,4 @@
-/* Regions and what is in them: attaching to rubbish, owning shards, names, keys, evicting. */
+/* Regions: attaching to rubbish, owning shards, and what a process leaves that is killed in the middle. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -200,166 +200,6 @@ static void at_most_max_in_flight_calls_are_under_way(void **state)
     world_end(&w);
 }
 
-/* ---- names ---- */
-
-static void a_name_finds_the_same_breaker_again(void **state)
-{
-    WORLD(w, "");
-    struct breaker again, other;
-    assert_int_equal(breaker_get(&w.region, "payments", NULL, w.now, &again, NULL), 0);
-    assert_ptr_equal(again.slot, w.breaker.slot);
-    assert_int_equal(breaker_find(&w.region, "orders", &other), BREAKER_E_ABSENT);
-    assert_int_equal(breaker_get(&w.region, "orders", NULL, w.now, &other, NULL), 0);
-    assert_ptr_not_equal(other.slot, w.breaker.slot);
-    uint32_t cursor = 0, count = 0;
-    while (breaker_next(&w.region, &cursor, &other) == 0)
-        count++;
-    assert_int_equal(count, 2);
-    world_end(&w);
-}
-
-static void a_name_that_is_none_is_refused(void **state)
-{
-    WORLD(w, "");
-    struct breaker b;
-    char name[BREAKER_NAME_MAX + 2];
-    memset(name, 'n', sizeof(name));
-    name[BREAKER_NAME_MAX + 1] = 0;
-    assert_int_equal(breaker_get(&w.region, name, NULL, w.now, &b, NULL), BREAKER_E_NAME);
-    assert_int_equal(breaker_get(&w.region, "", NULL, w.now, &b, NULL), BREAKER_E_NAME);
-    assert_int_equal(breaker_get(&w.region, "a\nb", NULL, w.now, &b, NULL), BREAKER_E_NAME);
-    name[BREAKER_NAME_MAX] = 0;
-    assert_int_equal(breaker_get(&w.region, name, NULL, w.now, &b, NULL), 0);
-    world_end(&w);
-}
-
-static void the_cap_is_hard_and_named_breakers_are_never_evicted(void **state)
-{
-    WORLD(w, "");
-    struct breaker b;
-    const char *names[] = {"b", "c", "d"};
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(breaker_get(&w.region, names[i], NULL, w.now, &b, NULL), 0);
-    w.now += 86400 * SEC;
-    assert_int_equal(breaker_get(&w.region, "e", NULL, w.now, &b, NULL), BREAKER_E_CAPACITY);
-    assert_int_equal(breaker_key(&w.breaker, "k", 1, w.now, &b), BREAKER_E_CAPACITY);
-    struct breaker_permit permit;
-    assert_int_equal(breaker_acquire(&b, w.now, 0, &permit), 0);
-    assert_int_equal(w.region.untracked, 1);
-    world_end(&w);
-}
-
-/* ---- keys (B7) ---- */
-
-static int key_of(struct world *w, const char *key, struct breaker *ret_breaker)
-{
-    return breaker_key(&w->breaker, key, strlen(key), w->now, ret_breaker);
-}
-
-static void keys_are_apart_and_judged_by_their_groups_rules(void **state)
-{
-    WORLD(w, "consecutive=3 failure_rate=off");
-    struct breaker alice, bob;
-    struct breaker_permit permit;
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(key_of(&w, "alice", &alice), 0);
-        assert_int_equal(breaker_acquire(&alice, w.now, 0, &permit), 0);
-        breaker_report(&alice, &permit, BREAKER_FAILURE, w.now);
-    }
-    assert_int_equal(key_of(&w, "bob", &bob), 0);
-    assert_int_equal(breaker_acquire(&alice, w.now, 0, &permit), BREAKER_E_OPEN);
-    assert_int_equal(breaker_acquire(&bob, w.now, 0, &permit), 0);
-    assert_int_equal(state_of(&w), BREAKER_CLOSED);
-    assert_int_equal(breaker_find(&w.region, "payments:alice", &alice), 0);
-    assert_int_equal(breaker_state(&alice), BREAKER_OPEN);
-    world_end(&w);
-}
-
-/* Keys leak elsewhere: here an idle, empty, closed one makes room; nothing else does. */
-static void only_idle_empty_closed_keys_are_evicted(void **state)
-{
-    WORLD(w, "consecutive=1 failure_rate=off key_idle=30s open=1h open_max=1h");
-    struct breaker open, busy, idle, late;
-    struct breaker_permit permit;
-    assert_int_equal(key_of(&w, "open", &open), 0);
-    breaker_acquire(&open, w.now, 0, &permit);
-    breaker_report(&open, &permit, BREAKER_FAILURE, w.now);
-    assert_int_equal(key_of(&w, "idle", &idle), 0);
-    assert_int_equal(key_of(&w, "busy", &busy), 0);
-    assert_int_equal(key_of(&w, "late", &late), BREAKER_E_CAPACITY);
-    w.now += 31 * SEC;
-    assert_int_equal(key_of(&w, "busy", &busy), 0);
-    breaker_acquire(&busy, w.now, 0, &permit);
-    breaker_report(&busy, &permit, BREAKER_OK, w.now);
-    assert_int_equal(key_of(&w, "late", &late), 0);
-    struct breaker b;
-    assert_int_equal(breaker_find(&w.region, "payments:idle", &b), BREAKER_E_ABSENT);
-    assert_int_equal(breaker_find(&w.region, "payments:busy", &b), 0);
-    assert_int_equal(breaker_find(&w.region, "payments:open", &b), 0);
-    assert_int_equal(breaker_state(&b), BREAKER_OPEN);
-    assert_int_equal(key_of(&w, "more", &late), BREAKER_E_CAPACITY);
-    world_end(&w);
-}
-
-/* Strangers share a slot elsewhere: a handle whose breaker was evicted passes untracked, and its late report is stale. */
-static void a_stranger_never_counts_in_someone_elses_slot(void **state)
-{
-    struct world w = world_make("consecutive=1 failure_rate=off key_idle=30s", 2);
-    world_open(&w, 1);
-    struct breaker old, fresh;
-    struct breaker_permit late, permit;
-    assert_int_equal(key_of(&w, "old", &old), 0);
-    breaker_acquire(&old, w.now, 0, &late);
-    w.now += 60 * SEC;
-    assert_int_equal(key_of(&w, "fresh", &fresh), 0);
-    assert_ptr_equal(fresh.slot, old.slot);
-    assert_int_equal(breaker_report(&old, &late, BREAKER_FAILURE, w.now), BREAKER_E_STALE);
-    assert_int_equal(breaker_report(&fresh, &late, BREAKER_FAILURE, w.now), BREAKER_E_SPENT);
-    assert_int_equal(breaker_acquire(&old, w.now, 0, &permit), 0);
-    assert_true(breaker_permit_is_untracked(&permit));
-    assert_int_equal(breaker_state(&fresh), BREAKER_CLOSED);
-    world_end(&w);
-}
-
-static void a_long_key_is_kept_apart_by_its_hash(void **state)
-{
-    WORLD(w, "");
-    struct breaker a, b, c;
-    char key[200];
-    memset(key, 'x', sizeof(key));
-    assert_int_equal(breaker_key(&w.breaker, key, 200, w.now, &a), 0);
-    assert_int_equal(breaker_key(&w.breaker, key, 199, w.now, &b), 0);
-    assert_int_equal(breaker_key(&w.breaker, key, 200, w.now, &c), 0);
-    assert_ptr_not_equal(a.slot, b.slot);
-    assert_ptr_equal(a.slot, c.slot);
-    struct breaker_snapshot s;
-    breaker_snapshot(&a, w.now, &s);
-    assert_int_equal(strlen(s.name), BREAKER_NAME_MAX);
-    assert_int_equal(breaker_key(&w.breaker, "a\0b", 3, w.now, &a), 0);
-    breaker_snapshot(&a, w.now, &s);
-    assert_memory_equal(s.name, "payments:a?b~", 13);
-    assert_int_equal(breaker_key(&w.breaker, "", 0, w.now, &a), BREAKER_E_NAME);
-    world_end(&w);
-}
-
-/* Thousands of keys through a small region: every one is found while it lives, the index never loses one. */
-static void many_keys_go_through_a_small_region(void **state)
-{
-    struct world w = world_make("key_idle=1s", 64);
-    world_open(&w, 1);
-    struct breaker b, again;
-    for (int i = 0; i < 20000; i++) {
-        char key[16];
-        snprintf(key, sizeof(key), "%d", i);
-        assert_int_equal(key_of(&w, key, &b), 0);
-        assert_int_equal(key_of(&w, key, &again), 0);
-        assert_int_equal(b.id, again.id);
-        w.now += 25 * MS; /* 40 alive at any time, of 63 */
-    }
-    assert_int_equal(w.region.untracked, 0);
-    world_end(&w);
-}
-
 /* ---- killed in the middle ---- */
 
 /* A process that registers a breaker is killed with the lock, a slot half made and the index torn. */
@@ -444,14 +284,6 @@ int main(void)
         cmocka_unit_test(places_of_a_killed_process_are_given_back),
         cmocka_unit_test(a_new_process_takes_a_dead_ones_shard_and_finds_it_clean),
         cmocka_unit_test(at_most_max_in_flight_calls_are_under_way),
-        cmocka_unit_test(a_name_finds_the_same_breaker_again),
-        cmocka_unit_test(a_name_that_is_none_is_refused),
-        cmocka_unit_test(the_cap_is_hard_and_named_breakers_are_never_evicted),
-        cmocka_unit_test(keys_are_apart_and_judged_by_their_groups_rules),
-        cmocka_unit_test(only_idle_empty_closed_keys_are_evicted),
-        cmocka_unit_test(a_stranger_never_counts_in_someone_elses_slot),
-        cmocka_unit_test(a_long_key_is_kept_apart_by_its_hash),
-        cmocka_unit_test(many_keys_go_through_a_small_region),
         cmocka_unit_test(a_lock_of_a_dead_process_is_taken_over_and_what_it_left_repaired),
         cmocka_unit_test(a_lock_of_a_living_process_is_respected),
         cmocka_unit_test(a_transition_whose_winner_was_killed_is_finished_by_others),

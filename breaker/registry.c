@@ -14,7 +14,7 @@
 #include "region.h"
 #include "registry.h"
 
-#define HAND_STEPS 16 /* slots a look-up may inspect for an idle one */
+#define HAND_STEPS 16 /* slots that may be inspected for an idle one on the way of a call */
 #define WAIT_TRIES 500
 
 /* ---- the lock ---- */
@@ -57,7 +57,7 @@ void registry_unlock(struct breaker_region *region)
 
 /* ---- names ---- */
 
-static uint64_t name_hash(const struct breaker_region *region, const char *name, size_t length)
+uint64_t name_hash(const struct breaker_region *region, const char *name, size_t length)
 {
     uint64_t hash = mix64(region_head(region)->seed ^ length), part;
     for (; length >= 8; name += 8, length -= 8) {
@@ -97,13 +97,7 @@ static bool slot_is_named(const struct slot *slot, const uint64_t words[8])
     return true;
 }
 
-struct name {
-    uint64_t words[8];
-    uint64_t hash;
-    bool is_legal;
-};
-
-static struct name name_make(const struct breaker_region *region, const char *text, size_t length)
+struct name name_make(const struct breaker_region *region, const char *text, size_t length)
 {
     struct name name = {.is_legal = length > 0 && length <= BREAKER_NAME_MAX};
     if (name.is_legal) {
@@ -143,13 +137,16 @@ static void index_rebuild(struct breaker_region *region)
 }
 
 /* Take an entry out and close the gap: whoever looks meanwhile may miss a moved one (see above). */
-static void index_remove(struct breaker_region *region, uint32_t number)
+void index_remove(struct breaker_region *region, uint32_t number)
 {
     word *index = region_index(region);
-    uint32_t mask = index_mask(region), hole = 0;
-    while (hole <= mask && (uint32_t)word_load(&index[hole]) != number + 1)
-        hole++;
-    if (hole > mask)
+    char text[BREAKER_NAME_MAX + 1];
+    slot_name(region_slot(region, number), text);
+    uint64_t hash = name_hash(region, text, strlen(text));
+    uint32_t mask = index_mask(region), hole = (uint32_t)(hash >> 32) & mask, steps = 0;
+    while (steps++ <= mask && (uint32_t)word_load(&index[hole]) != number + 1)
+        hole = (hole + 1) & mask;
+    if (steps > mask + 1)
         return;
     uint32_t at = hole;
     for (uint32_t step = 0; step < mask; step++) {
@@ -165,7 +162,7 @@ static void index_remove(struct breaker_region *region, uint32_t number)
     word_store(&index[hole], 0);
 }
 
-static bool index_find(struct breaker_region *region, const struct name *name, struct breaker *ret_breaker)
+bool index_find(struct breaker_region *region, const struct name *name, struct breaker *ret_breaker)
 {
     word *index = region_index(region);
     uint32_t mask = index_mask(region), at = (uint32_t)(name->hash >> 32) & mask;
@@ -190,45 +187,9 @@ static bool index_find(struct breaker_region *region, const struct name *name, s
     return false;
 }
 
-/* ---- making and evicting; the lock is held ---- */
+/* ---- making; the lock is held ---- */
 
-static bool is_idle(const struct breaker *breaker, uint64_t now_ns)
-{
-    struct slot *slot = breaker->slot;
-    const struct rules *rules = breaker_rules(breaker);
-    uint64_t state = word_load(&slot->state), used = word_load(&slot->used_ns);
-    if (word_load(&slot->group) == 0 || (state & 0xff) != 0)
-        return false;
-    if (now_ns < used || now_ns - used < word_load(&rules->key_idle_ns))
-        return false;
-    for (uint32_t i = 0; i <= breaker->region->shards; i++)
-        if (word_load(&slot_shard(slot, i)->in_flight) != 0)
-            return false;
-    if (word_load(&rules->flags) & RULE_COUNT)
-        return true; /* its window has no clock: idle is all there is */
-    struct window_sum sum = window_sum(breaker, rules, state_epoch(state), now_ns);
-    return sum.total == 0 && sum.hung == 0;
-}
-
-/* B7. The epoch goes on, so that permits of the former owner are stale; only then the identity is taken away.
- */
-static bool evict(struct breaker_region *region, uint32_t number, uint64_t now_ns)
-{
-    struct slot *slot = region_slot(region, number);
-    struct breaker breaker = {region, slot, slot_home(region, slot), word_load(&slot->identity)};
-    if (breaker.id == 0)
-        return true;
-    uint64_t state = word_load(&slot->state);
-    if (!is_idle(&breaker, now_ns))
-        return false;
-    if (!word_swap(&slot->state, &state, state_pack(state_epoch(state) + 1, 0, 0, 0, 0)))
-        return false;
-    atomic_store(&slot->identity, 0);
-    index_remove(region, number);
-    return true;
-}
-
-static bool slot_take(struct breaker_region *region, bool may_evict, uint64_t now_ns, uint32_t *ret_number)
+bool slot_take(struct breaker_region *region, bool is_hurried, uint64_t now_ns, uint32_t *ret_number)
 {
     struct head *head = region_head(region);
     uint64_t used = word_load(&head->used);
@@ -237,10 +198,10 @@ static bool slot_take(struct breaker_region *region, bool may_evict, uint64_t no
         word_store(&head->used, used + 1);
         return true;
     }
-    uint32_t steps = may_evict ? HAND_STEPS : region->breakers;
+    uint32_t steps = is_hurried ? HAND_STEPS : region->breakers;
     for (uint32_t i = 0; i < steps && i < region->breakers; i++) {
         uint32_t number = (uint32_t)(word_add(&head->hand, 1) % region->breakers);
-        if (evict(region, number, now_ns)) {
+        if (key_evict(region, number, now_ns)) {
             *ret_number = number;
             return true;
         }
@@ -261,20 +222,19 @@ static void slot_clean(struct breaker_region *region, struct slot *slot)
         word_store(&slot->events[i].epoch, 0);
 }
 
-static void slot_make(struct breaker_region *region, uint32_t number, const struct name *name,
-                      const struct breaker *group, uint64_t now_ns, struct breaker *ret_breaker)
+void slot_make(struct breaker_region *region, uint32_t number, const struct name *name,
+               const struct breaker *group, uint64_t now_ns, struct breaker *ret_breaker)
 {
     struct slot *slot = region_slot(region, number);
     struct head *head = region_head(region);
     uint64_t epoch = state_epoch(word_load(&slot->state));
-    uint64_t group_number = 0;
+    uint64_t slot_size = slot_size_of(region->shards, region->slices), group_number = 0;
     if (group)
-        while (group_number < region->breakers && region_slot(region, (uint32_t)group_number) != group->slot)
-            group_number++;
+        group_number = (uint64_t)((char *)group->slot - (char *)region_slot(region, 0)) / slot_size + 1;
     slot_clean(region, slot);
     for (int i = 0; i < 8; i++)
         word_store(&slot->name[i], name->words[i]);
-    word_store(&slot->group, group ? group_number + 1 : 0);
+    word_store(&slot->group, group_number);
     word_store(&slot->lenience, 0);
     word_store(&slot->used_ns, now_ns);
     word_store(&slot->clock_ns, 0);
@@ -288,7 +248,7 @@ static void slot_make(struct breaker_region *region, uint32_t number, const stru
     word_store(&slot->identity, 0);
 }
 
-static void slot_publish(const struct breaker *breaker)
+void slot_publish(const struct breaker *breaker)
 {
     struct slot *slot = breaker->slot;
     uint64_t identity = word_load(&region_head(breaker->region)->next_identity);
@@ -297,7 +257,7 @@ static void slot_publish(const struct breaker *breaker)
 
 /* ---- by name ---- */
 
-static int pass(struct breaker_region *region, int answer, struct breaker *ret_breaker)
+int pass_untouched(struct breaker_region *region, int answer, struct breaker *ret_breaker)
 {
     *ret_breaker = (struct breaker){.region = region};
     return answer;
@@ -314,7 +274,7 @@ static int get_locked(struct breaker_region *region, const struct name *name,
         return 0;
     }
     if (!slot_take(region, false, now_ns, &number))
-        return pass(region, BREAKER_E_CAPACITY, ret_breaker);
+        return pass_untouched(region, BREAKER_E_CAPACITY, ret_breaker);
     breaker_config_init(&defaults);
     slot_make(region, number, name, NULL, now_ns, ret_breaker);
     rules_install(ret_breaker, config ? config : &defaults, true);
@@ -326,16 +286,16 @@ int breaker_get(struct breaker_region *region, const char *text, const struct br
                 uint64_t now_ns, struct breaker *ret_breaker, struct breaker_problem *ret_problem)
 {
     if (!region || !region->base)
-        return pass(region, BREAKER_E_UNTRACKED, ret_breaker);
+        return pass_untouched(region, BREAKER_E_UNTRACKED, ret_breaker);
     if (config && config_check_in(config, region, ret_problem))
-        return pass(region, BREAKER_E_CONFIG, ret_breaker);
+        return pass_untouched(region, BREAKER_E_CONFIG, ret_breaker);
     struct name name = name_make(region, text, name_length(text));
     if (!name.is_legal)
-        return pass(region, BREAKER_E_NAME, ret_breaker);
+        return pass_untouched(region, BREAKER_E_NAME, ret_breaker);
     if (!config && index_find(region, &name, ret_breaker))
         return 0;
     if (!registry_lock(region, true, now_ns))
-        return pass(region, BREAKER_E_BUSY, ret_breaker);
+        return pass_untouched(region, BREAKER_E_BUSY, ret_breaker);
     struct breaker_config before;
     bool has_before = index_find(region, &name, ret_breaker);
     if (has_before)
@@ -350,17 +310,17 @@ int breaker_get(struct breaker_region *region, const char *text, const struct br
 int breaker_find(struct breaker_region *region, const char *text, struct breaker *ret_breaker)
 {
     if (!region || !region->base)
-        return pass(region, BREAKER_E_UNTRACKED, ret_breaker);
+        return pass_untouched(region, BREAKER_E_UNTRACKED, ret_breaker);
     struct name name = name_make(region, text, name_length(text));
     if (!name.is_legal)
-        return pass(region, BREAKER_E_NAME, ret_breaker);
-    return index_find(region, &name, ret_breaker) ? 0 : pass(region, BREAKER_E_ABSENT, ret_breaker);
+        return pass_untouched(region, BREAKER_E_NAME, ret_breaker);
+    return index_find(region, &name, ret_breaker) ? 0 : pass_untouched(region, BREAKER_E_ABSENT, ret_breaker);
 }
 
 int breaker_next(struct breaker_region *region, uint32_t *cursor, struct breaker *ret_breaker)
 {
     if (!region || !region->base)
-        return pass(region, BREAKER_E_ABSENT, ret_breaker);
+        return pass_untouched(region, BREAKER_E_ABSENT, ret_breaker);
     uint64_t used = word_load(&region_head(region)->used);
     while (*cursor < used && *cursor < region->breakers) {
         struct slot *slot = region_slot(region, (*cursor)++);
@@ -371,74 +331,5 @@ int breaker_next(struct breaker_region *region, uint32_t *cursor, struct breaker
             (struct breaker){region, slot, slot_home(region, slot), word_load(&slot->group) ? identity : 0};
         return 0;
     }
-    return pass(region, BREAKER_E_ABSENT, ret_breaker);
-}
-
-/* ---- by key ---- */
-
-/* "group:key", control characters as '?'; a long one is its beginning and a hash of all of it. */
-static struct name key_name(const struct breaker *group, const char *key, size_t size)
-{
-    char text[BREAKER_NAME_MAX + 1];
-    if (!slot_name(group->slot, text) || size == 0)
-        return (struct name){0};
-    size_t at = strlen(text), room = BREAKER_NAME_MAX - at;
-    if (room < 20)
-        return (struct name){0};
-    text[at++] = ':';
-    size_t kept = size < room ? size : room - 18;
-    for (size_t i = 0; i < kept; i++)
-        text[at++] = (unsigned char)key[i] < ' ' || key[i] == 127 ? '?' : key[i];
-    bool is_changed = memcmp(text + at - kept, key, kept) != 0;
-    if (kept < size || is_changed) {
-        uint64_t hash = name_hash(group->region, key, size);
-        at = at > BREAKER_NAME_MAX - 17 ? BREAKER_NAME_MAX - 17 : at;
-        text[at++] = '~';
-        for (int i = 60; i >= 0; i -= 4)
-            text[at++] = "0123456789abcdef"[hash >> i & 15];
-    }
-    return name_make(group->region, text, at);
-}
-
-static void key_touch(const struct breaker *breaker, uint64_t now_ns)
-{
-    struct slot *slot = breaker->slot;
-    uint64_t used = word_load(&slot->used_ns);
-    if (now_ns > used && now_ns - used >= 100 * CLOCK_STEP_NS)
-        word_store(&slot->used_ns, now_ns);
-}
-
-static int key_make(const struct breaker *group, const struct name *name, uint64_t now_ns,
-                    struct breaker *ret_breaker)
-{
-    uint32_t number;
-    struct breaker_region *region = group->region;
-    if (!registry_lock(region, false, now_ns))
-        return pass(region, BREAKER_E_BUSY, ret_breaker);
-    int answer = 0;
-    if (!index_find(region, name, ret_breaker)) {
-        if (slot_take(region, true, now_ns, &number)) {
-            slot_make(region, number, name, group, now_ns, ret_breaker);
-            slot_publish(ret_breaker);
-        } else
-            answer = pass(region, BREAKER_E_CAPACITY, ret_breaker);
-    }
-    registry_unlock(region);
-    return answer;
-}
-
-int breaker_key(const struct breaker *group, const void *key, size_t key_size, uint64_t now_ns,
-                struct breaker *ret_breaker)
-{
-    if (!group->slot)
-        return pass(group->region, BREAKER_E_UNTRACKED, ret_breaker);
-    struct name name = key_name(group, key, key_size);
-    if (!name.is_legal)
-        return pass(group->region, BREAKER_E_NAME, ret_breaker);
-    int answer = 0;
-    if (!index_find(group->region, &name, ret_breaker))
-        answer = key_make(group, &name, now_ns, ret_breaker);
-    if (answer == 0)
-        key_touch(ret_breaker, now_ns);
-    return answer;
+    return pass_untouched(region, BREAKER_E_ABSENT, ret_breaker);
 }
