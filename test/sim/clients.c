@@ -136,6 +136,28 @@ static void give_guards(struct entry *entry, uint64_t head)
     }
 }
 
+static int count_one(void *user, const struct journal_event *event)
+{
+    ++*(uint64_t *)user;
+    return 0;
+}
+
+/* The append decides at its turn, on what stands before it: every third time it refuses itself. */
+static int on_prepare(struct journal_append *append, struct journal_turn *turn)
+{
+    struct entry *entry = (struct entry *)append;
+    const struct journal_item item = {.tags = &entry->decided_on, .tag_count = 1};
+    int r;
+
+    entry->seen_count = 0;
+    entry->seen_tail = journal_turn_tail(turn);
+    r = journal_turn_each(turn, &(struct journal_query){.items = &item, .count = 1}, 0, count_one,
+                          &entry->seen_count);
+    if (r < 0)
+        return r;
+    return entry->seen_count % 3 == 2 ? JOURNAL_E_REFUSED : 0;
+}
+
 static struct entry *make_entry(struct life *life)
 {
     struct entry *entry = oracle_new_entry(life->oracle);
@@ -148,6 +170,10 @@ static struct entry *make_entry(struct life *life)
         give_ids(entry);
     if (!scheduler_chance(3))
         give_guards(entry, journal_head(life->journal));
+    if (scheduler_chance(6)) {
+        entry->decided_on = some_tag();
+        entry->append.prepare = on_prepare;
+    }
     return entry;
 }
 
@@ -215,7 +241,8 @@ static void check_reason(struct life *life, const struct entry *entry)
 {
     int answer = entry->answer;
 
-    if (life->faults->dead || answer == 0 || answer == JOURNAL_E_CONFLICT || answer == JOURNAL_E_ID_REUSED)
+    if (life->faults->dead || answer == 0 || answer == JOURNAL_E_CONFLICT || answer == JOURNAL_E_ID_REUSED ||
+        answer == JOURNAL_E_REFUSED)
         return;
     if (answer == JOURNAL_E_FULL ? !life->faults->full : !life->faults->hurt)
         scheduler_fail("append %llu was answered %d on a healthy disk", (unsigned long long)entry->number,

@@ -99,6 +99,21 @@ static void compare_answer(const struct entry *entry, const struct journal_resul
                        result->conflict_count, expected->conflict_count);
 }
 
+/* What prepare() was shown at its turn is what the model has before the append (P4). */
+static void compare_turn(struct oracle *oracle, const struct entry *entry)
+{
+    const struct journal_item item = {.tags = &entry->decided_on, .tag_count = 1};
+    const struct journal_query query = {.items = &item, .count = 1};
+    uint64_t positions[10000];
+    size_t count = naive_read(oracle->model, &(struct journal_read){.query = &query}, positions, 10000);
+
+    if (entry->seen_tail != naive_head(oracle->model) || entry->seen_count != count)
+        scheduler_fail("append %llu was decided on %llu events of %llu, the model has %zu of %llu (P4)",
+                       (unsigned long long)entry->number, (unsigned long long)entry->seen_count,
+                       (unsigned long long)entry->seen_tail, count,
+                       (unsigned long long)naive_head(oracle->model));
+}
+
 /* Decided: the model decides, too. */
 static void hear_decided(struct oracle *oracle, struct entry *entry, const struct journal_result *result)
 {
@@ -122,7 +137,11 @@ void oracle_hear(struct oracle *oracle, struct entry *entry, const struct journa
     scheduler_note("append %llu: answer %d%s, %llu–%llu %s", (unsigned long long)entry->number,
                    result->answer, result->replayed ? " (replayed)" : "", (unsigned long long)result->first,
                    (unsigned long long)result->last, result->detail);
-    if (result->answer == 0 || result->answer == JOURNAL_E_CONFLICT || result->answer == JOURNAL_E_ID_REUSED)
+    bool decided =
+        result->answer == 0 || result->answer == JOURNAL_E_CONFLICT || result->answer == JOURNAL_E_ID_REUSED;
+    if (entry->decided_on.size > 0 && (decided || result->answer == JOURNAL_E_REFUSED))
+        compare_turn(oracle, entry);
+    if (decided)
         hear_decided(oracle, entry, result);
     else
         entry->state = result->answer == JOURNAL_E_UNKNOWN ? ENTRY_UNKNOWN : ENTRY_REFUSED;

@@ -34,6 +34,8 @@ struct entry {
     struct journal_event_new events[LEDGER_EVENT_COUNT_MAX];
     struct bytes tags[LEDGER_EVENT_COUNT_MAX][LEDGER_TAG_COUNT_MAX];
     char *data[LEDGER_EVENT_COUNT_MAX];
+    struct bytes decided_on; /* a tag; with it the append decides at its turn, on how many events carry it */
+    uint64_t seen_count, seen_tail;
     struct journal_expectation expectations[2];
     struct journal_condition condition;
     struct journal_item items[LEDGER_ITEM_COUNT_MAX];
