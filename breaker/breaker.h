@@ -78,11 +78,10 @@ enum breaker_answer {
     BREAKER_E_ATTEMPTS = 14, /* tried as often as allowed */
     BREAKER_E_BUDGET = 15,   /* too many retries lately for the calls there were */
     /* breaker_get(), breaker_key(), breaker_find() */
-    BREAKER_E_NAME = 20,     /* empty, longer than BREAKER_NAME_MAX, or holds control characters */
-    BREAKER_E_CAPACITY = 21, /* the region holds as many breakers as it can */
-    BREAKER_E_ABSENT = 22,   /* no breaker of that name */
-    BREAKER_E_BUSY =
-        23, /* another process is registering a breaker just now: calls pass untracked meanwhile */
+    BREAKER_E_NAME = 20,      /* empty, longer than BREAKER_NAME_MAX, or holds control characters */
+    BREAKER_E_CAPACITY = 21,  /* the region holds as many breakers as it can */
+    BREAKER_E_ABSENT = 22,    /* no breaker of that name */
+    BREAKER_E_BUSY = 23,      /* another process is registering one just now: calls pass untracked */
     BREAKER_E_UNTRACKED = 24, /* the handle has no breaker behind it: every call passes */
     /* configuration */
     BREAKER_E_CONFIG = 30, /* struct breaker_problem says field, value and range */
@@ -96,8 +95,8 @@ enum breaker_answer {
     BREAKER_E_TRUNCATED = 45, /* shorter than what its header tells */
     BREAKER_E_CORRUPT = 46,   /* its header does not agree with its checksum */
     BREAKER_E_BOOT = 47,      /* made before this machine started: its times mean nothing now */
-    BREAKER_E_SHARDS = 48,    /* attached and guarded, but every shard is owned by a live process: this one
-                                 shares the    common shard, and its calls in flight are not limited */
+    BREAKER_E_SHARDS = 48,    /* guarded all the same: every shard is owned by a live process, so this one
+                                 shares the common one, and its calls in flight are not limited */
     BREAKER_E_OPTIONS = 49,   /* an option is out of its range */
 };
 
@@ -269,8 +268,8 @@ BREAKER_PUBLIC int breaker_region_attach(struct breaker_region *ret_region, void
 BREAKER_PUBLIC int breaker_region_observe(struct breaker_region *ret_region, void *memory, size_t size,
                                           uint64_t boot_id);
 
-/* Give the shards back. Handles of this region must not be used any more. NULL and refused regions are fine.
- */
+/* Give the shards back. Handles of this region must not be used any more. NULL and refused
+ * regions are fine. */
 BREAKER_PUBLIC void breaker_region_detach(struct breaker_region *region);
 
 /* Give back what dead processes held in flight, and their shards. Attach does it, and once a second a call
@@ -391,15 +390,15 @@ BREAKER_PUBLIC int breaker_configure(const struct breaker *breaker, const struct
 
 /* All numbers of one breaker. Counters only grow. */
 struct breaker_totals {
-    uint64_t ok, failure, timeout, slow, slow_failure, slow_timeout,
-        neutral; /* how calls ended; each call in one */
+    /* how calls ended; each call in one */
+    uint64_t ok, failure, timeout, slow, slow_failure, slow_timeout, neutral;
     uint64_t refused_open, refused_probing, refused_ramp, refused_full, refused_forced;
     uint64_t shadow_refused; /* passed, and would have been refused */
     uint64_t stale;          /* reports that came too late to count */
     uint64_t probes;         /* permits granted as probes */
     uint64_t leases_ended;   /* probes that never reported */
-    uint64_t trips_consecutive, trips_failure_rate, trips_slow_rate,
-        trips_probes_failed; /* into open, by reason */
+    /* into open, by reason */
+    uint64_t trips_consecutive, trips_failure_rate, trips_slow_rate, trips_probes_failed;
 };
 
 struct breaker_snapshot {
@@ -464,8 +463,8 @@ BREAKER_PUBLIC int breaker_export(struct breaker_region *region, enum breaker_fo
 /* ---- The rest of the kit ----
  *
  * Small things in the caller's memory, usable alone, from any thread; they hold no pointers, so they may lie in shared
- * memory too. Zeroed ones let everything pass. Same clock, same outcomes. README.md tells the theory of each.
- */
+ * memory too. Zeroed ones let everything pass. Same clock, same outcomes. README.md tells the
+ * theory of each. */
 
 /* At most so many calls at a time. Adaptive: the limit follows the gradient of latency – long-term average by recent
  * one – between `least` and `most`: it shrinks when calls get slower than they usually are, and grows by about its

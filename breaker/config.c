@@ -1,6 +1,6 @@
 /* Configuration as text and back. One table names every field, its kind and its range: parser, formatter,
- * checks and the manual's table read it.
- */
+ * checks and the manual's table read
+ * it. */
 #include <stdio.h>
 #include <stdlib.h>
 

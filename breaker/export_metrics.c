@@ -1,6 +1,6 @@
 /* OpenMetrics (all samples of a family stand together, counters end in _total, # EOF ends the text), and the fields of
- * hystrix.stream, so that dashboards made for Hystrix show these breakers.
- */
+ * hystrix.stream, so that dashboards made for Hystrix show
+ * these breakers. */
 #include <stdio.h>
 
 #include "config.h"

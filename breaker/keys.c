@@ -27,8 +27,8 @@ static bool is_idle(const struct breaker *breaker, uint64_t now_ns)
     return sum.total == 0 && sum.hung == 0;
 }
 
-/* B7. The epoch goes on, so that permits of the former owner are stale; only then the identity is taken away.
- */
+/* B7. The epoch goes on, so that permits of the former owner are stale; only then the identity
+ * is taken away. */
 bool key_evict(struct breaker_region *region, uint32_t number, uint64_t now_ns)
 {
     struct slot *slot = region_slot(region, number);

@@ -34,8 +34,8 @@ typedef _Atomic uint64_t word;
 
 /* ---- the packed state, the one word that decides ---- */
 
-/* epoch 32 | zero 8 | trips 8 | reason 8 | mode 4 | machine 4: closed under mode auto has a low byte of zero.
- */
+/* epoch 32 | zero 8 | trips 8 | reason 8 | mode 4 | machine 4: closed under mode auto has a low
+ * byte of zero. */
 static inline uint64_t state_pack(uint32_t epoch, unsigned trips, unsigned reason, unsigned mode,
                                   unsigned machine)
 {

@@ -26,8 +26,8 @@ uint64_t machine_since(struct slot *slot, uint64_t state, uint64_t now_ns)
     return mark_ns(mark);
 }
 
-/* min(base·2^(trips−1), max), moved by at most ±jitter percent that all processes draw from the epoch alike.
- */
+/* min(base·2^(trips−1), max), moved by at most ±jitter percent that all processes draw from
+ * the epoch alike. */
 static uint64_t open_time(const struct breaker *breaker, const struct rules *rules, uint64_t state)
 {
     uint64_t base = word_load(&rules->open_ns), most = word_load(&rules->open_max_ns);

@@ -1,6 +1,6 @@
 /* A circuit breaker as one would write it down: lists, loops and plain numbers, one caller at a time. The library must
- * answer like this, call by call. Not installed.
- */
+ * answer like this, call by call.
+ * Not installed. */
 #pragma once
 
 #include "breaker.h"

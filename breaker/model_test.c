@@ -1,6 +1,6 @@
 /* The library against the model: millions of random steps, one caller, the same answers, states, transitions and sums
- * after each. A failing run prints its seed and step; BREAKER_MODEL_SEED and BREAKER_MODEL_STEPS choose another.
- */
+ * after each. A failing run prints its seed and step; BREAKER_MODEL_SEED and
+ * BREAKER_MODEL_STEPS choose another. */
 #include "model.h"
 #include "testing.h"
 

@@ -1,6 +1,6 @@
 /* Presets: what a user of another system knows, in our words. README.md says where each number is published
- * and what has no counterpart.
- */
+ * and what has no
+ * counterpart. */
 #include "config.h"
 
 static const struct {

@@ -1,7 +1,7 @@
 /* Half-open: at most `probes` permits of an epoch, each a lease. A slot that was never taken in this epoch is
  * free by its tag; a lease that has ended is a failure, whoever notices first. So a probe that hangs, or
- * whose process was killed, cannot keep a breaker half-open.
- */
+ * whose process was killed, cannot keep a
+ * breaker half-open. */
 #include "machine.h"
 
 uint32_t probes_allowed(const struct rules *rules)

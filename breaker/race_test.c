@@ -1,6 +1,6 @@
 /* Many at once: threads, processes, and processes that are killed. Injected time throughout. The counts can be made larger
- * by BREAKER_RACE_ROUNDS and BREAKER_RACE_SECONDS.
- */
+ * by BREAKER_RACE_ROUNDS and
+ * BREAKER_RACE_SECONDS. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>

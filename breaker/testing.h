@@ -1,6 +1,6 @@
 /* What the tests of libbreaker share: a region in the test's own memory, a clock the test turns, short words
- * for calls. Not installed.
- */
+ * for calls. Not
+ * installed. */
 #pragma once
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Counting. The only writes are to tagged words (layout.h); sums are read without stopping anyone and may
- * miss what is just being written, which the writer then sees: who reports a failure sums after counting it.
- */
+ * miss what is just being written, which the writer then sees: who reports a failure sums
+ * after counting it. */
 #include "window.h"
 
 /* ---- a window of calls ---- */
@@ -24,8 +24,8 @@ static uint32_t ring_size(const struct breaker *breaker, const struct rules *rul
     return count >= 1 && count <= ring_capacity(breaker->region) ? (uint32_t)count : 1;
 }
 
-/* Take the next place. The position runs 0 … 2N−1 and from there back to N: below N the ring is not full yet.
- */
+/* Take the next place. The position runs 0 … 2N−1 and from there back to N: below N the ring is
+ * not full yet. */
 static uint32_t ring_take(struct slot *slot, uint32_t era, uint32_t size)
 {
     uint64_t value = word_load(&slot->position);
