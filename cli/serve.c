@@ -16,6 +16,12 @@ static bool limits_wanted;
 /* --listen ADDR:PORT, [V6]:PORT, or a bare address or port. */
 static int read_listen(struct server_options *options, char address[64])
 {
+    static char on_loopback[32];
+
+    if (*listen_at && listen_at[strspn(listen_at, "0123456789")] == '\0') {
+        snprintf(on_loopback, sizeof on_loopback, "127.0.0.1:%s", listen_at);
+        listen_at = on_loopback;
+    }
     const char *colon = strrchr(listen_at, ':');
     const char *end = colon ? colon : listen_at + strlen(listen_at);
     const char *begin = listen_at;
@@ -142,8 +148,8 @@ static int serve(int argument_count, char **arguments)
 
 static const struct cli_option options_table[] = {
     {"--data", "DIR", "the data folder; made if missing (./data)", CLI_TEXT, &data_folder, 0, 0},
-    {"--listen", "ADDR:PORT", "where to listen; port 0 picks a free one (127.0.0.1:7070)", CLI_TEXT,
-     &listen_at, 0, 0},
+    {"--listen", "ADDR:PORT", "where to listen, or a port alone; port 0 picks a free one (127.0.0.1:7070)",
+     CLI_TEXT, &listen_at, 0, 0},
     {"--follow", "URL", "be a read-only copy of the server at URL", CLI_TEXT, &follow, 0, 0},
     {"--host", "NAME,…", "names this server has in Host fields, besides localhost and addresses", CLI_TEXT,
      &hosts, 0, 0},

@@ -179,7 +179,9 @@ static int validate(struct flight *flight, const struct json_doc *doc, struct co
         result->violations = violations.items;
         result->violation_count = violations.count;
         result->violation_total = violations.total;
-        result->detail = memory_printf(&flight->arena, "%zu field(s) of %s are not as they must be",
+        result->detail = memory_printf(&flight->arena,
+                                       violations.total == 1 ? "%zu field of %s is not as it must be"
+                                                             : "%zu fields of %s are not as they must be",
                                        violations.total, flight->command->name);
     }
     return r;

@@ -122,9 +122,9 @@ int conflicts_write(const struct journal_result *result, struct buffer *out)
     return error_first(r, json_write_end(&w));
 }
 
-int problem_text(const struct http_problem *problem, struct buffer *out)
+int problem_text(const struct http_request *request, const struct http_problem *problem, struct buffer *out)
 {
-    return http_problem_write(problem, SERVER_PROBLEM_PREFIX, (struct bytes){0}, out);
+    return http_problem_write(problem, SERVER_PROBLEM_PREFIX, http_request_path(request), out);
 }
 
 void answer_position(struct http_request *request, uint64_t position)

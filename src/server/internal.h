@@ -100,8 +100,9 @@ void answer_busy(struct http_request *request);
 bool write_refused(struct http_request *request);
 /* `"conflicts":[…]` */
 _must_check_ int conflicts_write(const struct journal_result *result, struct buffer *out);
-/* The problem as JSON text, for one of several results. */
-_must_check_ int problem_text(const struct http_problem *problem, struct buffer *out);
+/* The problem as JSON text, for one of several results, or for an answer that is given later. */
+_must_check_ int problem_text(const struct http_request *request, const struct http_problem *problem,
+                              struct buffer *out);
 /* 400 or 422 with all violations of a body that could not be taken. */
 struct append_json;
 void answer_parsed(struct http_request *request, int answer, const struct append_json *parsed);

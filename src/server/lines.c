@@ -1,5 +1,5 @@
-/* Events as application/x-ndjson or another form, as many as there are: read piece by piece on a worker, sent as fast as the client takes
- * them. Memory is one piece, however long the answer. */
+/* Events as application/x-ndjson or another form, as many as there are: read piece by piece on a worker, sent as fast as
+ * the client takes them. Memory is one piece, however long the answer. */
 
 #include <stdlib.h>
 

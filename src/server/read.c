@@ -215,6 +215,27 @@ static void journal_page_answer(struct reading *reading, int r)
     buffer_deinit(&tail);
 }
 
+/* A subscription goes on for ever, forward. True: something else was asked for, and answered. */
+static bool end_refused(struct http_request *request)
+{
+    static const char *const ends[] = {"before", "to", "limit"};
+    enum journal_direction direction = JOURNAL_FORWARD;
+    struct bytes text;
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        if (!http_request_parameter(request, ends[i], &text))
+            continue;
+        answer_parameter(request, ends[i], "is not for subscriptions, which have no end");
+        return true;
+    }
+    if (!ask_direction(request, &direction))
+        return true;
+    if (direction == JOURNAL_FORWARD)
+        return false;
+    answer_parameter(request, "direction", "is forward for subscriptions");
+    return true;
+}
+
 static void journal_subscribe(struct reading *reading)
 {
     struct server *server = server_of(reading->request);
@@ -224,6 +245,8 @@ static void journal_subscribe(struct reading *reading)
     bool reset = false;
     int r = 0;
 
+    if (end_refused(reading->request))
+        return;
     if (last && *last)
         r = cursor_parse(server, bytes_from_string(last), &after);
     else if (http_request_parameter(reading->request, "after", &text))
@@ -257,6 +280,8 @@ static bool ask_bounds(struct reading *reading)
 
 static void lines_start(struct reading *reading)
 {
+    http_header(reading->request, "Cache-Control", "no-cache");
+    http_header(reading->request, "Vary", "Accept");
     answer_position(reading->request, reading->head);
     lines_answer(reading->request, &reading->read, reading->lowest, reading->highest,
                  reading->limit_given ? reading->limit : UINT64_MAX, NULL);
@@ -294,13 +319,15 @@ void handle_events_query(struct http_request *request)
 
 /* ---- one stream ---- */
 
-/* The next page of the same question. */
+/* The next page of the same question, if there may be one. */
 static void link_next(const struct reading *reading)
 {
     const struct page *page = &reading->page;
     bool backward = reading->read.direction == JOURNAL_BACKWARD;
     char bounds[96];
 
+    if (backward && page->last <= reading->lowest)
+        return;
     if (backward)
         snprintf(bounds, sizeof(bounds), "from=%" PRIu64 "&to=%" PRIu64 "&direction=backward",
                  reading->lowest, page->last - 1);

@@ -30,7 +30,8 @@ static const enum view_format row_formats[] = {VIEW_JSON, VIEW_CSV, VIEW_NDJSON}
 
 /* ---- the answer ---- */
 
-static void answer_refused(struct http_request *request, const struct view_answer *answer)
+static void answer_refused(struct http_request *request, enum view_kind kind,
+                           const struct view_answer *answer)
 {
     const struct view_outcome *outcome = &outcomes[answer->answer];
     char pointer[VIEW_NAME_SIZE_MAX + 2], members[64];
@@ -40,6 +41,8 @@ static void answer_refused(struct http_request *request, const struct view_answe
                                    .retry_after_s = outcome->retry_after_s};
     struct http_violation violation;
 
+    if (answer->answer == VIEW_E_UNKNOWN && kind == VIEW_KIND_QUERY)
+        problem.code = "no-such-query";
     if (answer->parameter[0] != '\0') {
         snprintf(pointer, sizeof(pointer), "?%s", answer->parameter);
         violation = (struct http_violation){bytes_from_string(pointer), bytes_from_string(answer->detail)};
@@ -97,7 +100,7 @@ static void view_done(struct view_request *question, struct view_answer *answer)
     if (own.answer == 0)
         answer_rows(request, question->format, &own);
     else if (own.answer > 0 && own.answer < OUTCOME_COUNT && outcomes[own.answer].status > 0)
-        answer_refused(request, &own);
+        answer_refused(request, question->kind, &own);
     else
         answer_failure(request, own.answer);
     view_answer_deinit(&own);

@@ -12,6 +12,7 @@
 enum {
     PARSE_INLINE_SIZE_MAX = 32768, /* bytes of body parsed on the loop; larger ones go to a worker */
     RESULT_SIZE_MAX = 1 << 20,
+    EVENT_POINTER_SIZE = 64,
 };
 
 struct write_call;
@@ -127,15 +128,35 @@ static void slot_problem(struct write_slot *slot, const struct http_problem *pro
     slot->status = problem->status;
     slot->retry_after_s = problem->retry_after_s;
     buffer_clear(&slot->body);
-    if (problem_text(problem, &slot->body) < 0)
+    if (problem_text(slot->call->request, problem, &slot->body) < 0)
         buffer_clear(&slot->body); /* no memory: the status stands for itself */
+}
+
+/* Where in the body one of the append's events stands. */
+static void event_pointer(const struct write_slot *slot, size_t index, char ret_pointer[EVENT_POINTER_SIZE])
+{
+    const struct write_call *call = slot->call;
+    struct bytes body = http_request_body(call->request);
+    size_t begin = 0;
+
+    while (begin < body.size && body.data[begin] <= ' ')
+        begin++;
+    if (call->parsed->many)
+        snprintf(ret_pointer, EVENT_POINTER_SIZE, "/appends/%zu/events/%zu", (size_t)(slot - call->slots),
+                 index);
+    else if (call->options.form == APPEND_JSON_REQUEST)
+        snprintf(ret_pointer, EVENT_POINTER_SIZE, "/events/%zu", index);
+    else if (begin < body.size && body.data[begin] == '[')
+        snprintf(ret_pointer, EVENT_POINTER_SIZE, "/%zu", index);
+    else
+        ret_pointer[0] = '\0'; /* the body is the event */
 }
 
 static void slot_failed(struct write_slot *slot, const struct journal_result *result)
 {
     struct http_problem problem = journal_problem(result->answer, result->detail);
     struct buffer members = {0};
-    char pointer[64];
+    char pointer[EVENT_POINTER_SIZE];
     struct http_violation violation;
 
     if (result->answer == JOURNAL_E_CONFLICT) {
@@ -147,11 +168,7 @@ static void slot_failed(struct write_slot *slot, const struct journal_result *re
         if (conflicts_write(result, &members) == 0)
             problem.members = buffer_bytes(&members);
     } else if (result->answer == JOURNAL_E_INVALID || result->answer == JOURNAL_E_ID_REUSED) {
-        if (slot->call->parsed->many)
-            snprintf(pointer, sizeof(pointer), "/appends/%zu/events/%zu", (size_t)(slot - slot->call->slots),
-                     result->index);
-        else
-            snprintf(pointer, sizeof(pointer), "/events/%zu", result->index);
+        event_pointer(slot, result->index, pointer);
         violation = (struct http_violation){bytes_from_string(pointer), bytes_from_string(problem.detail)};
         problem.violations = &violation;
         problem.violation_count = 1;

@@ -184,9 +184,9 @@ static const struct {
     const char *parameter, *detail;
 } refused[] = {
     {"nome=eq.1", VIEW_E_COLUMN, "nome", "view v has no column 'nome'; it has id, name"},
-    {"select=id,nome", VIEW_E_COLUMN, "nome", "no column"},
-    {"order=nome", VIEW_E_COLUMN, "nome", "no column"},
-    {"or=(nome.eq.1)", VIEW_E_COLUMN, "nome", "no column"},
+    {"select=id,nome", VIEW_E_COLUMN, "select", "no column"},
+    {"order=nome", VIEW_E_COLUMN, "order", "no column"},
+    {"or=(nome.eq.1)", VIEW_E_COLUMN, "or", "no column"},
     {"id=5", VIEW_E_OPERATOR, "id", "'5' is no operator"},
     {"id=equals.5", VIEW_E_OPERATOR, "id", "'equals' is no operator"},
     {"id=eq", VIEW_E_OPERATOR, "id", "eq.VALUE"},
@@ -198,7 +198,7 @@ static const struct {
     {"id=in.(1)2", VIEW_E_PARAMETER, "id", "more than one value"},
     {"name=in.(\"a)", VIEW_E_PARAMETER, "name", "quote is not closed"},
     {"or=id.eq.1", VIEW_E_PARAMETER, "or", "parentheses"},
-    {"or=()", VIEW_E_COLUMN, "", "no column ''"},
+    {"or=()", VIEW_E_COLUMN, "or", "no column ''"},
     {"or=(id.eq.1", VIEW_E_PARAMETER, "or", "end is missing"},
     {"or=(id)", VIEW_E_PARAMETER, "or", "COLUMN.OPERATOR.VALUE"},
     {"or=(id.eq.1)x", VIEW_E_PARAMETER, "or", "more than one value"},

@@ -115,7 +115,7 @@ int grammar_find_column(struct compiler *c, struct bytes name, const struct rela
                          c->relation->columns[i].name);
         used += n > 0 ? (size_t)n : 0;
     }
-    return grammar_refuse(c->error, VIEW_E_COLUMN, name, "view %s has no column '%.*s'; it has %s",
+    return grammar_refuse(c->error, VIEW_E_COLUMN, c->name, "view %s has no column '%.*s'; it has %s",
                           c->relation->name, BYTES_PRINT(bytes_slice(name, 0, VIEW_NAME_SIZE_MAX)), columns);
 }
 

@@ -22,7 +22,7 @@ def is_problem(answer, status, code):
     assert answer.headers["Content-Type"] == "application/problem+json", dict(answer.headers)
     problem = answer.json()
     assert problem["status"] == status and problem["code"] == code, problem
-    assert problem["type"].endswith(":" + code) and problem["title"], problem
+    assert problem["type"].endswith(":" + code) and problem["title"] and problem["instance"].startswith("/"), problem
     return problem
 
 
@@ -152,7 +152,10 @@ def a_stream_takes_an_event_or_many_under_preconditions():
         for headers in ({"If-Match": "7"}, {"If-Match": '"x"'}, {"If-None-Match": '"1"'},
                         {"If-Match": "*", "If-None-Match": "*"}):
             is_problem(request(server, "POST", "/v1/streams/a", event("E"), headers), 400, "precondition-invalid")
-        is_problem(request(server, "POST", "/v1/streams/$own", event("E")), 422, "invalid")
+        for path, body, pointer in (("/v1/streams/$own", event("E"), ""), ("/v1/streams/$own", [event("E")], "/0"),
+                                    ("/v1/append", {"events": [event("E", id="1" * 32, stream="x")]}, "/events/0/id")):
+            problem = is_problem(request(server, "POST", path, body), 422, "invalid")
+            assert [violation["pointer"] for violation in problem["violations"]] == [pointer], problem
         is_problem(request(server, "POST", "/v1/streams/a%2Fb", event("E")), 422, "invalid")
 
 
@@ -202,6 +205,10 @@ def a_stream_is_read_in_pages_that_never_change_once_full():
         assert again.status == 304 and again.body == b"", again
         backward = request(server, "GET", "/v1/streams/s?direction=backward&limit=3").json()["events"]
         assert [found["version"] for found in backward] == [25, 24, 23], backward
+        last = request(server, "GET", "/v1/streams/s?direction=backward&limit=25")
+        assert len(last.json()["events"]) == 25 and "Link" not in last.headers, last.headers
+        lines = request(server, "GET", "/v1/streams/s?limit=1", headers={"Accept": "application/x-ndjson"})
+        assert lines.headers["Vary"] == "Accept" and lines.headers["Cache-Control"] == "no-cache", lines.headers
         middle = request(server, "GET", "/v1/streams/s?from=5&to=7").json()["events"]
         assert [found["version"] for found in middle] == [5, 6, 7], middle
         assert request(server, "GET", "/v1/streams/s?from=99").json() == {"events": [], "version": 25, "head": 25}
@@ -330,7 +337,7 @@ def views_answer_once_they_have_reached_the_position_asked_for():
         free = request(server, "GET", "/v1/queries/free_rooms?hotel=H&from=2026-05-01&to=2026-05-04").json()
         assert [row["free"] for row in free] == [2, 2, 3], free
         is_problem(request(server, "GET", "/v1/views/availability?nothing=eq.1"), 400, "column-unknown")
-        is_problem(request(server, "GET", "/v1/queries/nothing"), 404, "no-such-view")
+        is_problem(request(server, "GET", "/v1/queries/nothing"), 404, "no-such-query")
         assert request(server, "POST", "/v1/views/availability/rebuild").status == 202
         is_problem(request(server, "POST", "/v1/views/nothing/rebuild"), 404, "no-such-view")
         wait_for(lambda: all(view["state"] == "live" for view in request(server, "GET", "/v1/views").json()["views"]),
@@ -484,6 +491,8 @@ def what_cannot_be_served_is_refused_at_the_start_with_a_reason():
             assert got == 3, (got, error)
             got, _, error = daybook("serve", "--data", place / "d3", "--listen", f"127.0.0.1:{server.port}")
             assert got == 3 and "in use" in error, (got, error)
+            got, _, error = daybook("serve", "--data", place / "d3", "--listen", str(server.port))
+            assert got == 3 and f"127.0.0.1:{server.port}" in error, (got, error)
 
 
 @tap.test

@@ -55,6 +55,15 @@ def it_resumes_behind_the_last_id_whatever_after_says():
 
 
 @tap.test
+def it_has_no_end_and_says_so_to_those_who_ask_for_one():
+    with Server() as server:
+        for path, name in (("/v1/events?limit=5", "limit"), ("/v1/events?before=5", "before"),
+                           ("/v1/events?direction=backward", "direction"), ("/v1/streams/s?to=5", "to")):
+            answer = request(server, "GET", path, headers={"Accept": "text/event-stream"})
+            assert answer.status == 400 and answer.json()["violations"][0]["pointer"] == f"?{name}", answer
+
+
+@tap.test
 def a_cursor_of_another_journal_gets_a_reset_and_everything_from_the_start():
     with Server() as server:
         append(server, "A", "B")
