@@ -32,6 +32,12 @@ def only_breaker_symbols_are_exported():
     assert not strange, strange
 
 
+def the_static_library_takes_no_name_of_others():
+    strange = {line.split()[-1] for line in run("nm", "-g", "--defined-only", static).splitlines()
+               if len(line.split()) == 3 and not re.match(r"breaker_|_|\.", line.split()[-1])}
+    assert not strange, strange
+
+
 def what_is_declared_is_exported_and_the_reverse():
     ours = {name for name in exported() if name.startswith("breaker_")}
     assert declared() == ours, (declared() ^ ours)

@@ -411,7 +411,7 @@ struct breaker_snapshot {
     uint32_t epoch;           /* transitions so far */
     uint32_t trips;           /* since it was last stable: the exponent of the open time is one less */
     uint32_t share;           /* percent of calls that pass now: 0, 10…100 */
-    uint64_t since_ns;        /* time of the last transition */
+    uint64_t since_ns;        /* time of the last transition; of its making, before the first */
     uint64_t retry_at_ns;     /* open: when it ends */
     uint64_t window_total;    /* live window: completed, not neutral */
     uint64_t window_failures; /* slow failures included */

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "breaker.h"
+#include "prefix.h"
 
 #define REGION_MAGIC  UINT64_C(0x31524b4145524200) /* "\0BREAKR1" */
 #define REGION_LAYOUT 1u

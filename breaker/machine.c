@@ -19,8 +19,6 @@ uint64_t machine_since(struct slot *slot, uint64_t state, uint64_t now_ns)
 {
     uint32_t epoch = state_epoch(state);
     uint64_t mark = word_load(&slot->since);
-    if (epoch == 0)
-        return 0;
     if (!mark_is_of(mark, epoch))
         mark = mark_publish(&slot->since, epoch, now_ns);
     return mark_ns(mark);

@@ -29,10 +29,11 @@ static uint64_t slice_of(const struct model *m, uint64_t at)
     return at / (m->config.window_ns / m->config.slices);
 }
 
-void model_init(struct model *m, const struct breaker_config *config)
+void model_init(struct model *m, const struct breaker_config *config, uint64_t now)
 {
     memset(m, 0, sizeof(*m));
     m->config = *config;
+    m->since = now;
 }
 
 void model_free(struct model *m)

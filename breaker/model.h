@@ -42,7 +42,7 @@ struct model_sum {
     uint64_t total, failures, slow, hung;
 };
 
-void model_init(struct model *model, const struct breaker_config *config);
+void model_init(struct model *model, const struct breaker_config *config, uint64_t now);
 void model_free(struct model *model);
 
 /* The same operations; `number` names the permit. */

@@ -160,7 +160,7 @@ static void duel(uint64_t seed, uint64_t steps)
     d->w.config.mode = BREAKER_MODE_AUTO;
     breaker_region_init(d->w.memory, d->w.size, &options);
     world_open(&d->w, 1);
-    model_init(&d->model, &d->w.config);
+    model_init(&d->model, &d->w.config, d->w.now);
     for (uint64_t step = 0; step < steps; step++) {
         int ours = 0, models = 0, number = (int)draw(63);
         const char *what = "time";

@@ -240,6 +240,7 @@ void slot_make(struct breaker_region *region, uint32_t number, const struct name
     word_store(&slot->clock_ns, 0);
     unsigned mode = group ? word_load(&breaker_rules(group)->mode) & 3 : 0;
     word_store(&slot->state, state_pack((uint32_t)epoch, 0, 0, mode, 0));
+    word_store(&slot->since, mark_pack((uint32_t)epoch, now_ns ? now_ns : 1));
     word_store(&slot->hung_slice, 0);
     word_store(&slot->swept_ns, 0);
     uint64_t identity = word_add(&head->next_identity, 1) + 1;

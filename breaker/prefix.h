@@ -1,0 +1,59 @@
+/* What several files of the library share, under names nobody else has. The shared library hides them; the static one is
+ * linked into programs with names of their own, and a symbol of ours must not meet one of theirs (abi_test.py looks).
+ */
+#pragma once
+
+#define config_check_in     breaker_i_config_check_in
+#define config_field_count  breaker_i_config_field_count
+#define config_fields       breaker_i_config_fields
+#define config_time_format  breaker_i_config_time_format
+#define config_time_parse   breaker_i_config_time_parse
+#define config_value        breaker_i_config_value
+#define config_value_format breaker_i_config_value_format
+#define epoch_add           breaker_i_epoch_add
+#define event_write         breaker_i_event_write
+#define export_json         breaker_i_export_json
+#define export_metrics      breaker_i_export_metrics
+#define export_stream       breaker_i_export_stream
+#define index_find          breaker_i_index_find
+#define index_remove        breaker_i_index_remove
+#define key_evict           breaker_i_key_evict
+#define machine_hint        breaker_i_machine_hint
+#define machine_judge       breaker_i_machine_judge
+#define machine_move        breaker_i_machine_move
+#define machine_set         breaker_i_machine_set
+#define machine_since       breaker_i_machine_since
+#define machine_until       breaker_i_machine_until
+#define name_hash           breaker_i_name_hash
+#define name_make           breaker_i_name_make
+#define owner_is_dead       breaker_i_owner_is_dead
+#define owner_self          breaker_i_owner_self
+#define pass_untouched      breaker_i_pass_untouched
+#define place_give          breaker_i_place_give
+#define place_take          breaker_i_place_take
+#define probe_take          breaker_i_probe_take
+#define probes_allowed      breaker_i_probes_allowed
+#define probes_count        breaker_i_probes_count
+#define probes_judge        breaker_i_probes_judge
+#define problem_say         breaker_i_problem_say
+#define ramp_share          breaker_i_ramp_share
+#define registry_lock       breaker_i_registry_lock
+#define registry_unlock     breaker_i_registry_unlock
+#define ring_add            breaker_i_ring_add
+#define rules_install       breaker_i_rules_install
+#define rules_read          breaker_i_rules_read
+#define rules_write         breaker_i_rules_write
+#define slot_make           breaker_i_slot_make
+#define slot_name           breaker_i_slot_name
+#define slot_publish        breaker_i_slot_publish
+#define slot_take           breaker_i_slot_take
+#define state_visible       breaker_i_state_visible
+#define text_add            breaker_i_text_add
+#define text_quote          breaker_i_text_quote
+#define thread_number       breaker_i_thread_number
+#define thread_number_make  breaker_i_thread_number_make
+#define total_name_count    breaker_i_total_name_count
+#define total_names         breaker_i_total_names
+#define total_value         breaker_i_total_value
+#define window_clear        breaker_i_window_clear
+#define window_sum          breaker_i_window_sum
