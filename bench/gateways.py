@@ -129,8 +129,18 @@ def wrk(port, path, seconds, clients=CLIENTS):
     return {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", done).group(1)),
             "p50_ms": ms(r"50%\s+([\d.]+)(us|ms|s)"), "p99_ms": ms(r"99%\s+([\d.]+)(us|ms|s)"),
             "worst_ms": ms(r"Latency\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)"), "count": count(r"(\d+) requests in"),
+            "stalled": float(re.search(r"requests in ([\d.]+)s", done).group(1)) > seconds * 1.05,
             "bad": count(r"Non-2xx or 3xx responses: (\d+)")
             + count(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")}
+
+
+def steady(measure, tries=4):
+    """A run in which the machine itself did not stand still: on a shared one the load's own clock tells."""
+    for _ in range(tries):
+        result = measure()
+        if not result["stalled"]:
+            break
+    return result
 
 
 def gateway_closed(setting, median):
@@ -141,8 +151,8 @@ def gateway_closed(setting, median):
         wrk(values["port"], "/plain", 1)
         for path, peer, name, peer_name in (("/guarded", "/plain", "gateway, breaker closed", "plain proxy_pass"),
                                             ("/fallback", "/plain", "gateway, breaker open, fallback", "that service directly")):
-            ours, theirs = setting.turns(lambda: wrk(values["port"], path, setting.seconds),
-                                         lambda: wrk(values["port"], peer, setting.seconds))
+            ours, theirs = setting.turns(lambda: steady(lambda: wrk(values["port"], path, setting.seconds)),
+                                         lambda: steady(lambda: wrk(values["port"], peer, setting.seconds)))
             own, other = (median([one["per_second"] for one in many]) for many in (ours, theirs))
             yield {"what": f"{name}: requests", "ours": f"{own:,.0f}/s", "ratio": median(
                        [a["per_second"] / b["per_second"] for a, b in zip(ours, theirs)]), "peer_name": peer_name,
@@ -176,27 +186,32 @@ def run_with_fault(port, one, fault, seconds):
         service.kill()
 
 
-def gateway_failures(setting, median):
-    """Service 1 breaks one second into a run of six: answers that were no 200, the slowest percent, the slowest."""
+def one_failure(setting, who, fault, seconds):
+    """One gateway, one fault: what its load felt."""
     from daybook_test import Process
     folder = setting.folder / "gateway-failing"
+    ports = {name: free_port() for name in ("port", "plain", "one", "two")}
+    values = values_for(setting, folder, rules=RULES.replace("window=10s", "window=2s") + " slow_call=100ms slow_rate=50%", **ports)
+    (folder / "haproxy.cfg").write_text(HAPROXY.format(**{**values, "port": values["port"] + 0}))
+    text = FAILING.format(**values)
+    if who == "HAProxy":
+        text = text.replace(f"listen 127.0.0.1:{values['port']};", f"listen 127.0.0.1:{free_port()};")
+    with nginx(folder, text):
+        haproxy = Process(["haproxy", "-db", "-V", "-f", folder / "haproxy.cfg"], "Available polling|Using epoll")
+        if who == "HAProxy":
+            haproxy.start()
+        port = values["plain"] if who == "max_fails" else values["port"]
+        result = run_with_fault(port, values["one"], fault, seconds)
+        haproxy.kill()
+    return result
+
+
+def gateway_failures(setting, median):
+    """Service 1 breaks one second into a run of six: answers that were no 200, the slowest percent, the slowest."""
     seconds = max(6, setting.seconds)
     for what, fault in FAULTS.items():
-        results = {}
-        for who in ("breaker", "max_fails", "HAProxy"):
-            ports = {name: free_port() for name in ("port", "plain", "one", "two")}
-            values = values_for(setting, folder, rules=RULES + " slow_call=100ms slow_rate=50%", **ports)
-            (folder / "haproxy.cfg").write_text(HAPROXY.format(**{**values, "port": values["port"] + 0}))
-            text = FAILING.format(**values)
-            if who == "HAProxy":
-                text = text.replace(f"listen 127.0.0.1:{values['port']};", f"listen 127.0.0.1:{free_port()};")
-            with nginx(folder, text):
-                haproxy = Process(["haproxy", "-db", "-V", "-f", folder / "haproxy.cfg"], "Available polling|Using epoll")
-                if who == "HAProxy":
-                    haproxy.start()
-                port = values["plain"] if who == "max_fails" else values["port"]
-                results[who] = run_with_fault(port, values["one"], fault, seconds)
-                haproxy.kill()
+        results = {who: steady(lambda who=who: one_failure(setting, who, fault, seconds))
+                   for who in ("breaker", "max_fails", "HAProxy")}
 
         def tell(one):
             return f"{one['bad']} bad, p99 {one['p99_ms']:.0f} ms, worst {one['worst_ms']:.0f} ms, {one['count']:,} done"
