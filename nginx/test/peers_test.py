@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """One breaker for each server of an upstream block, under every balancer (BREAKER.md §5, points 2, 6)."""
+import itertools
 import sys
 import threading
 import time
@@ -31,11 +32,13 @@ def ejects(scene, balancer, keepalive=""):
     """One of three servers fails: its breaker opens, and it gets no more calls; each failure counts for it alone."""
     bad, good, better = scene.upstream("bad", "500"), scene.upstream("good"), scene.upstream("better")
     n = pool(scene, [bad, good, better], balancer + " zone pool 64k;", peers=f"breaker_peers b; {keepalive}")
-    wait_for(lambda: [n.get(f"/{i}") for i in range(12)] and state_of(n, bad) == "open", f"not ejected: {balancer}")
+    paths = itertools.count()       # new ones until enough of them are hashed to the bad server
+    wait_for(lambda: [n.get(f"/{next(paths)}") for _ in range(12)] and state_of(n, bad) == "open",
+             f"not ejected: {balancer}")
     seen = bad.count()
     assert seen == 3, seen
-    for i in range(20):
-        assert n.get(f"/{i}").status == 200
+    for _ in range(20):
+        assert n.get(f"/{next(paths)}").status == 200
     assert bad.count() == seen and state_of(n, good) == "closed" and state_of(n, better) == "closed"
 
 
