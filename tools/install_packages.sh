@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install what daybook needs from Debian: tools/install_packages.sh [--list] PURPOSE…   (build run test bench long)
+# Install what daybook needs from Debian: tools/install_packages.sh [--list] PURPOSE…   (build run test bench long fuzz)
 #
 # Reads tools/packages.txt, installs only what is missing, asks once when it stands at a terminal, and keeps every
 # package from starting a service of its own while it is installed (Debian's nginx would take port 80).
@@ -13,7 +13,7 @@ if [ "${1:-}" = --list ]; then
     shift
 fi
 if [ $# -eq 0 ]; then
-    echo "usage: tools/install_packages.sh [--list] build|run|test|bench|long …" >&2
+    echo "usage: tools/install_packages.sh [--list] build|run|test|bench|long|fuzz …" >&2
     exit 2
 fi
 
