@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -43,6 +44,16 @@ class Gateway(Process):
         leader, follower = (getattr(service, "port", service) for service in self.services)
         nginx_gateway.write(self.folder, build=BUILD, port=self.port, leader=leader, follower=follower, **self.rules)
         return super().start()
+
+    def kill(self):
+        """At once, and with its workers: nginx's workers would outlive a master that is killed."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                pass
+        super().kill()
 
     @property
     def url(self):
@@ -238,6 +249,16 @@ def the_breakers_have_a_page_that_runs_nothing_but_its_own_scripts():
         assert answer.json()["state"] == "forced_open", answer
         assert request(gateway, "GET", "/x").headers["Daybook-Role"] == "follower"
         assert request(gateway, "POST", "/breakers/service1/reset", {}).json()["state"] == "closed"
+
+
+@tap.test
+def a_gateway_that_is_killed_leaves_no_worker_behind():
+    gateway = Gateway(free_port(), free_port()).start()
+    workers = [int(line.split()[-1]) for line in gateway.lines if "start worker process " in line]
+    gateway.kill()
+    assert workers
+    wait_for(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in workers), f"{workers} are gone")
+    gateway.__exit__(None, None, None)
 
 
 @tap.test
