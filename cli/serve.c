@@ -166,11 +166,14 @@ const struct cli_command cli_serve = {
     .name = "serve",
     .arguments = "[APP]",
     .help = "serve a journal, and an application if APP names its folder",
-    .story = "It says in one line where it listens when it is ready; SIGTERM drains and ends it. An address "
-             "beyond\n"
-             "loopback needs --token-file FILE with the hashes of the tokens that are let in, one a line:\n"
-             "  printf %s TOKEN | sha256sum >> FILE\n\n"
-             "  daybook serve --data ./data build/examples/hotel",
+    .story =
+        "It says in one line where it listens when it is ready; SIGTERM drains and ends it. An address "
+        "beyond\n"
+        "loopback needs --token-file FILE with the hashes of the tokens that are let in, one a line:\n"
+        "  printf %s TOKEN | sha256sum >> FILE\n"
+        "Behind a hash may stand what it is good for, reader, writer or operator; else it is everything.\n"
+        "SIGHUP reads the file again, and so does a change of it.\n\n"
+        "  daybook serve --data ./data build/examples/hotel",
     .options = options_table,
     .argument_count_max = 1,
     .run = serve,

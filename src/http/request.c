@@ -348,7 +348,7 @@ static void check_authorized(struct http_request *request)
     const struct http_options *options = &request->http->options;
     unsigned status = options->authorize ? options->authorize(options->user, request) : 0;
 
-    if (status == 401)
+    if (status == 401 && !http_header_is_set(request, "WWW-Authenticate"))
         http_header(request, "WWW-Authenticate", "Bearer");
     if (status != 0)
         http_answer_error(request, status, status == 401 ? "unauthorized" : "forbidden",

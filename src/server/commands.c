@@ -124,9 +124,8 @@ void handle_command(struct http_request *request)
 {
     struct server *server = server_of(request);
     const char *key = http_request_header(request, "Idempotency-Key");
-    const char *authorization = http_request_header(request, "Authorization");
     struct bytes trace = ask_traceparent(request);
-    char caller[TOKEN_CALLER_SIZE] = "", meta[192] = "";
+    char caller[AUTH_CALLER_SIZE], meta[192] = "";
 
     if (write_refused(request) || parameters_refused(request))
         return;
@@ -135,8 +134,7 @@ void handle_command(struct http_request *request)
                           "This server has no application that takes commands.");
         return;
     }
-    if (server->tokens && authorization)
-        tokens_caller(authorization, caller);
+    door_caller(request, caller);
     if (trace.size > 0)
         snprintf(meta, sizeof(meta), "{\"traceparent\":\"%.*s\"}", BYTES_PRINT(trace));
     const struct command_request command = {

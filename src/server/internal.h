@@ -10,6 +10,7 @@
 #include "command/command.h"
 #include "http/http.h"
 #include "journal/journal.h"
+#include "server/auth.h"
 #include "server/server.h"
 #include "view/view.h"
 
@@ -22,7 +23,7 @@ enum {
 
 #define SERVER_PROBLEM_PREFIX "urn:daybook:problem:"
 
-struct tokens;
+struct door;
 struct feed;
 struct log_feed;
 struct follower;
@@ -33,7 +34,8 @@ struct server {
     struct command_runtime *commands; /* NULL: no application */
     struct view_set *views;           /* never NULL once started; may hold none */
     struct follower *follower;        /* NULL: a leader */
-    struct tokens *tokens;            /* NULL: nobody needs one */
+    struct auth *auth;                /* NULL: nobody needs a token */
+    struct door *door;
     struct feed *feed;
     struct log_feed *log_feed;
     struct journal_id leader_id; /* a new follower's log is made with it */
@@ -54,6 +56,7 @@ enum { ROUTE_PARAMETER_COUNT_MAX = 12, ROUTE_STATUS_COUNT_MAX = 12 };
 /* What a route is for people and for /openapi.json. */
 struct route_about {
     const char *operation; /* a name for programs: "appendEvents" */
+    enum role role;        /* what a caller needs; ROLE_NONE only where the route is HTTP_PUBLIC */
     const char *summary;
     const char *parameters[ROUTE_PARAMETER_COUNT_MAX]; /* of the query, each "name: what it is" */
     bool any_parameter;                                /* also others: a view's columns, a query's own */
@@ -86,6 +89,7 @@ void handle_health(struct http_request *request);
 void handle_ready(struct http_request *request);
 void handle_metrics(struct http_request *request);
 void handle_openapi(struct http_request *request);
+void handle_auth(struct http_request *request);
 
 /* ---- answers.c: what the layers below answer, as HTTP ---- */
 
@@ -188,16 +192,15 @@ struct lines_form {
 void lines_answer(struct http_request *request, const struct journal_read *read, uint64_t lowest,
                   uint64_t highest, uint64_t limit, const struct lines_form *form);
 
-/* ---- tokens.c ---- */
+/* ---- door.c: who is let in ---- */
 
-int tokens_read(const char *path, struct tokens **ret_tokens, char ret_error[SERVER_ERROR_SIZE]);
-void tokens_free(struct tokens *tokens);
-/* Whether "Bearer TOKEN" is one of them; takes the same time either way. */
-bool tokens_know(const struct tokens *tokens, const char *authorization);
-
-/* A short name for whoever holds the token, for the scope of idempotency keys. */
-enum { TOKEN_CALLER_SIZE = 17 };
-void tokens_caller(const char *authorization, char ret_caller[TOKEN_CALLER_SIZE]);
+/* For http_options.authorize: `user` is the server. */
+unsigned door_authorize(void *user, struct http_request *request);
+/* Whoever asks, for the scope of idempotency keys; empty when nobody needs a token. */
+void door_caller(struct http_request *request, char ret_caller[AUTH_CALLER_SIZE]);
+/* Looks at the files of server->auth now and then, and on SIGHUP; NULL when there are none. */
+int door_new(struct server *server, struct door **ret_door);
+void door_free(struct door *door); /* after http is gone */
 
 /* ---- follow.c ---- */
 

@@ -54,8 +54,9 @@ static const struct {
                                                           ",\"head\":" NUMBER ",\"more\":" BOOL)},
     {"StreamPage",
      OBJECT("\"events\"", "\"events\":" LIST(REF("Event")) ",\"version\":" NUMBER ",\"head\":" NUMBER)},
-    {"DcbEvents", LIST(OBJECT("\"type\",\"tags\",\"data\",\"position\"",
-                              "\"type\":" TEXT ",\"tags\":" LIST(TEXT) ",\"data\":" ANY ",\"position\":" NUMBER))},
+    {"DcbEvents",
+     LIST(OBJECT("\"type\",\"tags\",\"data\",\"position\"",
+                 "\"type\":" TEXT ",\"tags\":" LIST(TEXT) ",\"data\":" ANY ",\"position\":" NUMBER))},
     {"DcbAppended", OBJECT("\"durationInMicroseconds\",\"appendConditionFailed\"",
                            "\"durationInMicroseconds\":" NUMBER ",\"appendConditionFailed\":" BOOL)},
     {"Command", "{\"type\":\"object\"}"},
@@ -161,7 +162,7 @@ static void write_response(struct json_writer *w, const struct route_about *abou
 }
 
 /* What any request may be answered: by http, or because the server is unwell. */
-static const unsigned common_statuses[] = {400, 401, 405, 408, 413, 414, 415, 421, 431, 500, 503};
+static const unsigned common_statuses[] = {400, 401, 403, 405, 408, 413, 414, 415, 421, 431, 500, 503};
 
 static void write_responses(struct json_writer *w, const struct route_about *about)
 {
@@ -172,6 +173,22 @@ static void write_responses(struct json_writer *w, const struct route_about *abo
     for (size_t i = 0; i < sizeof(common_statuses) / sizeof(common_statuses[0]); i++)
         write_response(w, about, common_statuses[i]);
     json_write_object_end(w);
+}
+
+/* Of a bearer token, the role it needs (OpenAPI 3.1 allows roles here); an empty list: anyone. */
+static void write_security(struct json_writer *w, const struct route_about *about)
+{
+    json_write_key(w, "security");
+    json_write_array_begin(w);
+    if (about->role != ROLE_NONE) {
+        json_write_object_begin(w);
+        json_write_key(w, "bearer");
+        json_write_array_begin(w);
+        json_write_string(w, role_name(about->role));
+        json_write_array_end(w);
+        json_write_object_end(w);
+    }
+    json_write_array_end(w);
 }
 
 static void write_operation(struct json_writer *w, const struct http_route *route)
@@ -192,6 +209,7 @@ static void write_operation(struct json_writer *w, const struct http_route *rout
         json_write_object_end(w);
     }
     write_responses(w, about);
+    write_security(w, about);
     json_write_object_end(w);
 }
 
@@ -233,6 +251,8 @@ void handle_openapi(struct http_request *request)
     json_write_key(&w, "components");
     json_write_object_begin(&w);
     write_schemas(&w);
+    json_write_member_raw(&w, "securitySchemes",
+                          BYTES_LITERAL("{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\"}}"));
     json_write_object_end(&w);
     json_write_object_end(&w);
     int r = json_write_end(&w);

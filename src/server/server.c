@@ -65,15 +65,6 @@ static int check_options(const struct server_options *options, char *ret_error)
 
 /* ---- what HTTP asks back ---- */
 
-static unsigned on_authorize(void *user, struct http_request *request)
-{
-    const struct server *server = user;
-
-    if (!server->tokens || tokens_know(server->tokens, http_request_header(request, "Authorization")))
-        return 0;
-    return 401;
-}
-
 static void on_decorate(void *user, struct http_request *request)
 {
     const struct server *server = user;
@@ -198,7 +189,7 @@ static int open_http(struct server *server, uint16_t *ret_port, char *ret_error)
                                         .problem_prefix = SERVER_PROBLEM_PREFIX,
                                         .log_fd = options->log_json ? STDERR_FILENO : -1,
                                         .user = server,
-                                        .authorize = on_authorize,
+                                        .authorize = door_authorize,
                                         .decorate = on_decorate};
 
     http_options.routes = server_routes(&http_options.route_count);
@@ -214,12 +205,19 @@ static int open_http(struct server *server, uint16_t *ret_port, char *ret_error)
                                 r == -EINVAL ? "it is not a numeric address" : strerror(-r));
 }
 
+static int open_auth(struct server *server, char *ret_error)
+{
+    const struct auth_options options = {.token_file = server->options->token_file, .clock = os_clock_real()};
+
+    return auth_new(&options, &server->auth, ret_error);
+}
+
 static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
 {
     int r = check_options(server->options, ret_error);
 
     if (r == 0 && server->options->token_file)
-        r = tokens_read(server->options->token_file, &server->tokens, ret_error);
+        r = open_auth(server, ret_error);
     if (r == 0)
         r = open_http(server, ret_port, ret_error);
     if (r == 0)
@@ -234,6 +232,8 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
         r = feed_new(server, &server->feed);
     if (r == 0)
         r = log_feed_new(server, &server->log_feed);
+    if (r == 0)
+        r = door_new(server, &server->door);
     if (r < 0 && ret_error[0] == '\0')
         start_error(ret_error, r, "cannot start: %s", strerror(-r));
     return r;
@@ -250,7 +250,8 @@ static void close_all(struct server *server)
     feed_free(server->feed);
     log_feed_free(server->log_feed);
     journal_close(server->journal);
-    tokens_free(server->tokens);
+    door_free(server->door);
+    auth_free(server->auth);
 }
 
 /* ---- running ---- */

@@ -2,10 +2,12 @@
 
 #include "lib/cmocka_all.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "server/internal.h"
+#include "server/tokens.h"
 
 static const struct server server = {.journal_id = "0123456789abcdef0123456789abcdef"};
 
@@ -89,19 +91,55 @@ static struct tokens *tokens_of(const char *text, int want)
     return tokens;
 }
 
-static void a_token_is_known_by_its_hash(void **state)
-{
-    /* sha256("one"), and blake2b-256("one") */
-    struct tokens *tokens =
-        tokens_of("# comment\n\n7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed  note\n", 0);
+/* sha256 of "one", "two", "three", "four" */
+#define HASH_ONE   "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+#define HASH_TWO   "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
+#define HASH_THREE "8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f"
 
-    assert_true(tokens_know(tokens, "Bearer one"));
-    assert_true(tokens_know(tokens, "bearer  one"));
-    assert_false(tokens_know(tokens, "Bearer two"));
-    assert_false(tokens_know(tokens, "Bearer "));
-    assert_false(tokens_know(tokens, "Basic one"));
-    assert_false(tokens_know(tokens, NULL));
+static enum role role_of(const struct tokens *tokens, const char *token)
+{
+    return tokens_role(tokens, bytes_from_string(token));
+}
+
+static void a_token_is_known_by_its_hash_and_good_for_its_roles(void **state)
+{
+    struct tokens *tokens = tokens_of("# comment\n\n" HASH_ONE "  -\n"
+                                      "sha256:" HASH_TWO " reader a note\n"
+                                      "\tsha256:" HASH_THREE "\treader,writer\r\n",
+                                      0);
+
+    assert_int_equal(tokens_count(tokens), 3);
+    assert_int_equal(role_of(tokens, "one"), ROLE_OPERATOR);
+    assert_int_equal(role_of(tokens, "two"), ROLE_READER);
+    assert_int_equal(role_of(tokens, "three"), ROLE_WRITER);
+    assert_int_equal(role_of(tokens, "four"), ROLE_NONE);
+    assert_int_equal(role_of(tokens, ""), ROLE_NONE);
+    assert_int_equal(role_of(tokens, HASH_ONE), ROLE_NONE);
     tokens_free(tokens);
+    tokens = tokens_of(HASH_ONE " writer\n" HASH_ONE " reader\n", 0);
+    assert_int_equal(role_of(tokens, "one"), ROLE_WRITER);
+    tokens_free(tokens);
+}
+
+/* A token with a name and no role may do everything: a mistyped role must not become a name. */
+static void a_word_meant_as_a_role_is_never_a_name(void **state)
+{
+    for (const char *const *bad =
+             (const char *const[]){"Reader", "readers", "write", "operators", "reader,", ",reader",
+                                   "reader,all", "writer,,reader", "anna,reader", NULL};
+         *bad; bad++) {
+        char line[160];
+        snprintf(line, sizeof(line), "# first\n%s %s\n", HASH_ONE, *bad);
+        tokens_of(line, SERVER_E_START);
+    }
+    for (const char *const *good = (const char *const[]){"", "-", "anna", "anna reader", "rea", NULL}; *good;
+         good++) {
+        char line[160];
+        snprintf(line, sizeof(line), "%s %s\n", HASH_ONE, *good);
+        struct tokens *tokens = tokens_of(line, 0);
+        assert_int_equal(role_of(tokens, "one"), ROLE_OPERATOR);
+        tokens_free(tokens);
+    }
 }
 
 static void a_broken_token_file_is_refused_by_name(void **state)
@@ -137,6 +175,8 @@ static void every_route_says_what_it_is(void **state)
         assert_non_null(about->operation);
         assert_non_null(about->summary);
         assert_true(about->statuses[0] >= 200 && about->statuses[0] < 300);
+        /* A4: whoever forgets the role of a route learns of it here. */
+        assert_true(about->role != ROLE_NONE || routes[i].flags & HTTP_PUBLIC);
         assert_true(strcmp(routes[i].method, "POST") != 0 ||
                     routes[i].flags & HTTP_JSON); /* no form of a web page writes */
     }
@@ -148,7 +188,8 @@ int main(void)
         cmocka_unit_test(a_cursor_is_read_back_as_it_was_written),
         cmocka_unit_test(cursors_of_others_and_nonsense_are_told_apart),
         cmocka_unit_test(a_filter_matches_by_the_rule_of_queries),
-        cmocka_unit_test(a_token_is_known_by_its_hash),
+        cmocka_unit_test(a_token_is_known_by_its_hash_and_good_for_its_roles),
+        cmocka_unit_test(a_word_meant_as_a_role_is_never_a_name),
         cmocka_unit_test(a_broken_token_file_is_refused_by_name),
         cmocka_unit_test(every_answer_of_the_journal_has_a_status),
         cmocka_unit_test(every_route_says_what_it_is),

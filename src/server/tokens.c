@@ -1,19 +1,23 @@
-/* Bearer tokens, of which the server knows only hashes. A line of the file is a hash and, behind white space, whatever its
- * owner likes to note: "sha256:HEX", "blake2b:HEX" (32 bytes), or bare HEX as sha256sum prints it. `#` begins a comment. */
+/* Opaque tokens: the file's lines, and looking one up without saying by the time it takes how near it came. */
 
+#include <assert.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/cleanup.h"
 #include "base/hex.h"
 #include "base/vector.h"
-#include "server/internal.h"
+#include "server/tokens.h"
 
-enum { HASH_SIZE = 32, LINE_SIZE_MAX = 1024 };
+enum { HASH_SIZE = 32 };
+
+#define BLANKS " \t\r\n"
 
 struct token {
     bool blake2b;
+    enum role role;
     uint8_t hash[HASH_SIZE];
 };
 
@@ -22,60 +26,126 @@ struct tokens {
     size_t count, capacity;
 };
 
-static bool parse_hash(const char *line, struct token *ret_token)
+/* The word at the line's beginning; the line goes on behind it. */
+static struct bytes take_word(const char **line)
 {
-    struct token token = {0};
-    struct buffer hash = {0};
-    bool good;
+    const char *begin = *line + strspn(*line, BLANKS);
+    size_t size = strcspn(begin, BLANKS);
 
-    if (strncmp(line, "sha256:", 7) == 0) {
-        line += 7;
-    } else if (strncmp(line, "blake2b:", 8) == 0) {
-        line += 8;
-        token.blake2b = true;
+    *line = begin + size;
+    return bytes_make(begin, size);
+}
+
+static bool parse_hash(struct bytes word, struct token *token)
+{
+    struct buffer hash = {0};
+
+    if (bytes_starts_with(word, BYTES_LITERAL("sha256:"))) {
+        word = bytes_slice(word, 7, word.size);
+    } else if (bytes_starts_with(word, BYTES_LITERAL("blake2b:"))) {
+        word = bytes_slice(word, 8, word.size);
+        token->blake2b = true;
     }
-    good = hex_decode(bytes_make(line, strcspn(line, " \t\r\n")), &hash) == 0 && hash.size == HASH_SIZE;
-    if (good) {
-        memcpy(token.hash, hash.data, HASH_SIZE);
-        *ret_token = token;
-    }
+    bool good = hex_decode(word, &hash) == 0 && hash.size == HASH_SIZE;
+    if (good)
+        memcpy(token->hash, hash.data, HASH_SIZE);
     buffer_deinit(&hash);
     return good;
+}
+
+/* "Reader", "readers", "write", "operators": meant as a role, and not one. */
+static bool looks_like_role(struct bytes word)
+{
+    static const char *const stems[] = {"read", "writ", "oper"};
+
+    for (size_t i = 0; i < 3; i++)
+        if (word.size >= 4 && strncasecmp((const char *)word.data, stems[i], 4) == 0)
+            return true;
+    return memchr(word.data, ',', word.size) != NULL;
+}
+
+/* ROLE[,ROLE…]: the highest of them. False: it looks like that and is not. Anything else is a name and no role. */
+static bool parse_roles(struct bytes word, enum role *ret_role)
+{
+    enum role highest = ROLE_NONE;
+
+    if (word.size == 0 || !looks_like_role(word)) {
+        *ret_role = ROLE_OPERATOR;
+        return true;
+    }
+    for (size_t begin = 0; begin <= word.size;) {
+        const uint8_t *comma = begin < word.size ? memchr(word.data + begin, ',', word.size - begin) : NULL;
+        size_t end = comma ? (size_t)(comma - word.data) : word.size;
+        enum role role = role_from_name(bytes_slice(word, begin, end - begin));
+        if (role == ROLE_NONE)
+            return false;
+        highest = role > highest ? role : highest;
+        begin = end + 1;
+    }
+    *ret_role = highest;
+    return true;
+}
+
+static int line_error(const char *path, unsigned number, const char *what, char *ret_error)
+{
+    snprintf(ret_error, SERVER_ERROR_SIZE, "%s:%u: %s", path, number, what);
+    return SERVER_E_START;
 }
 
 static int add_line(struct tokens *tokens, const char *line, unsigned number, const char *path,
                     char *ret_error)
 {
-    struct token token;
+    struct token token = {0};
+    struct bytes word = take_word(&line);
 
-    line += strspn(line, " \t");
-    if (*line == '#' || *line == '\n' || *line == '\r' || *line == '\0')
+    if (word.size == 0 || word.data[0] == '#')
         return 0;
-    if (!parse_hash(line, &token)) {
-        snprintf(ret_error, SERVER_ERROR_SIZE,
-                 "%s:%u: a line is sha256:HEX or blake2b:HEX of a token, 64 digits; `printf %%s TOKEN | "
-                 "sha256sum` "
-                 "makes one",
-                 path, number);
-        return SERVER_E_START;
-    }
+    if (!parse_hash(word, &token))
+        return line_error(
+            path, number,
+            "a line is sha256:HEX or blake2b:HEX of a token, 64 digits; `printf %s TOKEN | sha256sum` "
+            "makes one",
+            ret_error);
+    if (!parse_roles(take_word(&line), &token.role))
+        return line_error(path, number, "the roles are reader, writer and operator, a comma between two",
+                          ret_error);
+    if (tokens->count == TOKENS_COUNT_MAX)
+        return line_error(path, number, "there are more tokens than the 4096 a file may have", ret_error);
     int r = vector_reserve(&tokens->items, &tokens->capacity, tokens->count + 1);
     if (r == 0)
         tokens->items[tokens->count++] = token;
     return r;
 }
 
+static int read_lines(struct tokens *tokens, FILE *file, const char *path, char *ret_error)
+{
+    char line[TOKENS_LINE_SIZE_MAX + 1];
+    int r = 0;
+
+    for (unsigned number = 1; r == 0 && fgets(line, sizeof(line), file); number++) {
+        if (strlen(line) == TOKENS_LINE_SIZE_MAX && line[TOKENS_LINE_SIZE_MAX - 1] != '\n')
+            return line_error(path, number, "the line is longer than 1024 bytes", ret_error);
+        r = add_line(tokens, line, number, path, ret_error);
+    }
+    if (r == 0 && ferror(file))
+        return line_error(path, 0, "cannot be read", ret_error);
+    return r;
+}
+
 int tokens_read(const char *path, struct tokens **ret_tokens, char ret_error[SERVER_ERROR_SIZE])
 {
+    static_assert(TOKENS_COUNT_MAX == 4096 && TOKENS_LINE_SIZE_MAX == 1024,
+                  "the sentences above say the numbers");
     FILE *file = fopen(path, "re");
     struct tokens *tokens = calloc(1, sizeof(*tokens));
-    char line[LINE_SIZE_MAX];
-    int r = file && tokens ? 0 : SERVER_E_START;
+    int r = tokens ? 0 : -ENOMEM;
 
-    if (r != 0)
+    if (!file) {
         snprintf(ret_error, SERVER_ERROR_SIZE, "cannot read the token file %s: %s", path, strerror(errno));
-    for (unsigned number = 1; r == 0 && fgets(line, sizeof(line), file); number++)
-        r = add_line(tokens, line, number, path, ret_error);
+        r = SERVER_E_START;
+    }
+    if (r == 0)
+        r = read_lines(tokens, file, path, ret_error);
     if (r == 0 && tokens->count == 0) {
         snprintf(ret_error, SERVER_ERROR_SIZE, "the token file %s has no token in it", path);
         r = SERVER_E_START;
@@ -96,39 +166,24 @@ void tokens_free(struct tokens *tokens)
     free(tokens);
 }
 
-/* The token behind "Bearer ", or NULL. */
-static const char *bearer(const char *authorization)
+size_t tokens_count(const struct tokens *tokens)
 {
-    if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
-        return NULL;
-    authorization += 7;
-    return authorization + strspn(authorization, " ");
+    return tokens->count;
 }
 
-bool tokens_know(const struct tokens *tokens, const char *authorization)
+enum role tokens_role(const struct tokens *tokens, struct bytes token)
 {
-    const char *token = bearer(authorization);
     uint8_t hashes[2][HASH_SIZE];
-    int known = 0;
+    unsigned role = ROLE_NONE;
 
-    if (!token)
-        return false;
-    crypto_hash_sha256(hashes[0], (const uint8_t *)token, strlen(token));
-    crypto_generichash(hashes[1], HASH_SIZE, (const uint8_t *)token, strlen(token), NULL, 0);
-    /* All are compared, each in constant time: how long it takes says nothing. */
-    for (size_t i = 0; i < tokens->count; i++)
-        known |= sodium_memcmp(hashes[tokens->items[i].blake2b], tokens->items[i].hash, HASH_SIZE) == 0;
-    return known != 0;
-}
-
-void tokens_caller(const char *authorization, char ret_caller[TOKEN_CALLER_SIZE])
-{
-    const char *token = bearer(authorization);
-    uint8_t hash[HASH_SIZE];
-
-    ret_caller[0] = '\0';
-    if (!token)
-        return;
-    crypto_hash_sha256(hash, (const uint8_t *)token, strlen(token));
-    sodium_bin2hex(ret_caller, TOKEN_CALLER_SIZE, hash, TOKEN_CALLER_SIZE / 2);
+    crypto_hash_sha256(hashes[0], token.data, token.size);
+    crypto_generichash(hashes[1], HASH_SIZE, token.data, token.size, NULL, 0);
+    /* All are compared, each in constant time, and none ends the search. Of a token listed twice the higher role counts. */
+    for (size_t i = 0; i < tokens->count; i++) {
+        const struct token *known = &tokens->items[i];
+        unsigned equal = sodium_memcmp(hashes[known->blake2b], known->hash, HASH_SIZE) == 0;
+        unsigned found = (unsigned)known->role & -equal;
+        role = found > role ? found : role;
+    }
+    return (enum role)role;
 }

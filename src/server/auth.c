@@ -1,0 +1,133 @@
+/* Who a bearer token belongs to, from the two files; and reading them again when they change. */
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "server/auth.h"
+#include "server/tokens.h"
+
+/* A file as it was when it was last read, or when reading it failed. */
+struct watched {
+    const char *path;
+    struct stat seen;
+};
+
+struct auth {
+    struct auth_options options;
+    struct watched token_file;
+    struct tokens *tokens; /* NULL: no token file */
+};
+
+/* ---- files ---- */
+
+/* Look before reading: what changes meanwhile is then seen as a change. */
+static bool watched_changed(struct watched *file)
+{
+    struct stat now = {0};
+
+    if (stat(file->path, &now) < 0)
+        now = (struct stat){0}; /* gone: a change, once */
+    bool changed = now.st_mtim.tv_sec != file->seen.st_mtim.tv_sec ||
+                   now.st_mtim.tv_nsec != file->seen.st_mtim.tv_nsec || now.st_size != file->seen.st_size ||
+                   now.st_ino != file->seen.st_ino;
+    file->seen = now;
+    return changed;
+}
+
+static int read_tokens(struct auth *auth, char *ret_error)
+{
+    struct tokens *tokens;
+    int r = tokens_read(auth->token_file.path, &tokens, ret_error);
+
+    if (r != 0)
+        return r;
+    tokens_free(auth->tokens);
+    auth->tokens = tokens;
+    return 0;
+}
+
+int auth_new(const struct auth_options *options, struct auth **ret_auth, char ret_error[SERVER_ERROR_SIZE])
+{
+    struct auth *auth = calloc(1, sizeof(*auth));
+    int r = auth ? 0 : -ENOMEM;
+
+    if (r == 0) {
+        auth->options = *options;
+        auth->token_file.path = options->token_file;
+    }
+    if (r == 0 && options->token_file) {
+        watched_changed(&auth->token_file);
+        r = read_tokens(auth, ret_error);
+    }
+    if (r == 0)
+        *ret_auth = take_ptr(auth);
+    auth_free(auth);
+    return r;
+}
+
+void auth_free(struct auth *auth)
+{
+    if (!auth)
+        return;
+    tokens_free(auth->tokens);
+    free(auth);
+}
+
+bool auth_reread(struct auth *auth, bool asked, char ret_said[SERVER_ERROR_SIZE])
+{
+    char error[SERVER_ERROR_SIZE] = "";
+
+    if (!auth->token_file.path || (!watched_changed(&auth->token_file) && !asked))
+        return false;
+    int r = read_tokens(auth, error);
+    if (r == 0)
+        snprintf(ret_said, SERVER_ERROR_SIZE, "%s read again: %zu tokens", auth->token_file.path,
+                 tokens_count(auth->tokens));
+    else
+        snprintf(ret_said, SERVER_ERROR_SIZE, "%.600s; the tokens known before stay good",
+                 error[0] ? error : strerror(-r));
+    return true;
+}
+
+/* ---- tokens ---- */
+
+/* The token behind "Bearer ", or nothing. */
+static struct bytes bearer(const char *authorization)
+{
+    if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
+        return (struct bytes){0};
+    authorization += 7;
+    return bytes_from_string(authorization + strspn(authorization, " "));
+}
+
+static void caller_of(struct bytes name, char ret_caller[AUTH_CALLER_SIZE])
+{
+    uint8_t hash[crypto_hash_sha256_BYTES];
+
+    crypto_hash_sha256(hash, name.data, name.size);
+    sodium_bin2hex(ret_caller, AUTH_CALLER_SIZE, hash, AUTH_CALLER_SIZE / 2);
+}
+
+int auth_admit(struct auth *auth, const char *authorization, struct auth_grant *ret_grant,
+               const char **ret_reason)
+{
+    struct bytes token = bearer(authorization);
+    struct auth_grant grant = {0};
+
+    if (token.size == 0)
+        return AUTH_E_MISSING;
+    if (auth->tokens)
+        grant.role = tokens_role(auth->tokens, token);
+    if (grant.role == ROLE_NONE) {
+        *ret_reason = "this token is not known";
+        return AUTH_E_REFUSED;
+    }
+    caller_of(token, grant.caller);
+    *ret_grant = grant;
+    return 0;
+}
