@@ -252,13 +252,16 @@ static bool dcb_append_parse(struct dcb_append *call)
 
     if (r == 0)
         r = append_json_parse(buffer_bytes(&cleaned), &options, &call->parsed);
+    if (r == 0 && !call->parsed->many)
+        return true;
+    /* An answered request may be gone at once, and the call with it: nothing of it is touched after these. */
     if (r < 0)
         answer_failure(call->request, r);
     else if (r > 0)
         answer_parsed(call->request, r, call->parsed);
-    else if (call->parsed->many)
+    else
         http_answer_error(call->request, 422, "invalid", "Here one append is taken at a time.");
-    return r == 0 && !call->parsed->many;
+    return false;
 }
 
 void handle_dcb_append(struct http_request *request)
