@@ -216,12 +216,16 @@ def a_server_that_comes_back_is_probed_and_used_again(scene):
 def a_server_that_hangs_is_ejected_and_the_balancer_keeps_its_counts(scene):
     bad, good = scene.upstream("bad", "hang"), scene.upstream("good")
     n = pool(scene, [bad, good], "least_conn; zone pool 64k;", next_upstream="error timeout")
-    threads = [threading.Thread(target=lambda: n.get("/x")) for _ in range(12)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert state_of(n, bad) == "open"
+
+    def is_ejected():
+        threads = [threading.Thread(target=lambda: n.get("/x")) for _ in range(12)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        return state_of(n, bad) == "open"
+
+    wait_for(is_ejected, "not ejected")
     seen = bad.count()
     for _ in range(10):
         assert n.get("/x").status == 200

@@ -260,10 +260,10 @@ static int take_request(struct parser *parser, struct json_value root)
     return r == 0 ? take_item_of_request(parser, root) : r;
 }
 
-/* Now that no more come, their place is known. */
+/* Now that no more come, their place is known; none have none, and nothing is added to NULL. */
 static void place_violations(struct parsed *parsed)
 {
-    for (size_t i = 0; i < parsed->public.item_count; i++)
+    for (size_t i = 0; parsed->violations && i < parsed->public.item_count; i++)
         parsed->public.items[i].violations = parsed->violations + parsed->firsts[i];
     parsed->public.violations = parsed->violations;
     parsed->public.violation_count = parsed->violation_count;
