@@ -11,6 +11,7 @@ enum { LIMIT_COUNT_MAX = 32 };
 
 static const char *data_folder = "data", *listen_at = "127.0.0.1:7070", *follow, *hosts, *limits, *log_format;
 static const char *durability = "sync";
+static const char *jwks, *issuer, *audience;
 static bool limits_wanted;
 
 /* --listen ADDR:PORT, [V6]:PORT, or a bare address or port. */
@@ -112,6 +113,9 @@ static int read_options(struct server_options *options, char address[64], char *
     options->data_folder = data_folder;
     options->follow = follow;
     options->token_file = cli_token_file;
+    options->jwks_file = jwks;
+    options->issuer = issuer;
+    options->audience = audience;
     options->leader_token = cli_token;
     options->ready_json = cli_json;
     if (log_format && strcmp(log_format, "json") != 0)
@@ -153,6 +157,10 @@ static const struct cli_option options_table[] = {
     {"--follow", "URL", "be a read-only copy of the server at URL", CLI_TEXT, &follow, 0, 0},
     {"--host", "NAME,…", "names this server has in Host fields, besides localhost and addresses", CLI_TEXT,
      &hosts, 0, 0},
+    {"--jwks", "FILE", "let in signed tokens (JWT) that a public key of FILE verifies", CLI_TEXT, &jwks, 0,
+     0},
+    {"--issuer", "TEXT", "with --jwks: what their iss must be", CLI_TEXT, &issuer, 0, 0},
+    {"--audience", "TEXT", "with --jwks: what their aud must name", CLI_TEXT, &audience, 0, 0},
     {"--durability", "MODE",
      "sync: answered when on the disk; async: a power cut loses up to a second (sync)", CLI_TEXT, &durability,
      0, 0},

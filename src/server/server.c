@@ -46,9 +46,14 @@ static bool address_is_loopback(const char *address)
 
 static int check_options(const struct server_options *options, char *ret_error)
 {
-    if (!options->token_file && !address_is_loopback(options->address)) {
+    if ((options->issuer || options->audience) && !options->jwks_file) {
+        start_error(ret_error, 0, "--issuer and --audience need --jwks FILE");
+        return SERVER_E_USAGE;
+    }
+    if (!options->token_file && !options->jwks_file && !address_is_loopback(options->address)) {
         start_error(ret_error, 0,
-                    "%s can be reached from other machines: give --token-file FILE, or listen on 127.0.0.1",
+                    "%s can be reached from other machines: give --token-file FILE or --jwks FILE, or listen "
+                    "on 127.0.0.1",
                     options->address);
         return SERVER_E_USAGE;
     }
@@ -207,7 +212,11 @@ static int open_http(struct server *server, uint16_t *ret_port, char *ret_error)
 
 static int open_auth(struct server *server, char *ret_error)
 {
-    const struct auth_options options = {.token_file = server->options->token_file, .clock = os_clock_real()};
+    const struct auth_options options = {.token_file = server->options->token_file,
+                                         .jwks_file = server->options->jwks_file,
+                                         .issuer = server->options->issuer,
+                                         .audience = server->options->audience,
+                                         .clock = os_clock_real()};
 
     return auth_new(&options, &server->auth, ret_error);
 }
@@ -216,7 +225,7 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
 {
     int r = check_options(server->options, ret_error);
 
-    if (r == 0 && server->options->token_file)
+    if (r == 0 && (server->options->token_file || server->options->jwks_file))
         r = open_auth(server, ret_error);
     if (r == 0)
         r = open_http(server, ret_port, ret_error);

@@ -31,7 +31,9 @@ struct server_options {
     const char *follow;       /* URL of the leader, or NULL: be one */
     const char *leader_token; /* sent to the leader, or NULL */
     const char *token_file;
-    const char *app_folder; /* or NULL: a plain event store */
+    const char *jwks_file;         /* public keys of those who sign tokens, or NULL */
+    const char *issuer, *audience; /* with jwks_file: what a signed token must say; NULL: anything */
+    const char *app_folder;        /* or NULL: a plain event store */
     const char *hosts[SERVER_HOST_COUNT_MAX];
     size_t host_count;
     bool log_json;   /* one JSON line a request on standard error */

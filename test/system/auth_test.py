@@ -1,10 +1,14 @@
 """Who is let in: opaque tokens with roles, at every route and at GET /v1/auth."""
+import base64
 import hashlib
 import json
 import os
+import shutil
 import signal
+import subprocess
+import time
 
-from daybook_test import Server, Tap, daybook, folder, request, wait_for
+from daybook_test import Server, Skip, Tap, daybook, folder, request, wait_for
 
 tap = Tap()
 ROLES = ("reader", "writer", "operator")
@@ -120,6 +124,60 @@ def without_a_token_file_everybody_may_do_everything():
         assert answer.status == 204 and answer.headers["Daybook-Roles"] == "reader,writer,operator", answer
 
 
+# ---- signed tokens ----
+
+def encode(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Issuer:
+    """Signs as an identity provider does, by openssl: RS256 with a key of its own."""
+
+    def __init__(self, place, kid):
+        if not shutil.which("openssl"):
+            raise Skip("openssl is not installed")
+        self.key, self.kid = place / (kid + ".pem"), kid
+        subprocess.run(["openssl", "genrsa", "-out", self.key, "2048"], check=True, capture_output=True)
+        modulus = subprocess.run(["openssl", "rsa", "-in", self.key, "-noout", "-modulus"], check=True, capture_output=True)
+        self.public = {"kty": "RSA", "kid": kid, "e": "AQAB",
+                       "n": encode(bytes.fromhex(modulus.stdout.decode().strip().split("=")[1]))}
+
+    def sign(self, **claims):
+        claims = {"iss": "us", "aud": "daybook", "exp": int(time.time()) + 300, **claims}
+        text = ".".join(encode(json.dumps(part).encode()) for part in ({"alg": "RS256", "kid": self.kid}, claims))
+        done = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.key], input=text.encode(), check=True,
+                              capture_output=True)
+        return text + "." + encode(done.stdout)
+
+
+@tap.test
+def signed_tokens_are_let_in_by_the_keys_of_a_file_that_may_change():
+    with folder() as place:
+        one, two, keys = Issuer(place, "one"), Issuer(place, "two"), place / "keys.json"
+        keys.write_text(json.dumps({"keys": [one.public]}))
+        options = ["--jwks", str(keys), "--issuer", "us", "--audience", "daybook"]
+        with Server(options=options) as server:
+            assert auth(server, one.sign(roles=["writer"])).headers["Daybook-Roles"] == "reader,writer"
+            assert auth(server, one.sign(scope="openid reader"), role="writer").status == 403
+            assert auth(server, one.sign()).status == 403
+            for token, words in ((one.sign(roles=["reader"], exp=int(time.time()) - 120), "expired"),
+                                 (one.sign(roles=["reader"], iss="them"), "issuer"),
+                                 (one.sign(roles=["reader"], aud="other"), "somebody else"),
+                                 (two.sign(roles=["reader"]), "no key"), ("rubbish", "not known")):
+                answer = auth(server, token)
+                assert answer.status == 401 and words in answer.headers["WWW-Authenticate"], (words, dict(answer.headers))
+            assert request(server, "POST", "/v1/append", {"events": [{"type": "A"}]},
+                           bearer(one.sign(roles=["reader"]))).status == 403
+            replace(keys, json.dumps({"keys": [two.public]}))
+            wait_for(lambda: auth(server, two.sign(roles=["reader"])).status == 204, "the new key is known")
+            assert auth(server, one.sign(roles=["reader"])).status == 401
+            replace(keys, "{}")
+            wait_for(lambda: any("not a JWKS" in said for said in server.lines), "it says that the file is broken")
+            assert auth(server, two.sign(roles=["reader"])).status == 204
+        code, _, error = daybook("serve", "--data", place / "d", "--issuer", "us")
+        assert code == 2 and "--jwks" in error, error
+
+
 # ---- the file ----
 
 @tap.test
@@ -144,7 +202,7 @@ def a_changed_file_is_read_again_and_a_broken_one_changes_nothing():
 def sighup_reads_the_file_again():
     with folder() as place, guarded(place) as server:
         server.signal(signal.SIGHUP)
-        wait_for(lambda: any("tokens read again: 4 tokens" in said for said in server.lines), "it has read it again")
+        wait_for(lambda: any("read again: 4 tokens" in said for said in server.lines), "it has read it again")
         assert auth(server, "reader").status == 204
 
 

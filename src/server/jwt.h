@@ -1,0 +1,44 @@
+#pragma once
+
+/*
+ * jwt: signed tokens (RFC 7519 in compact form) checked against a set of public keys (JWKS, RFC 7517).
+ *
+ * Known are EdDSA (Ed25519), ES256 and RS256. The key decides which one is right, the token only says which it was:
+ * what does not fit is refused, `none` and secrets with it. A token needs a good signature first (A3), then `exp`; `nbf`,
+ * `iss` and `aud` are checked as configured. A key is found by `kid`; a token without one needs a set in which one key
+ * only fits its algorithm. Keys that this module has no use for are passed over (RFC 7517 §5), those that should never
+ * stand in such a file (private ones, secrets) are an error.
+ */
+
+#include "server/auth.h"
+
+#define JWT_SIZE_MAX       8192   /* bytes of a token */
+#define JWT_LEEWAY_S       60     /* that clocks may differ by, for exp and nbf */
+#define JWKS_SIZE_MAX      262144 /* bytes of the file */
+#define JWKS_KEY_COUNT_MAX 64     /* usable keys of a set */
+#define JWKS_RSA_BYTES_MIN 256    /* of a modulus: 2048 bits */
+#define JWKS_RSA_BYTES_MAX 1024
+
+struct jwks;
+
+/* 0; SERVER_E_START with file, key and what is wrong; -ENOMEM. */
+_must_check_ int jwks_read(const char *path, struct jwks **ret_keys, char ret_error[SERVER_ERROR_SIZE]);
+/* The same from text; `name` begins the error's sentence. */
+_must_check_ int jwks_parse(struct bytes text, const char *name, struct jwks **ret_keys,
+                            char ret_error[SERVER_ERROR_SIZE]);
+void jwks_free(struct jwks *keys); /* NULL is fine */
+size_t jwks_count(const struct jwks *keys);
+
+/* The payload of a signed document (RFC 7515 §7.1) into `out`, only when its signature is good: NULL, or what is wrong as
+ * constant text. */
+const char *jws_open(const struct jwks *keys, struct bytes token, struct buffer *out);
+
+struct jwt_rules {
+    const char *issuer, *audience; /* NULL: anything */
+    int64_t now_s;
+};
+
+/* Whoever a token speaks for: NULL, or what is wrong as constant text. Roles come from `roles` (an array) or, without it,
+ * from `scope`; names of others' roles are passed over. `ret_name` gets issuer and subject, empty without subject. */
+const char *jwt_verify(const struct jwks *keys, const struct jwt_rules *rules, struct bytes token,
+                       enum role *ret_role, struct buffer *ret_name);
