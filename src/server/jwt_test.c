@@ -67,7 +67,7 @@ static void the_signatures_of_the_rfcs_are_good_and_no_changed_one_is(void **sta
         char changed[1024];
         assert_true(opens(keys, *token));
         for (size_t i = 0; i < strlen(*token); i++) {
-            strcpy(changed, *token);
+            assert_true(snprintf(changed, sizeof(changed), "%s", *token) < (int)sizeof(changed));
             changed[i] = changed[i] == 'A' ? 'B' : 'A';
             assert_false(opens(keys, changed));
             changed[i] = '\0'; /* and cut there */
@@ -82,6 +82,16 @@ static void the_signatures_of_the_rfcs_are_good_and_no_changed_one_is(void **sta
 static const uint8_t seed[32] = {7};
 static uint8_t public_key[32], secret_key[64];
 
+enum { TOKEN_SIZE_MAX = 8192 };
+
+static void append_text(char *out, size_t size_max, const char *text)
+{
+    size_t used = strlen(out);
+
+    assert_true(used + strlen(text) < size_max);
+    memcpy(out + used, text, strlen(text) + 1);
+}
+
 static void append64(char *out, const char *text, size_t size)
 {
     sodium_bin2base64(out + strlen(out),
@@ -91,15 +101,15 @@ static void append64(char *out, const char *text, size_t size)
 
 static const char *sign(const char *header, const char *claims)
 {
-    static char token[8192];
+    static char token[TOKEN_SIZE_MAX];
     uint8_t signature[64];
 
     token[0] = '\0';
     append64(token, header, strlen(header));
-    strcat(token, ".");
+    append_text(token, sizeof(token), ".");
     append64(token, claims, strlen(claims));
     crypto_sign_detached(signature, NULL, (const uint8_t *)token, strlen(token), secret_key);
-    strcat(token, ".");
+    append_text(token, sizeof(token), ".");
     append64(token, (const char *)signature, sizeof(signature));
     return token;
 }
@@ -111,7 +121,7 @@ static struct jwks *own_keys(void)
     assert_true(sodium_init() >= 0);
     crypto_sign_seed_keypair(public_key, secret_key, seed);
     append64(text, (const char *)public_key, sizeof(public_key));
-    strcat(text, "\"}," P256_KEY "]}");
+    append_text(text, sizeof(text), "\"}," P256_KEY "]}");
     return keys_of(text, 0);
 }
 
