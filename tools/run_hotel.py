@@ -100,6 +100,25 @@ def end_with_parent():
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
+def port_number(text):
+    """A port as an option takes it."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text}")
+    return int(text)
+
+
+def check_ports(arguments):
+    taken = {}
+    for port, what, option in ((arguments.port, "the gateway", "--port"),
+                               (arguments.leader_port, "service 1", "--leader-port"),
+                               (arguments.follower_port, "service 2", "--follower-port")):
+        if port in taken:
+            raise Trouble(f"Port {port} is meant for {taken[port]} and for {what}; choose another with {option} PORT.",
+                          USED_WRONGLY)
+        taken[port] = what
+        check_port(port, what, option)
+
+
 def check_port(port, what, option):
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -209,11 +228,13 @@ def how(code):
 
 def run(arguments):
     folder = pathlib.Path(arguments.run).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    held = lock(folder)
-    check_port(arguments.port, "the gateway", "--port")
-    check_port(arguments.leader_port, "service 1", "--leader-port")
-    check_port(arguments.follower_port, "service 2", "--follower-port")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = lock(folder)
+    except OSError as error:
+        raise Trouble(f"The data cannot be kept in {folder}: {error.strerror}; choose another folder with --run FOLDER.",
+                      USED_WRONGLY) from None
+    check_ports(arguments)
     services = services_of(arguments, folder)
     try:
         for service in services:
@@ -234,9 +255,9 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build", help="where daybook was built (build)")
     parser.add_argument("--run", default="run", help="where the data is kept (run)")
-    parser.add_argument("--port", type=int, default=8080, help="the gateway's port: what a browser opens (8080)")
-    parser.add_argument("--leader-port", type=int, default=7070, help="service 1 (7070)")
-    parser.add_argument("--follower-port", type=int, default=7071, help="service 2 (7071)")
+    parser.add_argument("--port", type=port_number, default=8080, help="the gateway's port: what a browser opens (8080)")
+    parser.add_argument("--leader-port", type=port_number, default=7070, help="service 1 (7070)")
+    parser.add_argument("--follower-port", type=port_number, default=7071, help="service 2 (7071)")
     parser.add_argument("--restart-after", type=float, default=20.0, metavar="SECONDS",
                         help="when a service that ended is started again (20)")
     parser.add_argument("--empty", action="store_true", help="open an empty hotel")
@@ -245,7 +266,8 @@ def parse():
 
 def main():
     os.chdir(ROOT)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ends in (signal.SIGINT, signal.SIGTERM):    # also when a shell had SIGINT ignored, as it does behind a `&`
+        signal.signal(ends, signal.default_int_handler)
     try:
         run(parse())
     except KeyboardInterrupt:

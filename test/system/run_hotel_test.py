@@ -76,10 +76,14 @@ def a_second_start_keeps_the_data():
 @tap.test
 def one_folder_holds_one_hotel_and_a_port_in_use_is_a_clear_error():
     with folder() as run, Hotel(run / "run", "--empty") as hotel:
+        free = str(free_port())
         for options, words in ((["--run", run / "run"], "open already"),
                                (["--run", run / "other", "--port", str(hotel.port)], f"Port {hotel.port}, meant for the gateway"),
                                (["--run", run / "other", "--port", str(free_port()), "--leader-port", str(hotel.leader)],
-                                f"Port {hotel.leader}, meant for service 1")):
+                                f"Port {hotel.leader}, meant for service 1"),
+                               (["--run", run / "other", "--port", free, "--leader-port", free], "for the gateway and for service 1"),
+                               (["--run", run / "other", "--port", "65536"], "from 1 to 65535"),
+                               (["--run", "/proc/nowhere"], "/proc/nowhere")):
             done = subprocess.run([sys.executable, SCRIPT, "--build", BUILD, *options], capture_output=True, text=True, timeout=60)
             assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done
         assert request(hotel.port, "GET", "/").status == 200
