@@ -96,7 +96,8 @@ DAYBOOK_API int daybook_open(const char *folder, const struct daybook_options *o
 /* NULL is fine. */
 DAYBOOK_API void daybook_close(struct daybook *book);
 
-/* Position of the last event; 0: none. Version of a stream; 0: there is none. */
+/* Position of the last event; 0: none. Version of a stream; 0: there is none, UINT64_MAX: the
+ * index cannot be read. */
 DAYBOOK_API uint64_t daybook_head(const struct daybook *book);
 DAYBOOK_API uint64_t daybook_stream_version(struct daybook *book, struct daybook_bytes stream);
 

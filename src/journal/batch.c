@@ -58,7 +58,6 @@ static int put_event(struct batch *batch, const struct journal_append *append, s
     const struct journal_event_new *wanted = &append->events[index];
     struct journal_event event = {
         .position = append_first + index,
-        .version = wanted->stream.size > 0 ? past_stream_version(batch->past, wanted->stream) + 1 : 0,
         .time_us = time_us,
         .append_first = append_first,
         .append_count = (uint32_t)append->event_count,
@@ -71,6 +70,10 @@ static int put_event(struct batch *batch, const struct journal_append *append, s
         .key_hash = append->key_hash,
     };
     int r = check_sort_tags(&batch->arena, wanted, &event.tags, &event.tag_count);
+    if (r == 0 && wanted->stream.size > 0) {
+        r = past_stream_version(batch->past, wanted->stream, &event.version);
+        event.version++;
+    }
     if (wanted->has_id)
         memcpy(event.id, wanted->id, sizeof(event.id));
     else if (r == 0)

@@ -49,7 +49,7 @@ void batch_deinit(struct batch *batch);
 _must_check_ int batch_reset(struct batch *batch);
 
 /* Give the append its turn. 0: it is in the batch, with its result. -ENOMEM, or -errno when there is no randomness for
- * ids: nothing is known of the batch any more, and it must be reset. */
+ * ids or a version cannot be read: nothing is known of the batch any more, and it must be reset. */
 _must_check_ int batch_take(struct batch *batch, struct journal_append *append);
 
 bool batch_is_full(const struct batch *batch);

@@ -192,18 +192,22 @@ static bool expectation_holds(const struct journal_expectation *expectation, uin
     return false;
 }
 
-static void check_versions(const struct past *past, const struct journal_append *append,
-                           struct journal_conflict *conflicts, size_t *count)
+static int check_versions(const struct past *past, const struct journal_append *append,
+                          struct journal_conflict *conflicts, size_t *count)
 {
     for (size_t i = 0; i < append->expectation_count; i++) {
         const struct journal_expectation *expectation = &append->expectations[i];
-        uint64_t version = past_stream_version(past, expectation->stream);
+        uint64_t version;
+        int r = past_stream_version(past, expectation->stream, &version);
+        if (r < 0)
+            return r;
         if (!expectation_holds(expectation, version))
             conflicts[(*count)++] = (struct journal_conflict){.stream = expectation->stream,
                                                               .expect = expectation->expect,
                                                               .expected = expectation->version,
                                                               .actual = version};
     }
+    return 0;
 }
 
 static int check_condition(struct past *past, struct arena *arena, const struct journal_condition *condition,
@@ -248,12 +252,11 @@ int check_guards(struct past *past, struct arena *arena, const struct journal_ap
     struct journal_conflict *conflicts = arena_alloc_array(arena, room, sizeof(*conflicts));
     if (!conflicts)
         return -ENOMEM;
-    check_versions(past, append, conflicts, &count);
-    if (append->condition) {
-        int r = check_condition(past, arena, append->condition, conflicts, &count);
-        if (r < 0)
-            return r;
-    }
+    int r = check_versions(past, append, conflicts, &count);
+    if (r == 0 && append->condition)
+        r = check_condition(past, arena, append->condition, conflicts, &count);
+    if (r < 0)
+        return r;
     assert(count <= room);
     if (count == 0)
         return 0;

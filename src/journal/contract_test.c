@@ -210,7 +210,7 @@ static void the_largest_append_and_the_most_tags_are_taken(void **state)
     events[0].tag_count++;
     assert_int_equal(journal_append_wait(stage->journal, &append, NULL), JOURNAL_E_INVALID);
     reopen(stage);
-    assert_int_equal(journal_stream_version(stage->journal, B("s")), JOURNAL_EVENT_COUNT_MAX + 1);
+    assert_int_equal(kit_stream_version(stage->journal, B("s")), JOURNAL_EVENT_COUNT_MAX + 1);
 }
 
 static void the_queue_has_an_end_and_says_so(void **state)

@@ -145,7 +145,8 @@ uint64_t daybook_head(const struct daybook *book)
 
 uint64_t daybook_stream_version(struct daybook *book, struct daybook_bytes stream)
 {
-    return journal_stream_version(book->journal, ours(stream));
+    uint64_t version;
+    return journal_stream_version(book->journal, ours(stream), &version) == 0 ? version : UINT64_MAX;
 }
 
 /* ---- appending ---- */

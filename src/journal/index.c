@@ -202,16 +202,11 @@ size_t index_size(const struct index *index)
            (index->ids.capacity + index->keys.capacity) * sizeof(struct place);
 }
 
-uint64_t index_stream_version(const struct index *index, struct bytes stream)
+int index_stream_version(const struct index *index, struct bytes stream, uint64_t *ret_version)
 {
     const struct stream *found = find_stream(index, stream);
-    return found ? found->version : 0;
-}
-
-const struct posting *index_stream(const struct index *index, struct bytes stream)
-{
-    const struct stream *found = find_stream(index, stream);
-    return found ? &found->posting : NULL;
+    *ret_version = found ? found->version : 0;
+    return 0;
 }
 
 static uint64_t find_place(const struct places *places, uint64_t hash, struct index_probe *probe)
@@ -223,14 +218,18 @@ static uint64_t find_place(const struct places *places, uint64_t hash, struct in
     return places_next(places, hash, &probe->at);
 }
 
-uint64_t index_find_id(const struct index *index, const uint8_t id[16], struct index_probe *probe)
+int index_find_id(const struct index *index, const uint8_t id[16], struct index_probe *probe,
+                  uint64_t *ret_position)
 {
-    return find_place(&index->ids, term(index, 'i', bytes_make(id, 16)).low, probe);
+    *ret_position = find_place(&index->ids, term(index, 'i', bytes_make(id, 16)).low, probe);
+    return 0;
 }
 
-uint64_t index_find_key(const struct index *index, struct bytes key, struct index_probe *probe)
+int index_find_key(const struct index *index, struct bytes key, struct index_probe *probe,
+                   uint64_t *ret_position)
 {
-    return find_place(&index->keys, term(index, 'k', key).low, probe);
+    *ret_position = find_place(&index->keys, term(index, 'k', key).low, probe);
+    return 0;
 }
 
 static struct posting *find_posting(const struct index *index, struct hash128 term)
@@ -245,7 +244,7 @@ static bool has_after(const struct index *index, char kind, struct bytes name, u
     return posting && posting->last > after;
 }
 
-bool index_may_match(const struct index *index, const struct journal_item *item, uint64_t after)
+static bool may_match(const struct index *index, const struct journal_item *item, uint64_t after)
 {
     for (size_t i = 0; i < item->tag_count; i++)
         if (!has_after(index, 'g', item->tags[i], after))
@@ -254,6 +253,12 @@ bool index_may_match(const struct index *index, const struct journal_item *item,
         if (has_after(index, 't', item->types[i], after))
             return true;
     return item->type_count == 0;
+}
+
+int index_may_match(const struct index *index, const struct journal_item *item, uint64_t after, bool *ret_may)
+{
+    *ret_may = may_match(index, item, after);
+    return 0;
 }
 
 /* ---- scanning ---- */
@@ -272,6 +277,9 @@ struct index_scan {
     const struct index *index;
     struct scan_item *items;
     size_t item_count; /* 0: every position */
+    bool of_stream;    /* the positions of one stream, and nothing of the above */
+    struct bytes stream;
+    struct posting_cursor cursor;
 };
 
 static struct scan_term *make_terms(const struct index *index, char kind, const struct bytes *names,
@@ -307,6 +315,24 @@ int index_scan_new(const struct index *index, const struct journal_query *query,
     }
     *ret_scan = scan;
     return 0;
+}
+
+int index_scan_new_stream(const struct index *index, struct bytes stream, struct arena *arena,
+                          struct index_scan **ret_scan)
+{
+    struct index_scan *scan = arena_alloc(arena, sizeof(*scan));
+    if (!scan)
+        return -ENOMEM;
+    scan->index = index;
+    scan->item_count = 0;
+    scan->of_stream = true;
+    posting_cursor_init(&scan->cursor, NULL);
+    *ret_scan = scan;
+    return arena_copy(arena, stream, &scan->stream);
+}
+
+void index_scan_end(struct index_scan *scan)
+{
 }
 
 /* Which way a scan goes and how far. */
@@ -362,29 +388,56 @@ static uint64_t item_step(const struct index_scan *scan, struct scan_item *item,
     return from;
 }
 
+/* The stream may have come into the index since the scan was made. */
+static void find_stream_cursor(struct index_scan *scan)
+{
+    const struct stream *found = scan->cursor.posting ? NULL : find_stream(scan->index, scan->stream);
+    if (found)
+        posting_cursor_init(&scan->cursor, &found->posting);
+}
+
+static uint64_t stream_step(struct index_scan *scan, uint64_t from, struct way way)
+{
+    find_stream_cursor(scan);
+    uint64_t answer =
+        way.backward ? posting_previous(&scan->cursor, from) : posting_next(&scan->cursor, from);
+    return is_beyond(way, answer) ? 0 : answer;
+}
+
 static uint64_t scan_step(struct index_scan *scan, uint64_t from, struct way way)
 {
     uint64_t nearest = 0;
+    if (scan->of_stream)
+        return stream_step(scan, from, way);
+    if (scan->item_count == 0)
+        return from;
     for (size_t i = 0; i < scan->item_count && nearest != from; i++)
         nearest = nearer(nearest, item_step(scan, &scan->items[i], from, way), way);
     return nearest;
 }
 
-uint64_t index_scan_next(struct index_scan *scan, uint64_t from, uint64_t limit)
+int index_scan_next(struct index_scan *scan, uint64_t from, uint64_t limit, uint64_t *ret_position)
 {
     if (from <= scan->index->base)
         from = scan->index->base + 1;
-    if (from > scan->index->last || from > limit)
-        return 0;
-    return scan->item_count == 0 ? from : scan_step(scan, from, (struct way){.limit = limit});
+    bool some = from <= scan->index->last && from <= limit;
+    *ret_position = some ? scan_step(scan, from, (struct way){.limit = limit}) : 0;
+    return 0;
 }
 
-uint64_t index_scan_previous(struct index_scan *scan, uint64_t from, uint64_t limit)
+int index_scan_previous(struct index_scan *scan, uint64_t from, uint64_t limit, uint64_t *ret_position)
 {
     if (from > scan->index->last)
         from = scan->index->last;
-    if (from <= scan->index->base || from < limit)
-        return 0;
-    return scan->item_count == 0 ? from
-                                 : scan_step(scan, from, (struct way){.backward = true, .limit = limit});
+    bool some = from > scan->index->base && from >= limit;
+    *ret_position = some ? scan_step(scan, from, (struct way){.backward = true, .limit = limit}) : 0;
+    return 0;
+}
+
+int index_scan_version(struct index_scan *scan, uint64_t version, uint64_t *ret_position)
+{
+    assert(scan->of_stream && scan->index->base == 0);
+    find_stream_cursor(scan);
+    *ret_position = version > 0 ? posting_at(&scan->cursor, version - 1) : 0; /* I3 */
+    return 0;
 }

@@ -15,6 +15,9 @@
  * I2 candidates are complete: an event that matches is proposed. They need not be right: hashes may collide.
  * I3 position number v of a stream (from 1) is that of its version v, less the versions below this index's base.
  *
+ * What is asked of an index may have to be read from a disk: every question can fail with -errno, and then nothing is
+ * known.
+ *
  * Threads: none of its own. Many may ask, or one may add.
  */
 #pragma once
@@ -43,28 +46,36 @@ uint64_t index_stream_count(const struct index *index);
 size_t index_size(const struct index *index); /* bytes of memory, about */
 
 /* The stream's last version as far as this index knows; 0: it knows no event of it. */
-uint64_t index_stream_version(const struct index *index, struct bytes stream);
-/* Its positions, or NULL; valid as long as the index. */
-const struct posting *index_stream(const struct index *index, struct bytes stream);
+_must_check_ int index_stream_version(const struct index *index, struct bytes stream, uint64_t *ret_version);
 
-/* Where an id may stand; where an append with this key may begin. Each call answers the next candidate, 0: no more.
+/* Where an id may stand; where an append with this key may begin. Each call gives the next candidate, 0: no more.
  * *probe begins as {0}. */
 struct index_probe {
     size_t at;
     bool begun;
 };
-uint64_t index_find_id(const struct index *index, const uint8_t id[16], struct index_probe *probe);
-uint64_t index_find_key(const struct index *index, struct bytes key, struct index_probe *probe);
+_must_check_ int index_find_id(const struct index *index, const uint8_t id[16], struct index_probe *probe,
+                               uint64_t *ret_position);
+_must_check_ int index_find_key(const struct index *index, struct bytes key, struct index_probe *probe,
+                                uint64_t *ret_position);
 
 /* Whether an event above `after` may match the item: a look at the last positions of its terms and no more. */
-bool index_may_match(const struct index *index, const struct journal_item *item, uint64_t after);
+_must_check_ int index_may_match(const struct index *index, const struct journal_item *item, uint64_t after,
+                                 bool *ret_may);
 
-/* A query's candidates. Made in `arena`, valid as long as it and the index; query and names are not needed later. The
- * scan sees what is added to the index after it was made. 0 or -ENOMEM. */
+/* The candidates of a query, or the positions of a stream. Made in `arena`, valid as long as it and the index; query and
+ * names are not needed later. The scan sees what is added to the index after it was made. 0 or -ENOMEM. */
 struct index_scan;
 _must_check_ int index_scan_new(const struct index *index, const struct journal_query *query,
                                 struct arena *arena, struct index_scan **ret_scan);
+_must_check_ int index_scan_new_stream(const struct index *index, struct bytes stream, struct arena *arena,
+                                       struct index_scan **ret_scan);
+/* Lets go of what the scan holds beside its memory; NULL is fine. */
+void index_scan_end(struct index_scan *scan);
 /* The lowest candidate in `from`…`limit`, or 0; the highest in `limit`…`from`, or 0. The limit bounds the work: long lists
  * that never agree are walked no further than to it. */
-uint64_t index_scan_next(struct index_scan *scan, uint64_t from, uint64_t limit);
-uint64_t index_scan_previous(struct index_scan *scan, uint64_t from, uint64_t limit);
+_must_check_ int index_scan_next(struct index_scan *scan, uint64_t from, uint64_t limit, uint64_t *ret_position);
+_must_check_ int index_scan_previous(struct index_scan *scan, uint64_t from, uint64_t limit,
+                                     uint64_t *ret_position);
+/* Of a stream's scan: the position of a version, 0: this index does not have it. Only for an index that begins at 0. */
+_must_check_ int index_scan_version(struct index_scan *scan, uint64_t version, uint64_t *ret_position);

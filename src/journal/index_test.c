@@ -45,6 +45,27 @@ static void make(struct made *made, uint64_t position, uint64_t *versions)
         made->event.id[i] = (uint8_t)dice(256);
 }
 
+static uint64_t next(struct index_scan *scan, uint64_t from, uint64_t limit)
+{
+    uint64_t position;
+    assert_ok(index_scan_next(scan, from, limit, &position));
+    return position;
+}
+
+static uint64_t previous(struct index_scan *scan, uint64_t from, uint64_t limit)
+{
+    uint64_t position;
+    assert_ok(index_scan_previous(scan, from, limit, &position));
+    return position;
+}
+
+static bool may_match(const struct index *index, const struct journal_item *item, uint64_t after)
+{
+    bool may;
+    assert_ok(index_may_match(index, item, after, &may));
+    return may;
+}
+
 /* Walk the candidates, both ways; each event that matches must be among them. */
 static void compare_scan(const struct index *index, const struct made *events, uint64_t base,
                          const struct journal_query *query)
@@ -55,7 +76,7 @@ static void compare_scan(const struct index *index, const struct made *events, u
     assert_ok(index_scan_new(index, query, &arena, &scan));
     for (uint64_t position = base + 1; position <= index_last(index); position++) {
         if (at < position)
-            at = index_scan_next(scan, position, UINT64_MAX);
+            at = next(scan, position, UINT64_MAX);
         assert_true(at == 0 || at >= position);
         if (query_matches(query, &events[position].event, true))
             assert_int_equal(at, position);
@@ -65,7 +86,7 @@ static void compare_scan(const struct index *index, const struct made *events, u
     at = UINT64_MAX;
     for (uint64_t position = index_last(index); position > base; position--) {
         if (at > position)
-            at = index_scan_previous(scan, position, 0);
+            at = previous(scan, position, 0);
         assert_true(at <= position);
         if (query_matches(query, &events[position].event, true))
             assert_int_equal(at, position);
@@ -73,16 +94,16 @@ static void compare_scan(const struct index *index, const struct made *events, u
     /* A limit takes away what is beyond it and nothing else. */
     for (uint64_t from = base + 1; from <= index_last(index); from += 37)
         for (uint64_t limit = from; limit <= index_last(index); limit += 91) {
-            uint64_t next = index_scan_next(scan, from, UINT64_MAX);
-            uint64_t previous = index_scan_previous(scan, limit, 0);
-            assert_int_equal(index_scan_next(scan, from, limit), next <= limit ? next : 0);
-            assert_int_equal(index_scan_previous(scan, limit, from), previous >= from ? previous : 0);
+            uint64_t above = next(scan, from, UINT64_MAX), below = previous(scan, limit, 0);
+            assert_int_equal(next(scan, from, limit), above <= limit ? above : 0);
+            assert_int_equal(previous(scan, limit, from), below >= from ? below : 0);
         }
     for (size_t i = 0; i < query->count; i++)
         for (uint64_t after = base; after <= index_last(index); after += 50)
-            if (!index_may_match(index, &query->items[i], after))
+            if (!may_match(index, &query->items[i], after))
                 for (uint64_t position = after + 1; position <= index_last(index); position++)
                     assert_false(query_item_matches(&query->items[i], &events[position].event, true));
+    index_scan_end(scan);
     arena_deinit(&arena);
 }
 
@@ -91,28 +112,37 @@ static void find_everything(const struct index *index, const struct made *events
     for (uint64_t position = base + 1; position <= index_last(index); position++) {
         struct index_probe id = {0}, by_key = {0};
         uint64_t found;
-        while ((found = index_find_id(index, events[position].event.id, &id)) != 0 && found != position)
-            ;
+        do
+            assert_ok(index_find_id(index, events[position].event.id, &id, &found));
+        while (found != 0 && found != position);
         assert_int_equal(found, position);
-        while ((found = index_find_key(index, events[position].event.key, &by_key)) != 0 && found != position)
-            ;
+        do
+            assert_ok(index_find_key(index, events[position].event.key, &by_key, &found));
+        while (found != 0 && found != position);
         assert_int_equal(found, position);
     }
 }
 
 static void check_streams(const struct index *index, const uint64_t *versions)
 {
+    struct arena arena = {0};
     for (unsigned i = 0; i < 20; i++) {
         char name[8];
-        struct posting_cursor cursor;
+        struct index_scan *scan;
+        uint64_t found;
         snprintf(name, sizeof(name), "s%u", i);
-        assert_int_equal(index_stream_version(index, bytes_from_string(name)), versions[i]);
-        posting_cursor_init(&cursor, index_stream(index, bytes_from_string(name)));
+        assert_ok(index_stream_version(index, bytes_from_string(name), &found));
+        assert_int_equal(found, versions[i]);
+        assert_ok(index_scan_new_stream(index, bytes_from_string(name), &arena, &scan));
         if (index_base(index) == 0 && versions[i] > 0) {
-            assert_true(posting_at(&cursor, versions[i] - 1) > 0); /* I3 */
-            assert_int_equal(posting_at(&cursor, versions[i]), 0);
+            assert_ok(index_scan_version(scan, versions[i], &found));
+            assert_true(found > 0); /* I3 */
+            assert_ok(index_scan_version(scan, versions[i] + 1, &found));
+            assert_int_equal(found, 0);
         }
+        index_scan_end(scan);
     }
+    arena_deinit(&arena);
 }
 
 static void play(unsigned term_bits, uint64_t base)
@@ -178,10 +208,11 @@ static void a_scan_sees_terms_that_come_after_it_was_made(void **state)
                                   .tag_count = 1};
     assert_ok(index_new(key, 0, 0, &index));
     assert_ok(index_scan_new(index, &query, &arena, &scan));
-    assert_int_equal(index_scan_next(scan, 1, UINT64_MAX), 0);
+    assert_int_equal(next(scan, 1, UINT64_MAX), 0);
     assert_ok(index_add(index, &event));
-    assert_int_equal(index_scan_next(scan, 1, UINT64_MAX), 1);
-    assert_int_equal(index_scan_next(scan, 2, UINT64_MAX), 0);
+    assert_int_equal(next(scan, 1, UINT64_MAX), 1);
+    assert_int_equal(next(scan, 2, UINT64_MAX), 0);
+    index_scan_end(scan);
     arena_deinit(&arena);
     index_free(index);
 }

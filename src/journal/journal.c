@@ -45,8 +45,15 @@ static int catch_up_record(struct journal *journal, const struct log_record *rec
     const char *rule = "its position is out of order";
     int r = record->position == index_last(journal->index) + 1 ? codec_read(record, &tags, &event, &rule)
                                                                : CODEC_E_DAMAGED;
-    if (r == 0 && event.stream.size > 0 &&
-        event.version != index_stream_version(journal->index, event.stream) + 1) {
+    uint64_t version = 0;
+    if (r == 0 && event.stream.size > 0) {
+        int asked = index_stream_version(journal->index, event.stream, &version);
+        if (asked < 0) {
+            snprintf(ret_error, 256, "the index cannot be read at position %" PRIu64, record->position);
+            return asked;
+        }
+    }
+    if (r == 0 && event.stream.size > 0 && event.version != version + 1) {
         rule = "its version does not continue its stream"; /* J7 */
         r = CODEC_E_DAMAGED;
     }

@@ -245,7 +245,7 @@ struct journal_reader;
 int journal_reader_new(struct journal *journal, const struct journal_read *read,
                        struct journal_reader **ret_reader);
 /* The next event. JOURNAL_E_END: none now (forward readers may ask again when the head has moved). -EBADMSG: damaged;
- * asking again answers the same. */
+ * asking again answers the same. Other -errno: index or log cannot be read. */
 int journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event);
 /* Every position up to and including this one has been shown or passed over. Forward readers only. */
 uint64_t journal_reader_examined(const struct journal_reader *reader);
@@ -257,8 +257,8 @@ static inline void journal_reader_freep(struct journal_reader **reader)
 
 uint64_t journal_head(const struct journal *journal);
 struct journal_id journal_id(const struct journal *journal);
-/* Version of a stream at the head; 0: no such stream. */
-uint64_t journal_stream_version(struct journal *journal, struct bytes stream);
+/* Version of a stream at the head; 0: no such stream. 0, or -errno when the index cannot be read. */
+_must_check_ int journal_stream_version(struct journal *journal, struct bytes stream, uint64_t *ret_version);
 /* The last position whose event is not later than `time_us`; 0: none. */
 uint64_t journal_position_at(struct journal *journal, int64_t time_us);
 /* The append that carries an idempotency key: as journal_turn_find_key(), durable ones only. */

@@ -42,12 +42,12 @@ static void an_append_is_one_entry_of_the_log_with_all_its_events(void **state)
     memory_store_script(stage->store, LOG_FULL, 1, false);
     assert_int_equal(journal_append_wait(stage->journal, &append, &result), JOURNAL_E_FULL);
     assert_int_equal(journal_head(stage->journal), 0);
-    assert_int_equal(journal_stream_version(stage->journal, B("s")), 0);
+    assert_int_equal(kit_stream_version(stage->journal, B("s")), 0);
     assert_ok(journal_append_wait(stage->journal, &append, &result));
     assert_int_equal(result.first, 1);
     assert_int_equal(result.last, 3);
-    assert_int_equal(journal_stream_version(stage->journal, B("s")), 2);
-    assert_int_equal(journal_stream_version(stage->journal, B("t")), 1);
+    assert_int_equal(kit_stream_version(stage->journal, B("s")), 2);
+    assert_int_equal(kit_stream_version(stage->journal, B("t")), 1);
     assert_string_equal(all_types(stage), "A B C ");
 }
 

@@ -12,12 +12,12 @@ struct journal_id journal_id(const struct journal *journal)
     return journal->id;
 }
 
-uint64_t journal_stream_version(struct journal *journal, struct bytes stream)
+int journal_stream_version(struct journal *journal, struct bytes stream, uint64_t *ret_version)
 {
     os_rwlock_read(&journal->index_lock);
-    uint64_t version = index_stream_version(journal->index, stream);
+    int r = index_stream_version(journal->index, stream, ret_version);
     os_rwlock_unlock(&journal->index_lock);
-    return version;
+    return r;
 }
 
 /* Walk from the sampled position before that time to the last event not later than it. */
@@ -47,12 +47,16 @@ static int find_key_locked(struct journal *journal, struct fetch *fetch, struct 
                            struct journal_event *ret_event)
 {
     struct index_probe probe = {0};
-    for (uint64_t position; (position = index_find_key(journal->index, key, &probe)) != 0;) {
-        int r = fetch_event(fetch, position, ret_event);
+    for (;;) {
+        uint64_t position;
+        int r = index_find_key(journal->index, key, &probe, &position);
+        if (r == 0 && position == 0)
+            return JOURNAL_E_END;
+        if (r == 0)
+            r = fetch_event(fetch, position, ret_event);
         if (r < 0 || bytes_equal(ret_event->key, key))
             return r;
     }
-    return JOURNAL_E_END;
 }
 
 int journal_find_key(struct journal *journal, struct bytes key, uint64_t *ret_first, uint64_t *ret_last,

@@ -169,7 +169,7 @@ static void compare_reads(struct journal *journal, const struct naive_journal *n
         compare_read(journal, naive, &read);
     }
     for (const char *const *name = (const char *const[]){"a", "b", "c", "$s", "never", NULL}; *name; name++)
-        assert_int_equal(journal_stream_version(journal, B(*name)), naive_stream_version(naive, B(*name)));
+        assert_int_equal(kit_stream_version(journal, B(*name)), naive_stream_version(naive, B(*name)));
 }
 
 static void compare_results(struct random_append *appends, size_t count, struct naive_journal *naive)

@@ -57,10 +57,15 @@ uint64_t past_tail(const struct past *past)
     return index_last(past->upper);
 }
 
-uint64_t past_stream_version(const struct past *past, struct bytes stream)
+int past_stream_version(const struct past *past, struct bytes stream, uint64_t *ret_version)
 {
-    uint64_t version = past->event_count > 0 ? index_stream_version(past->upper, stream) : 0;
-    return version > 0 ? version : index_stream_version(past->durable, stream);
+    uint64_t version = 0;
+    int r = past->event_count > 0 ? index_stream_version(past->upper, stream, &version) : 0;
+    if (r == 0 && version == 0)
+        r = index_stream_version(past->durable, stream, &version);
+    if (r == 0)
+        *ret_version = version;
+    return r;
 }
 
 int past_event(struct past *past, uint64_t position, struct journal_event *ret_event)
@@ -76,7 +81,8 @@ int past_event(struct past *past, uint64_t position, struct journal_event *ret_e
 /* ---- ids and keys: candidates, settled on the event ---- */
 
 typedef bool same_function(const struct journal_event *event, struct bytes what);
-typedef uint64_t find_function(const struct index *index, struct bytes what, struct index_probe *probe);
+typedef int find_function(const struct index *index, struct bytes what, struct index_probe *probe,
+                          uint64_t *ret_position);
 
 static bool same_id(const struct journal_event *event, struct bytes what)
 {
@@ -88,18 +94,24 @@ static bool same_key(const struct journal_event *event, struct bytes what)
     return bytes_equal(event->key, what);
 }
 
-static uint64_t find_id(const struct index *index, struct bytes what, struct index_probe *probe)
+static int find_id(const struct index *index, struct bytes what, struct index_probe *probe,
+                   uint64_t *ret_position)
 {
-    return index_find_id(index, what.data, probe);
+    return index_find_id(index, what.data, probe, ret_position);
 }
 
 static int find_in(struct past *past, const struct index *index, struct bytes what, find_function *find,
                    same_function *same, struct journal_event *ret_event)
 {
     struct index_probe probe = {0};
-    for (uint64_t position; (position = find(index, what, &probe)) != 0;) {
+    for (;;) {
         struct journal_event event;
-        int r = past_event(past, position, &event);
+        uint64_t position;
+        int r = find(index, what, &probe, &position);
+        if (r == 0 && position == 0)
+            return PAST_E_NONE;
+        if (r == 0)
+            r = past_event(past, position, &event);
         if (r < 0)
             return r;
         if (same(&event, what)) {
@@ -107,7 +119,6 @@ static int find_in(struct past *past, const struct index *index, struct bytes wh
             return 0;
         }
     }
-    return PAST_E_NONE;
 }
 
 static int find_anywhere(struct past *past, struct bytes what, find_function *find, same_function *same,
@@ -142,12 +153,15 @@ static int each_in(const struct each *each, const struct index *index, struct ar
     if (after >= index_last(index))
         return 0;
     int r = index_scan_new(index, each->query, arena, &scan);
-    for (uint64_t at; r == 0 && (at = index_scan_next(scan, after + 1, UINT64_MAX)) != 0; after = at) {
+    if (r < 0)
+        return r;
+    while (r == 0 && (r = index_scan_next(scan, after + 1, UINT64_MAX, &after)) == 0 && after != 0) {
         struct journal_event event;
-        r = past_event(each->past, at, &event);
+        r = past_event(each->past, after, &event);
         if (r == 0 && query_matches(each->query, &event, false))
             r = each->each(each->user, &event);
     }
+    index_scan_end(scan);
     return r;
 }
 
@@ -166,8 +180,11 @@ static int count_in(const struct index *index, struct arena *arena, const struct
     if (after >= index_last(index))
         return 0;
     int r = index_scan_new(index, query, arena, &scan);
-    for (; r == 0 && *count < limit && (after = index_scan_next(scan, after + 1, UINT64_MAX)) != 0;)
+    if (r < 0)
+        return r;
+    while (*count < limit && (r = index_scan_next(scan, after + 1, UINT64_MAX, &after)) == 0 && after != 0)
         *count += 1;
+    index_scan_end(scan);
     return r;
 }
 
@@ -195,9 +212,14 @@ int past_first_match(struct past *past, struct arena *arena, const struct journa
     uint64_t position = 0;
     bool everything = item->type_count == 0 && item->tag_count == 0;
     struct journal_query query = {.items = everything ? NULL : item, .count = everything ? 0 : 1};
-    if (!index_may_match(past->durable, item, after) && !index_may_match(past->upper, item, after))
+    bool may;
+    int r = index_may_match(past->upper, item, after, &may);
+    if (r == 0 && !may)
+        r = index_may_match(past->durable, item, after, &may);
+    if (r == 0 && !may)
         return PAST_E_NONE;
-    int r = past_each(past, arena, &query, after, stop_at, &position);
+    if (r == 0)
+        r = past_each(past, arena, &query, after, stop_at, &position);
     if (r < 0)
         return r;
     if (position == 0)

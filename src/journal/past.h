@@ -29,9 +29,9 @@ _must_check_ int past_rebase(struct past *past);
 /* Put an event on top; what it points to must last until past_rebase(). 0; -ENOMEM: then only past_rebase() helps. */
 _must_check_ int past_push(struct past *past, const struct journal_event *event);
 
-/* The last position; a stream's version. */
+/* The last position. A stream's version: 0, or -errno when the index cannot be read. */
 uint64_t past_tail(const struct past *past);
-uint64_t past_stream_version(const struct past *past, struct bytes stream);
+_must_check_ int past_stream_version(const struct past *past, struct bytes stream, uint64_t *ret_version);
 
 /* 0, or -errno when the log cannot be read. The event is valid until the next call for this past. */
 _must_check_ int past_event(struct past *past, uint64_t position, struct journal_event *ret_event);

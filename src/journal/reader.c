@@ -31,8 +31,7 @@ struct journal_reader {
     struct bytes stream;
     bool filtered;
     struct journal_query query;
-    struct index_scan *scan;
-    struct posting_cursor cursor; /* of the stream */
+    struct index_scan *scan; /* of the query, or of the stream; MODE_ALL: NULL */
     struct arena arena;
     struct fetch fetch;
 };
@@ -55,94 +54,100 @@ static uint64_t add_u64(uint64_t a, uint64_t b)
 }
 
 /* The next one beyond `from` in the reader's direction and not beyond `bound`, 0: none. Under the index lock. */
-static uint64_t step(struct journal_reader *reader, uint64_t from, uint64_t bound)
+static int step(struct journal_reader *reader, uint64_t from, uint64_t bound, uint64_t *ret_position)
 {
+    *ret_position = 0;
     if (reader->backward ? from <= bound : from >= bound)
         return 0;
     from = reader->backward ? from - 1 : from + 1;
-    uint64_t position = 0;
-    switch (reader->mode) {
-    case MODE_ALL: return from;
-    case MODE_STREAM_VERSION: return posting_at(&reader->cursor, from - 1);
-    case MODE_QUERY:
-        return reader->backward ? index_scan_previous(reader->scan, from, bound)
-                                : index_scan_next(reader->scan, from, bound);
-    case MODE_STREAM_POSITION:
-        position =
-            reader->backward ? posting_previous(&reader->cursor, from) : posting_next(&reader->cursor, from);
-        return (reader->backward ? position < bound : position > bound) ? 0 : position;
-    }
-    return position;
-}
-
-static void find_stream_cursor(struct journal_reader *reader)
-{
-    if (reader->stream.size > 0 && !reader->cursor.posting)
-        posting_cursor_init(&reader->cursor, index_stream(reader->journal->index, reader->stream));
+    if (reader->mode == MODE_STREAM_VERSION)
+        return index_scan_version(reader->scan, from, ret_position);
+    if (reader->mode != MODE_ALL)
+        return reader->backward ? index_scan_previous(reader->scan, from, bound, ret_position)
+                                : index_scan_next(reader->scan, from, bound, ret_position);
+    *ret_position = from;
+    return 0;
 }
 
 /* By version: the stream's positions side by side. */
-static void fill_versions(struct journal_reader *reader)
+static int fill_versions(struct journal_reader *reader)
 {
     uint64_t bound =
         reader->backward ? add_u64(reader->after, 1) : reader->before - 1; /* before 0: no bound */
-    uint64_t version = reader->version_at, position;
-    while (reader->found < CANDIDATE_COUNT && (position = step(reader, version, bound)) != 0) {
+    uint64_t version = reader->version_at, head = journal_head(reader->journal), position;
+    while (reader->found < CANDIDATE_COUNT) {
+        int r = step(reader, version, bound, &position);
+        if (r < 0)
+            return r;
+        if (position == 0)
+            break;
         version = reader->backward ? version - 1 : version + 1;
         reader->candidates[reader->found++] = position;
     }
     if (reader->found == 0 && !reader->backward)
-        reader->at = max_u64(reader->at, journal_head(reader->journal));
+        reader->at = max_u64(reader->at, head);
+    return 0;
 }
 
-/* By position: one window on the way to the limit. Whether there is more to look at behind it. */
-static bool fill_window(struct journal_reader *reader)
+/* By position: one window on the way to the limit. *more: whether there is more to look at behind it. */
+static int fill_window(struct journal_reader *reader, bool *more)
 {
     uint64_t limit = reader->backward ? add_u64(reader->after, 1)
                                       : min_u64(journal_head(reader->journal), reader->before - 1);
     uint64_t position = reader->at, bound;
+    *more = false;
     if (reader->backward ? reader->at <= limit : reader->at >= limit)
-        return false;
+        return 0;
     if (reader->backward)
         bound = max_u64(limit, reader->at > SCAN_WINDOW ? reader->at - SCAN_WINDOW : 0);
     else
         bound = min_u64(limit, add_u64(reader->at, SCAN_WINDOW));
-    while (reader->found < CANDIDATE_COUNT && (position = step(reader, position, bound)) != 0)
+    while (reader->found < CANDIDATE_COUNT) {
+        int r = step(reader, position, bound, &position);
+        if (r < 0)
+            return r;
+        if (position == 0)
+            break;
         reader->candidates[reader->found++] = position;
+    }
     if (reader->found == 0)
         reader->at = bound;
-    return reader->found == 0 && bound != limit;
+    *more = reader->found == 0 && bound != limit;
+    return 0;
 }
 
 /* Look for more candidates. When there are none everything up to the limit has been examined. */
-static void fill(struct journal_reader *reader)
+static int fill(struct journal_reader *reader)
 {
     struct journal *journal = reader->journal;
     bool more = true;
+    int r = 0;
     reader->taken = reader->found = 0;
-    while (more) {
+    while (r == 0 && more) {
+        more = false;
         os_rwlock_read(&journal->index_lock);
-        find_stream_cursor(reader);
-        if (reader->mode == MODE_STREAM_VERSION)
-            fill_versions(reader);
-        more = reader->mode != MODE_STREAM_VERSION && fill_window(reader);
+        r = reader->mode == MODE_STREAM_VERSION ? fill_versions(reader) : fill_window(reader, &more);
         os_rwlock_unlock(&journal->index_lock);
     }
+    if (r < 0)
+        reader->found = 0;
+    return r;
 }
 
 /* ---- the reader ---- */
 
-static void set_start(struct journal_reader *reader, const struct journal_read *read)
+static int set_start(struct journal_reader *reader, const struct journal_read *read)
 {
     struct journal *journal = reader->journal;
     if (!reader->backward) {
         reader->version_at = read->after;
         reader->at = reader->mode == MODE_STREAM_VERSION ? 0 : read->after;
-        return;
+        return 0;
     }
-    uint64_t end = reader->mode == MODE_STREAM_VERSION ? journal_stream_version(journal, reader->stream)
-                                                       : journal_head(journal);
+    uint64_t end = journal_head(journal);
+    int r = reader->mode == MODE_STREAM_VERSION ? journal_stream_version(journal, reader->stream, &end) : 0;
     reader->at = reader->version_at = read->before > 0 ? min_u64(read->before, end + 1) : end + 1;
+    return r;
 }
 
 static int set_filter(struct journal_reader *reader, const struct journal_read *read)
@@ -150,6 +155,8 @@ static int set_filter(struct journal_reader *reader, const struct journal_read *
     struct journal *journal = reader->journal;
     char detail[256];
     int r = arena_copy(&reader->arena, read->stream, &reader->stream);
+    if (r == 0 && reader->stream.size > 0)
+        r = index_scan_new_stream(journal->index, reader->stream, &reader->arena, &reader->scan);
     if (r < 0 || !read->query || read->query->count == 0)
         return r;
     if (query_check(read->query, detail) != 0)
@@ -186,11 +193,12 @@ int journal_reader_new(struct journal *journal, const struct journal_read *read,
     int r = fetch_init(&reader->fetch, journal->log);
     if (r == 0)
         r = set_filter(reader, read);
+    if (r == 0)
+        r = set_start(reader, read);
     if (r != 0) {
         journal_reader_free(reader);
         return r;
     }
-    set_start(reader, read);
     *ret_reader = reader;
     return 0;
 }
@@ -199,6 +207,7 @@ void journal_reader_free(struct journal_reader *reader)
 {
     if (!reader)
         return;
+    index_scan_end(reader->scan);
     fetch_deinit(&reader->fetch);
     arena_deinit(&reader->arena);
     free(reader);
@@ -215,11 +224,12 @@ int journal_reader_next(struct journal_reader *reader, struct journal_event *ret
 {
     for (;;) {
         struct journal_event event;
-        if (reader->taken == reader->found)
-            fill(reader);
+        int r = reader->taken == reader->found ? fill(reader) : 0;
+        if (r < 0)
+            return r;
         if (reader->taken == reader->found)
             return JOURNAL_E_END;
-        int r = fetch_event(&reader->fetch, reader->candidates[reader->taken], &event);
+        r = fetch_event(&reader->fetch, reader->candidates[reader->taken], &event);
         if (r == 0 && reader->stream.size > 0 && !bytes_equal(event.stream, reader->stream))
             r = -EBADMSG; /* streams are exact in the index (I3) */
         if (r < 0)

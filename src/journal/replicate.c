@@ -16,7 +16,11 @@ static int take_record(struct journal *journal, const struct log_record *record)
         return JOURNAL_E_DIVERGED;
     if (codec_read(record, &tags, &event, NULL) != 0)
         return -EBADMSG;
-    if (event.stream.size > 0 && event.version != past_stream_version(&journal->past, event.stream) + 1)
+    uint64_t version = 0;
+    int r = event.stream.size > 0 ? past_stream_version(&journal->past, event.stream, &version) : 0;
+    if (r < 0)
+        return r;
+    if (event.stream.size > 0 && event.version != version + 1)
         return -EBADMSG; /* J7 */
     struct bytes *kept = arena_alloc_array(&batch->arena, event.tag_count, sizeof(*kept));
     if (!kept)

@@ -116,20 +116,28 @@ static bool continues_append(const struct verify *verify, const struct journal_e
 static int check_id(struct verify *verify, const struct journal_event *event)
 {
     struct index_probe probe = {0};
-    for (uint64_t position; (position = index_find_id(verify->index, event->id, &probe)) != 0;) {
+    for (;;) {
         struct journal_event other;
-        int r = fetch_event(&verify->fetch, position, &other);
+        uint64_t position;
+        int r = index_find_id(verify->index, event->id, &probe, &position);
+        if (r == 0 && position == 0)
+            return 0;
+        if (r == 0)
+            r = fetch_event(&verify->fetch, position, &other);
         if (r < 0)
             return r;
         if (memcmp(other.id, event->id, sizeof(other.id)) == 0)
             tell(verify, event->position, "its id stands at an earlier event already");
     }
-    return 0;
 }
 
 static int check_event(struct verify *verify, const struct journal_event *event)
 {
-    if (event->stream.size > 0 && event->version != index_stream_version(verify->index, event->stream) + 1)
+    uint64_t version = 0;
+    int r = event->stream.size > 0 ? index_stream_version(verify->index, event->stream, &version) : 0;
+    if (r < 0)
+        return r;
+    if (event->stream.size > 0 && event->version != version + 1)
         tell(verify, event->position, "its version does not continue its stream");
     if (event->time_us < verify->time_last_us)
         tell(verify, event->position, "its time is before that of the event before");
@@ -140,7 +148,7 @@ static int check_event(struct verify *verify, const struct journal_event *event)
     verify->append_count = event->append_count;
     verify->report.events++;
     verify->report.appends += event->position == event->append_first;
-    int r = check_id(verify, event);
+    r = check_id(verify, event);
     return r == 0 ? index_add(verify->index, event) : r;
 }
 

@@ -415,7 +415,11 @@ void handle_stream_read(struct http_request *request)
         stream_subscribe(reading);
         return;
     }
-    reading->version = journal_stream_version(server_of(request)->journal, reading->read.stream);
+    int r = journal_stream_version(server_of(request)->journal, reading->read.stream, &reading->version);
+    if (r < 0) {
+        answer_failure(request, r);
+        return;
+    }
     if (stream_refused(request, reading->read.stream, reading->version) ||
         !ask_u64(request, "from", 1, UINT64_MAX, &from) || !ask_u64(request, "to", 1, UINT64_MAX, &to) ||
         !ask_limit(reading))

@@ -145,6 +145,14 @@ int kit_append_unless(struct journal *journal, const char *type, const char *tag
     return journal_append_wait(journal, &append, ret_result);
 }
 
+uint64_t kit_stream_version(struct journal *journal, struct bytes stream)
+{
+    uint64_t version = 0;
+    int r = journal_stream_version(journal, stream, &version);
+    assert(r == 0);
+    return version;
+}
+
 struct kit_landing *kit_landing_new(void)
 {
     struct kit_landing *landing = calloc(1, sizeof(*landing));

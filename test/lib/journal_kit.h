@@ -37,6 +37,9 @@ int kit_append(struct journal *journal, const char *stream, const char *type, co
 int kit_append_unless(struct journal *journal, const char *type, const char *tags, uint64_t after,
                       struct journal_result *ret_result);
 
+/* A stream's version; fails the test when the index cannot be read. */
+uint64_t kit_stream_version(struct journal *journal, struct bytes stream);
+
 /* An append whose end can be waited for, with what it was told. */
 struct kit_pending {
     struct journal_append append;
