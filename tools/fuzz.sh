@@ -25,6 +25,8 @@ CC=$clang tools/build.sh build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -
 # Program, and its folder in test/corpus.
 fuzzers='src/base/base_json_fuzz json
 src/log/log_file_log_fuzz log_segment
+src/vault/vault_slots_fuzz vault_slots
+src/vault/vault_sealed_fuzz vault_sealed
 src/journal/journal_codec_fuzz codec
 src/journal/journal_append_json_fuzz append_json
 src/command/command_fields_fuzz command

@@ -1,0 +1,126 @@
+/* A file of slots. Appending gathers; one write and one sync make it durable. What has not been synced stays in memory until
+ * it is, so that a full disk loses nothing: the same bytes are written to the same place again. */
+
+#include "base/cleanup.h"
+#include "vault/internal.h"
+
+enum { READ_COUNT = 512 }; /* slots read at a time */
+
+static int read_slots(const struct os_file_ops *ops, int file, void *user,
+                      int (*each)(void *user, uint64_t place, int answer, const struct slot *slot),
+                      uint64_t *ret_count)
+{
+    uint8_t data[READ_COUNT * SLOT_SIZE];
+    uint64_t count = 0;
+    for (;;) {
+        size_t size;
+        int r = os_file_read_full(ops, file, data, sizeof(data), count * SLOT_SIZE, &size);
+        if (r < 0)
+            return r;
+        /* A part of a slot at the end is a torn write: the next one goes over it. */
+        for (size_t at = 0; at + SLOT_SIZE <= size; at += SLOT_SIZE, count++) {
+            struct slot slot;
+            int answer = slot_read(data + at, &slot);
+            r = each(user, count, answer, &slot);
+            if (r != 0)
+                return r;
+        }
+        if (size < sizeof(data))
+            break;
+    }
+    *ret_count = count;
+    return 0;
+}
+
+int slot_file_read(const struct os_file_ops *ops, const char *path, void *user,
+                   int (*each)(void *user, uint64_t place, int answer, const struct slot *slot),
+                   uint64_t *ret_count)
+{
+    int file;
+    int r = ops->open(ops, path, OS_FILE_READ, &file);
+    if (r == -ENOENT) {
+        *ret_count = 0;
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    r = read_slots(ops, file, user, each, ret_count);
+    (void)ops->close(ops, file);
+    return r;
+}
+
+/* Write the last slots once more: what the page cache shows of them need not be on the disk. */
+static int harden(const struct os_file_ops *ops, const struct slot_file *file)
+{
+    _cleanup_(buffer_deinit) struct buffer end = {0};
+    uint64_t count = file->count < VAULT_UNSYNCED_COUNT_MAX ? file->count : VAULT_UNSYNCED_COUNT_MAX;
+    uint64_t offset = (file->count - count) * SLOT_SIZE;
+    uint8_t *data;
+    size_t got;
+    if (count == 0)
+        return ops->sync(ops, file->file);
+    int r = buffer_extend(&end, (size_t)count * SLOT_SIZE, &data);
+    if (r == 0)
+        r = os_file_read_full(ops, file->file, data, end.size, offset, &got);
+    if (r == 0 && got != end.size)
+        r = -EIO;
+    if (r == 0)
+        r = os_file_write_full(ops, file->file, data, end.size, offset);
+    return r == 0 ? ops->sync(ops, file->file) : r;
+}
+
+int slot_file_open(const struct os_file_ops *ops, struct slot_file *file, uint64_t count)
+{
+    int r = ops->open(ops, file->path, OS_FILE_WRITE | OS_FILE_CREATE, &file->file);
+    if (r < 0) {
+        file->file = -1;
+        return r;
+    }
+    file->count = count;
+    return harden(ops, file);
+}
+
+void slot_file_close(const struct os_file_ops *ops, struct slot_file *file)
+{
+    if (file->file >= 0)
+        (void)ops->close(ops, file->file);
+    file->file = -1;
+    if (file->pending.size > 0)
+        explicit_bzero(file->pending.data, file->pending.size);
+    buffer_deinit(&file->pending);
+}
+
+int slot_file_push(struct slot_file *file, const struct slot *slot)
+{
+    uint8_t *to;
+    int r = buffer_extend(&file->pending, SLOT_SIZE, &to);
+    if (r < 0)
+        return r;
+    slot_write(slot, to);
+    file->count++;
+    return 0;
+}
+
+int slot_file_sync(const struct os_file_ops *ops, struct slot_file *file)
+{
+    if (file->pending.size == 0)
+        return 0;
+    uint64_t offset = file->count * SLOT_SIZE - file->pending.size;
+    int r = os_file_write_full(ops, file->file, file->pending.data, file->pending.size, offset);
+    if (r == 0)
+        r = ops->sync(ops, file->file);
+    if (r < 0)
+        return r;
+    explicit_bzero(file->pending.data, file->pending.size);
+    buffer_clear(&file->pending);
+    return 0;
+}
+
+int slot_file_overwrite(const struct os_file_ops *ops, struct slot_file *file, uint64_t place,
+                        const struct slot *slot)
+{
+    uint8_t data[SLOT_SIZE];
+    slot_write(slot, data);
+    int r = os_file_write_full(ops, file->file, data, sizeof(data), place * SLOT_SIZE);
+    return r == 0 ? ops->sync(ops, file->file) : r;
+}
