@@ -31,6 +31,11 @@ bench: ## measure, each figure beside its peer in the same run
 	@tools/build.sh $(BUILD)
 	@exec bench/run.py --build $(BUILD)
 
+bench-long: ## measure against the number of events, up to 100 million; takes hours and 60 GB of disk
+	@tools/install_packages.sh build run bench
+	@tools/build.sh $(BUILD)
+	@exec bench/run.py --build $(BUILD) --long
+
 install: build ## install headers, libraries, binary and manual (DESTDIR is honoured)
 	@meson install -C $(BUILD) --no-rebuild
 

@@ -1,47 +1,63 @@
-"""The measures, one function each: given the setting and a median, it yields rows for the table."""
-import json
-import shutil
-import sqlite3
-import time
-
+"""The measures in the order they are printed, and the ones of appending and reading over HTTP. Each is a function: given the
+setting and a median, it yields rows."""
 from breakers import breaker_calls
+from databases import Postgres, sqlite_inserts
+from disk import fio
+from embedded import embedded_appends, embedded_growth
 from gateways import gateway_closed, gateway_failures
+from large import condition_growth, memory, opening
 from peers import Nginx, Redis
+from projections import projection, projection_lag, reads_and_writes_together
+from table import latencies, row
 
 EVENT_SIZE = 256
-PROJECTED_COUNT = 200_000
+CLIENTS = 64
 
 
 def per_second(results, median):
     return median([result["per_second"] for result in results])
 
 
-def rate(number):
-    return f"{number:,.0f}/s"
+def compare(median, what, ours, peer_name, theirs, **more):
+    return row(what, per_second(ours, median), peer_name, per_second(theirs, median), ours_ms=latencies(median, ours),
+               peer_ms=latencies(median, theirs), **more)
 
 
 def durable_appends(setting, median):
-    """One event of 256 bytes each, synced before the answer, beside Redis XADD with appendfsync always."""
+    """One event of 256 bytes each, synced before the answer, beside Redis, PostgreSQL and SQLite doing the same."""
     with setting.server("appends") as server, Redis(setting) as redis:
-        for clients in (1, 64, 256):
+        for clients, target in ((CLIENTS, 1.5), (1, None), (256, None)):
             ours, theirs = setting.turns(
                 lambda: setting.load(server.url, "append", clients, "--size", EVENT_SIZE),
                 lambda: redis.xadd(clients, EVENT_SIZE, setting.seconds))
-            own, peer = per_second(ours, median), per_second(theirs, median)
-            yield {"what": f"durable appends over HTTP, {clients} client{'s' if clients > 1 else ''}", "ours": rate(own),
-                   "ratio": own / peer, "peer_name": "Redis XADD, always", "peer": rate(peer),
-                   "note": f"p99 {median([r['p99_us'] for r in ours]) / 1000:.2f} ms"}
+            yield compare(median, f"durable appends over HTTP, {clients} client{'s' if clients > 1 else ''}", ours,
+                          "Redis XADD, always", theirs, target=target)
+    with setting.server("appends-sql") as server:
+        with Postgres(setting) as postgres:
+            ours, theirs = setting.turns(
+                lambda: setting.load(server.url, "append", CLIENTS, "--size", EVENT_SIZE),
+                lambda: postgres.append(CLIENTS, EVENT_SIZE, setting.seconds))
+        yield compare(median, f"durable appends over HTTP, {CLIENTS} clients", ours,
+                      "PostgreSQL, message-db's append", theirs, target=20)
+        ours, theirs = setting.turns(
+            lambda: setting.load(server.url, "append", CLIENTS, "--size", EVENT_SIZE),
+            lambda: sqlite_inserts(setting.folder, EVENT_SIZE, setting.seconds))
+        yield compare(median, f"durable appends over HTTP, {CLIENTS} clients", ours,
+                      "SQLite WAL, FULL, one thread", theirs)
+        ours, theirs = setting.turns(
+            lambda: setting.load(server.url, "append", 1, "--size", EVENT_SIZE),
+            lambda: fio(setting.folder, setting.seconds, 4096))
+        yield compare(median, "durable appends over HTTP, 1 client", ours, "the disk: fio, 4 KiB write + fdatasync", theirs)
 
 
 def conditional_appends(setting, median):
     """The same with a fresh append condition on a tag, beside our own unconditional rate."""
     with setting.server("conditions") as server:
         ours, theirs = setting.turns(
-            lambda: setting.load(server.url, "append", 64, "--size", EVENT_SIZE, "--condition"),
-            lambda: setting.load(server.url, "append", 64, "--size", EVENT_SIZE))
-        own, peer = per_second(ours, median), per_second(theirs, median)
-        yield {"what": "… each with a fresh condition on a tag, 64 clients", "ours": rate(own), "ratio": own / peer,
-               "peer_name": "without a condition", "peer": rate(peer)}
+            lambda: setting.load(server.url, "append", CLIENTS, "--size", EVENT_SIZE, "--condition"),
+            lambda: setting.load(server.url, "append", CLIENTS, "--size", EVENT_SIZE))
+    yield compare(median, f"… each with a fresh condition on a tag, {CLIENTS} clients", ours, "without a condition", theirs,
+                  target=0.9)
 
 
 def fill_stream(server, name, count):
@@ -51,115 +67,35 @@ def fill_stream(server, name, count):
     assert answer.status == 201, answer
 
 
+def fill_hotel(server):
+    from daybook_test import request
+    request(server, "POST", "/v1/commands/AddRooms", {"hotel": "H", "room_type": "D", "rooms": 100})
+    for day in range(1, 29):
+        answer = request(server, "POST", "/v1/commands/BookRoom",
+                         {"reservation": f"R-{day}", "hotel": "H", "room_type": "D", "arrival": f"2027-02-{day:02}",
+                          "nights": 3, "guest": "g", "on": "2027-01-01"})
+    request(server, "GET", f"/v1/views/availability?min_position={answer.position}")
+
+
 def queries(setting, median):
-    """Reading ten events of a stream, and ten rows of a view, beside nginx serving the same bytes as a file."""
+    """Ten events of a stream and of a tag, and ten rows of a view, beside nginx serving the same bytes as a file."""
     from daybook_test import HOTEL, request
     with setting.server("queries", HOTEL) as server:
         fill_stream(server, "ten", 10)
-        request(server, "POST", "/v1/commands/AddRooms", {"hotel": "H", "room_type": "D", "rooms": 100})
-        for day in range(1, 29):
-            answer = request(server, "POST", "/v1/commands/BookRoom",
-                             {"reservation": f"R-{day}", "hotel": "H", "room_type": "D", "arrival": f"2027-02-{day:02}",
-                              "nights": 3, "guest": "g", "on": "2027-01-01"})
-        request(server, "GET", f"/v1/views/availability?min_position={answer.position}")
-        paths = {"a stream of ten events": "/v1/streams/ten", "events by tag, ten": "/v1/events?tag=of:ten",
-                 "a view, ten rows": "/v1/views/availability?limit=10"}
-        files = {str(number): request(server, "GET", path).body for number, path in enumerate(paths.values())}
+        fill_hotel(server)
+        paths = {"a stream of ten events by name": ("/v1/streams/ten", 0.8),
+                 "ten events by tag": ("/v1/events?tag=of:ten", 0.8),
+                 "a view, ten rows": ("/v1/views/availability?limit=10", None)}
+        files = {str(number): request(server, "GET", path).body for number, (path, _) in enumerate(paths.values())}
         with Nginx(setting, files) as nginx:
-            for number, (name, path) in enumerate(paths.items()):
-                ours, theirs = setting.turns(lambda: setting.load(server.url, path, 64),
-                                             lambda: setting.load(nginx.url, f"/{number}", 64))
-                own, peer = per_second(ours, median), per_second(theirs, median)
-                yield {"what": f"reading {name}, 64 clients", "ours": rate(own), "ratio": own / peer,
-                       "peer_name": f"nginx, a file of {len(files[str(number)])} bytes", "peer": rate(peer),
-                       "note": f"p99 {median([r['p99_us'] for r in ours]) / 1000:.2f} ms"}
+            for number, (name, (path, target)) in enumerate(paths.items()):
+                ours, theirs = setting.turns(lambda: setting.load(server.url, path, CLIENTS),
+                                             lambda: setting.load(nginx.url, f"/{number}", CLIENTS))
+                yield compare(median, f"reading {name}, {CLIENTS} clients", ours,
+                              f"nginx, a file of {len(files[str(number)])} bytes", theirs, target=target)
 
 
-def make_projection_app(folder):
-    """An application that is one view with one row a counter: a single-row upsert for each event."""
-    views = folder / "projection-app" / "views"
-    views.mkdir(parents=True, exist_ok=True)
-    (views / "counters.sql").write_text("""-- view: counters
--- version: 1
-create table counters (name text primary key, count integer not null) without rowid;
--- on Counted
-insert into counters values (:data ->> 'name', 1) on conflict do update set count = count + 1;
-""")
-    return views.parent
-
-
-def sqlite_upserts(folder, count):
-    """The same statement in a bare loop of SQLite's own, one transaction for a thousand events."""
-    path = folder / "bare.db"
-    path.unlink(missing_ok=True)
-    database = sqlite3.connect(path, isolation_level=None)
-    database.execute("pragma journal_mode=wal")
-    database.execute("create table counters (name text primary key, count integer not null) without rowid")
-    sql = "insert into counters values (:data ->> 'name', 1) on conflict do update set count = count + 1"
-    began = time.monotonic()
-    for first in range(0, count, 1000):
-        database.execute("begin")
-        database.executemany(sql, ({"data": '{"name":"c-%d"}' % (number % 5000)} for number in range(first, first + 1000)))
-        database.execute("commit")
-    took = time.monotonic() - began
-    database.close()
-    return count / took
-
-
-def projection(setting, median):
-    """How fast a view catches up: 200,000 events, one single-row upsert each, beside the same statements in bare SQLite."""
-    from daybook_test import request
-    app = make_projection_app(setting.folder)
-    with setting.server("projection") as server:
-        for first in range(0, PROJECTED_COUNT, 1000):
-            events = [{"type": "Counted", "data": {"name": f"c-{number % 5000}"}} for number in range(first, first + 1000)]
-            answer = request(server, "POST", "/v1/append", {"events": events}, timeout=60)
-            assert answer.status == 201, answer
-    ours, theirs = [], []
-    for _ in range(setting.rounds):
-        theirs.append(sqlite_upserts(setting.folder, PROJECTED_COUNT))
-        shutil.rmtree(setting.folder / "projection" / "views", ignore_errors=True)
-        ours.append(catch_up(setting, app))
-    own, peer = median(ours), median(theirs)
-    yield {"what": "projection, a single-row upsert for each event", "ours": rate(own), "ratio": own / peer,
-           "peer_name": "bare SQLite, from Python", "peer": rate(peer)}
-
-
-def catch_up(setting, app):
-    from daybook_test import request
-    with setting.server("projection", app) as server:
-        began, first = time.monotonic(), None
-        while True:
-            view = request(server, "GET", "/v1/views").json()["views"][0]
-            if first is None:
-                began, first = time.monotonic(), view["position"]
-            if view["position"] >= PROJECTED_COUNT:
-                return (PROJECTED_COUNT - first) / max(time.monotonic() - began, 1e-6)
-            time.sleep(0.002)
-
-
-def reads_and_writes_together(setting, median):
-    """Appends with queries running, and the reverse, beside each alone: p99 and rate."""
-    from daybook_test import HOTEL, request
-    with setting.server("together", HOTEL) as server:
-        request(server, "POST", "/v1/commands/AddRooms", {"hotel": "H", "room_type": "D", "rooms": 10})
-        view = "/v1/views/availability?limit=10"
-
-        def beside(what, other, clients, other_clients, *options):
-            running = setting.start_load(server.url, other, other_clients, setting.seconds + 2)
-            result = setting.load(server.url, what, clients, *options)
-            result["beside"] = json.loads(running.communicate()[0])["per_second"]
-            return result
-
-        for name, what, other in (("appends, 8 clients, with 8 clients querying", "append", view),
-                                  ("queries, 8 clients, with 8 clients appending", view, "append")):
-            ours, alone = setting.turns(lambda: beside(what, other, 8, 8), lambda: setting.load(server.url, what, 8))
-            own, peer = per_second(ours, median), per_second(alone, median)
-            p99, p99_alone = median([r["p99_us"] for r in ours]), median([r["p99_us"] for r in alone])
-            yield {"what": name, "ours": rate(own), "ratio": own / peer, "peer_name": "alone", "peer": rate(peer),
-                   "note": f"p99 {p99 / 1000:.2f} ms, alone {p99_alone / 1000:.2f} ms: {p99 / p99_alone:.2f} ×; "
-                           f"beside it {median([r['beside'] for r in ours]):,.0f}/s"}
-
-
-MEASURES = [durable_appends, conditional_appends, queries, projection, reads_and_writes_together, gateway_closed,
-            gateway_failures, breaker_calls]
+# The order is that of the design's table of speeds, then what is not in it. The thousand subscribers come before together.
+MEASURES = [embedded_appends, durable_appends, conditional_appends, queries, opening, memory, projection, projection_lag,
+            reads_and_writes_together, gateway_closed, gateway_failures, breaker_calls]
+LONG_MEASURES = [embedded_growth, condition_growth]

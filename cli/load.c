@@ -1,4 +1,5 @@
-/* The load generator: one epoll loop over non-blocking sockets. */
+/* The load generator: one epoll loop. It shares its cores with what it measures, so it does little: a request is made by
+ * copying, an answer is read with one call, and only its status and length are looked at. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +15,9 @@
 
 #include "load.h"
 
-enum { HEAD_SIZE_MAX = 16384, POLL_MS = 100 };
+enum { HEAD_SIZE_MAX = 16384, EVENT_COUNT = 256 };
+
+static const uint64_t POLL_NS_MAX = 100000000;
 
 struct connection {
     int fd;
@@ -25,13 +28,15 @@ struct connection {
     size_t body_left;
     bool in_body;
     int status;
-    uint64_t began_ns;
+    uint64_t began_ns; /* its latency counts from here */
+    struct connection *next_idle;
 };
 
 struct load {
     const struct load_options *options;
     struct load_result *result;
     struct connection *connections;
+    struct connection *idle; /* open: with nothing to do */
     int epoll;
     uint64_t next_index, began_ns, count_from_ns, until_ns;
 };
@@ -91,7 +96,7 @@ static int open_connection(struct load *load, struct connection *connection,
 }
 
 /* Requests are small against a socket's buffer; what does not fit at once is sent blockingly. */
-static int send_request(struct load *load, struct connection *connection)
+static int send_request(struct load *load, struct connection *connection, uint64_t began_ns)
 {
     buffer_clear(&connection->request);
     int r = load->options->request(load->options->user, load->next_index++, &connection->request);
@@ -99,7 +104,7 @@ static int send_request(struct load *load, struct connection *connection)
         return r;
     connection->head_size = connection->body_left = 0;
     connection->in_body = false;
-    connection->began_ns = now_ns();
+    connection->began_ns = began_ns;
     for (connection->sent = 0; connection->sent < connection->request.size;) {
         ssize_t size = send(connection->fd, connection->request.data + connection->sent,
                             connection->request.size - connection->sent, MSG_NOSIGNAL);
@@ -114,7 +119,9 @@ static void count_answer(struct load *load, const struct connection *connection,
 {
     struct load_result *result = load->result;
 
-    if (connection->began_ns < load->count_from_ns || now > load->until_ns)
+    /* Open, what was due earlier and comes late is not spared. */
+    uint64_t from = load->options->rate > 0 ? now : connection->began_ns;
+    if (from < load->count_from_ns || now > load->until_ns)
         return;
     if (connection->status / 100 == 2)
         result->requests++;
@@ -123,17 +130,82 @@ static void count_answer(struct load *load, const struct connection *connection,
     result->histogram[bucket_of(now - connection->began_ns)]++;
 }
 
+/* ---- when the next one is asked ---- */
+
+/* Open: when request number `index` is due. */
+static uint64_t due_ns(const struct load *load, uint64_t index)
+{
+    return load->began_ns + index * 1000000000 / load->options->rate;
+}
+
+/* A connection has nothing to do: what is due next, or the next one at once. */
+static int ask_again(struct load *load, struct connection *connection, uint64_t now)
+{
+    if (now >= load->until_ns)
+        return 0;
+    if (load->options->rate == 0)
+        return send_request(load, connection, now);
+    uint64_t due = due_ns(load, load->next_index);
+    if (due <= now)
+        return send_request(load, connection, due);
+    connection->next_idle = load->idle;
+    load->idle = connection;
+    return 0;
+}
+
+/* Open: all that is due and has a connection. */
+static int ask_due(struct load *load, uint64_t now)
+{
+    int r = 0;
+
+    while (r == 0 && load->idle && due_ns(load, load->next_index) <= now) {
+        struct connection *connection = load->idle;
+        load->idle = connection->next_idle;
+        r = send_request(load, connection, due_ns(load, load->next_index));
+    }
+    return r;
+}
+
+/* How long there is nothing to do but to wait for answers. */
+static uint64_t wait_ns(const struct load *load, uint64_t now)
+{
+    uint64_t until = load->until_ns;
+
+    if (load->idle && due_ns(load, load->next_index) < until)
+        until = due_ns(load, load->next_index);
+    if (until <= now)
+        return 0;
+    return until - now < POLL_NS_MAX ? until - now : POLL_NS_MAX;
+}
+
+/* ---- answers ---- */
+
+/* The value of Content-Length between the first line and `end`; NULL: there is none. */
+static const char *find_length(const char *line, const char *end)
+{
+    static const char name[] = "content-length:";
+
+    while ((line = memchr(line, '\n', (size_t)(end - line)))) {
+        line++;
+        if ((*line | 0x20) == 'c' && strncasecmp(line, name, sizeof name - 1) == 0)
+            return line + sizeof name - 1;
+    }
+    return NULL;
+}
+
 static int read_head(struct connection *connection, size_t *ret_extra)
 {
-    connection->head[connection->head_size] = '\0';
-    char *end = strstr(connection->head, "\r\n\r\n");
+    const char *head = connection->head;
+    const char *end = memmem(head, connection->head_size, "\r\n\r\n", 4);
+
     if (!end)
         return connection->head_size + 1 >= HEAD_SIZE_MAX ? -EMSGSIZE : 0;
-    size_t size = (size_t)(end - connection->head) + 4;
-    const char *length = strcasestr(connection->head, "\ncontent-length:");
-    if (sscanf(connection->head, "HTTP/1.%*d %d", &connection->status) != 1 || !length || length > end)
+    size_t size = (size_t)(end - head) + 4;
+    const char *length = find_length(head, end);
+    if (!length || size < 16 || memcmp(head, "HTTP/1.", 7) != 0)
         return -EBADMSG;
-    connection->body_left = strtoull(length + 16, NULL, 10);
+    connection->status = (int)strtoul(head + 9, NULL, 10);
+    connection->body_left = strtoull(length, NULL, 10);
     *ret_extra = connection->head_size - size;
     connection->in_body = true;
     return 0;
@@ -166,20 +238,37 @@ static int read_answer(struct load *load, struct connection *connection)
         return 0;
     uint64_t now = now_ns();
     count_answer(load, connection, now);
-    return now < load->until_ns ? send_request(load, connection) : 0;
+    return ask_again(load, connection, now);
+}
+
+/* Waiting ends when it should: what it takes longer, somebody else had our core. */
+static int wait_for_answers(struct load *load, struct epoll_event *events, uint64_t *now)
+{
+    uint64_t wait = wait_ns(load, *now);
+    struct timespec timeout = {.tv_sec = (time_t)(wait / 1000000000), .tv_nsec = (long)(wait % 1000000000)};
+    int count = epoll_pwait2(load->epoll, events, EVENT_COUNT, &timeout, NULL);
+    uint64_t then = now_ns();
+
+    if (then > *now + wait && then - *now - wait > load->result->stall_ns)
+        load->result->stall_ns = then - *now - wait;
+    *now = then;
+    return count;
 }
 
 static int loop(struct load *load)
 {
-    struct epoll_event events[256];
+    struct epoll_event events[EVENT_COUNT];
+    uint64_t now = now_ns();
 
-    while (now_ns() < load->until_ns) {
-        int count = epoll_wait(load->epoll, events, 256, POLL_MS);
-        for (int i = 0; i < count; i++) {
-            int r = read_answer(load, events[i].data.ptr);
-            if (r < 0)
-                return r;
-        }
+    while (now < load->until_ns) {
+        int count = wait_for_answers(load, events, &now);
+        int r = 0;
+        for (int i = 0; r == 0 && i < count; i++)
+            r = read_answer(load, events[i].data.ptr);
+        if (r == 0 && load->options->rate > 0)
+            r = ask_due(load, now);
+        if (r < 0)
+            return r;
     }
     return 0;
 }
@@ -201,7 +290,7 @@ static int start(struct load *load)
     load->count_from_ns = load->began_ns + load->options->warmup_ms * 1000000;
     load->until_ns = load->count_from_ns + load->options->duration_ms * 1000000;
     for (unsigned i = 0; i < load->options->client_count && r == 0; i++)
-        r = send_request(load, &load->connections[i]);
+        r = ask_again(load, &load->connections[i], now_ns());
     return r;
 }
 
@@ -220,6 +309,8 @@ int load_run(const struct load_options *options, struct load_result *ret_result)
     if (r == 0)
         r = loop(&load);
     ret_result->elapsed_ns = load.options->duration_ms * 1000000;
+    if (r == 0 && options->rate > 0 && due_ns(&load, load.next_index) < load.until_ns)
+        ret_result->missed = (load.until_ns - due_ns(&load, load.next_index)) * options->rate / 1000000000;
     if (r < 0)
         snprintf(ret_result->error, sizeof ret_result->error, "%s: %s", options->url, strerror(-r));
     for (unsigned i = 0; i < options->client_count; i++) {
