@@ -365,7 +365,8 @@ static void an_event_whose_data_is_gone_keeps_its_place_and_its_names(void **sta
 {
     struct stage *stage = *state;
     struct log *log = memory_log_open(stage->store, false);
-    struct log_record stub = {.position = 2};
+    struct log_range range = {2, 2};
+    struct log_replaced replaced;
     struct journal_reader *reader;
     struct journal_event event;
     struct log_chain before, after;
@@ -375,7 +376,7 @@ static void an_event_whose_data_is_gone_keeps_its_place_and_its_names(void **sta
     assert_ok(kit_append(stage->journal, "s", "A", "x", "{\"secret\":1}", NULL));
     assert_ok(kit_append(stage->journal, "s", "B", "x y", "{\"secret\":2}", NULL));
     assert_ok(journal_chain_at(stage->journal, 2, &before));
-    assert_ok(log_replace(log, &stub));
+    assert_ok(log_replace(log, &range, 1, 0, &replaced));
     reopen(stage);
     assert_ok(journal_chain_at(stage->journal, 2, &after));
     assert_memory_equal(&before, &after, sizeof(before));

@@ -228,23 +228,10 @@ static struct log_chain make_log(struct trial *trial)
 
 static int replace_record(struct log *log, uint64_t position)
 {
-    struct log_reader *reader;
-    struct log_record record;
-    struct log_chain scratch = {0};
-    uint8_t head[16];
-    int r;
+    struct log_range range = {position, position};
+    struct log_replaced replaced;
 
-    assert_ok(log_reader_new(log, position - 1, &reader));
-    assert_ok(log_reader_next(reader, &record));
-    log_chain_step(&scratch, &record, &scratch);
-    memcpy(head, record.head.data, sizeof(head));
-    record.head = bytes_make(head, sizeof(head));
-    record.flags |= LOG_RECORD_STUB;
-    record.body_size = (uint32_t)record.body.size;
-    record.body = (struct bytes){0};
-    r = log_replace(log, &record);
-    log_reader_free(reader);
-    return r;
+    return log_replace(log, &range, 1, 0, &replaced);
 }
 
 static bool is_stub(struct log *log, uint64_t position)

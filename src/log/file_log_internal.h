@@ -181,18 +181,12 @@ void file_log_poison(struct file_log *log, const char *what, int failure);
 int file_log_reader_new(struct log *log, uint64_t after, struct log_reader **ret_reader);
 /* Opened for reading: looks what is new in the files. The mutex is held. */
 int file_log_refresh(struct file_log *log);
-/* The whole frame, header and records, that holds a durable position, and where it stands. As a reader's next(). */
-struct frame_place {
-    uint64_t segment_first, offset;
-    struct format_frame frame;
-};
-int file_log_load_frame(struct file_log *log, uint64_t position, struct buffer *frame,
-                        struct frame_place *ret_place);
 int file_log_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain);
 
 /* ---- file_log_replace.c ---- */
 
-int file_log_replace(struct log *log, const struct log_record *stub);
+int file_log_replace(struct log *log, const struct log_range *ranges, size_t count, uint64_t from,
+                     struct log_replaced *ret_replaced);
 
 static inline struct file_log *file_log_of(struct log *log)
 {

@@ -318,28 +318,6 @@ int file_log_chain_at(struct log *base, uint64_t position, struct log_chain *ret
     return 0;
 }
 
-int file_log_load_frame(struct file_log *log, uint64_t position, struct buffer *frame,
-                        struct frame_place *ret_place)
-{
-    _cleanup_(reader_freep) struct reader *reader = new_reader(log, position - 1);
-    int r;
-
-    if (!reader)
-        return -ENOMEM;
-    r = load_frame(reader);
-    if (r != 0)
-        return r;
-    r = buffer_append(frame, reader->rest.data - FORMAT_FRAME_SIZE, format_frame_end(&reader->frame));
-    if (r < 0)
-        return r;
-    *ret_place = (struct frame_place){
-        .segment_first = reader->file->first,
-        .offset = reader->frame_offset,
-        .frame = reader->frame,
-    };
-    return 0;
-}
-
 /* ---- beside a writer in another process ---- */
 
 /* The floor of what stands behind the known end of the last segment. */

@@ -694,18 +694,73 @@ static struct log_record read_one(struct log *log, uint64_t position, struct buf
 
 static void replace_one(struct world *world, uint64_t position)
 {
-    _cleanup_(buffer_deinit) struct buffer memory = {0};
-    struct log_record record = read_one(world->log, position, &memory);
-    struct log_chain scratch = {0};
+    struct log_range range = {position, position};
+    struct log_replaced replaced;
 
-    log_chain_step(&scratch, &record, &scratch);
-    record.flags |= LOG_RECORD_STUB;
-    record.body_size = (uint32_t)record.body.size;
-    record.body = (struct bytes){0};
-    assert_ok(log_replace(world->log, &record));
-    assert_ok(log_replace(world->log, &record)); /* again changes nothing */
-    record.body_hash[0] ^= 1;
-    assert_int_equal(log_replace(world->log, &record), -EINVAL);
+    assert_ok(log_replace(world->log, &range, 1, 0, &replaced));
+    assert_int_equal(replaced.count, 1);
+    assert_int_equal(replaced.next, 0);
+    assert_ok(log_replace(world->log, &range, 1, 0, &replaced)); /* again changes nothing */
+    assert_int_equal(replaced.count, 0);
+}
+
+/* What is no list of positions of this log is refused as a whole. */
+static void ranges_that_do_not_ascend_or_end_above_the_head_are_refused(void **state)
+{
+    struct world *world = (struct world *)*state;
+    static const struct log_range wrong[][2] = {
+        {{0, 1}, {2, 2}}, {{2, 1}, {3, 3}}, {{1, 2}, {2, 3}}, {{3, 3}, {1, 1}}, {{1, 1}, {3, 4}}};
+    struct log_replaced replaced;
+
+    open_log(world);
+    (void)log_kit_append(world->kit, 1, 3, 100);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(log_replace(world->log, wrong[i], 2, 0, &replaced), -EINVAL);
+    assert_ok(log_replace(world->log, wrong[0], 0, 0, &replaced));
+    assert_int_equal(replaced.count + replaced.next, 0);
+}
+
+/* Each call does one segment, and large bodies leave holes. */
+static void many_bodies_go_segment_by_segment_and_give_room_back(void **state)
+{
+    struct world *world = (struct world *)*state;
+    _cleanup_(buffer_deinit) struct buffer memory = {0};
+    static const struct log_range ranges[] = {{2, 20}, {22, 22}, {30, 55}};
+    struct file_log_report report;
+    struct log_replaced replaced;
+    struct log_chain before, after;
+    uint64_t count = 0, bodies = 0, room = 0, from = 0;
+    size_t calls = 0;
+
+    open_log(world);
+    for (size_t i = 0; i < 20; i++)
+        (void)log_kit_append(world->kit, 1, 3, 12000);
+    assert_ok(log_chain_at(world->log, 60, &before));
+    do {
+        assert_ok(log_replace(world->log, ranges, 3, from, &replaced));
+        assert_true(replaced.next == 0 || replaced.next > from);
+        from = replaced.next;
+        count += replaced.count;
+        bodies += replaced.body_bytes;
+        room += replaced.room_bytes;
+        calls++;
+    } while (from != 0);
+    assert_true(calls > 1);
+    assert_int_equal(count, 19 + 1 + 26);
+    assert_int_equal(bodies, count * 12000);
+    assert_true(room >= count * 4096 && room < bodies);
+    assert_ok(log_chain_at(world->log, 60, &after));
+    assert_memory_equal(before.bytes, after.bytes, LOG_CHAIN_SIZE);
+    for (uint64_t position = 1; position <= 60; position++) {
+        struct log_record record = read_one(world->log, position, &memory);
+        bool gone = log_ranges_find(ranges, 3, position) == position;
+        assert_int_equal((record.flags & LOG_RECORD_STUB) != 0, gone);
+        assert_int_equal(record.body.size, gone ? 0 : 12000);
+    }
+    close_log(world);
+    assert_ok(file_log_verify(FOLDER, world->options.file, NULL, NULL, NULL, &report, NULL));
+    assert_int_equal(report.damage_count, 0);
+    assert_int_equal(report.records, 60);
 }
 
 static void a_replaced_body_is_gone_and_the_chain_stays(void **state)
@@ -825,6 +880,8 @@ int main(void)
         LOG_TEST(async_durability_survives_a_kill_and_keeps_a_prefix_without_power),
         LOG_TEST(a_follower_stores_records_unchanged_and_comes_to_the_same_chain),
         LOG_TEST(a_replaced_body_is_gone_and_the_chain_stays),
+        LOG_TEST(ranges_that_do_not_ascend_or_end_above_the_head_are_refused),
+        LOG_TEST(many_bodies_go_segment_by_segment_and_give_room_back),
         LOG_TEST(a_backup_of_a_log_in_use_is_a_log_with_an_id_of_its_own),
         LOG_TEST(the_real_file_system_keeps_the_same_contract),
     };

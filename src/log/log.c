@@ -2,6 +2,7 @@
 #include "log/log.h"
 
 #include <assert.h>
+#include <errno.h>
 
 #include "base/checked.h"
 #include "base/hash.h"
@@ -98,9 +99,45 @@ void log_reader_free(struct log_reader *reader)
         reader->ops->free(reader);
 }
 
-int log_replace(struct log *log, const struct log_record *stub)
+bool log_ranges_valid(const struct log_range *ranges, size_t count, uint64_t last)
 {
-    return log->ops->replace(log, stub);
+    uint64_t before = 0;
+
+    for (size_t i = 0; i < count; before = ranges[i++].last)
+        if (ranges[i].first <= before || ranges[i].last < ranges[i].first || ranges[i].last > last)
+            return false;
+    return true;
+}
+
+uint64_t log_ranges_find(const struct log_range *ranges, size_t count, uint64_t from)
+{
+    size_t low = 0, high = count; /* the first range that ends at or behind `from` */
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (ranges[middle].last < from)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == count)
+        return 0;
+    return ranges[low].first > from ? ranges[low].first : from;
+}
+
+int log_replace(struct log *log, const struct log_range *ranges, size_t count, uint64_t from,
+                struct log_replaced *ret_replaced)
+{
+    struct log_status status;
+
+    log_status(log, &status);
+    if (!log_ranges_valid(ranges, count, status.head))
+        return -EINVAL;
+    *ret_replaced = (struct log_replaced){0};
+    if (log_ranges_find(ranges, count, from) == 0)
+        return 0;
+    return log->ops->replace(log, ranges, count, from, ret_replaced);
 }
 
 void log_status(struct log *log, struct log_status *ret_status)

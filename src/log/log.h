@@ -107,6 +107,19 @@ struct log_batch {
     struct log_chain chain_after; /* set when durable: the chain at the batch's last record */
 };
 
+/* Positions from first to last, both included. */
+struct log_range {
+    uint64_t first, last;
+};
+
+/* What log_replace() has done. */
+struct log_replaced {
+    uint64_t next;       /* call again with this as `from`; 0: all of it is done */
+    uint64_t count;      /* records that became stubs */
+    uint64_t body_bytes; /* of their bodies */
+    uint64_t room_bytes; /* of these, what the engine gave back to the disk as far as it knows */
+};
+
 /* What the log is and how it stands. */
 struct log_status {
     uint8_t id[LOG_ID_SIZE];
@@ -132,7 +145,8 @@ struct log_ops {
     const char *name; /* "file" */
     int (*append)(struct log *log, struct log_batch *batch);
     int (*reader_new)(struct log *log, uint64_t after, struct log_reader **ret_reader);
-    int (*replace)(struct log *log, const struct log_record *stub);
+    int (*replace)(struct log *log, const struct log_range *ranges, size_t count, uint64_t from,
+                   struct log_replaced *ret_replaced);
     void (*status)(struct log *log, struct log_status *ret_status);
     void (*counters)(struct log *log, struct log_counters *ret_counters);
     int (*chain_at)(struct log *log, uint64_t position, struct log_chain *ret_chain);
@@ -163,8 +177,17 @@ static inline void log_reader_freep(struct log_reader **reader)
     log_reader_free(*reader);
 }
 
-/* Put a stub in a record's place: same position, epoch, head and chain; the body goes. */
-int log_replace(struct log *log, const struct log_record *stub);
+/* Put stubs in the places of the records in `ranges`, from position `from` on: same position, epoch, head and chain; the
+ * body goes for good. Records that are stubs already stay as they are, so that doing it again is harmless. A log may do a
+ * part of it (a file log: one file), in ascending order, each part whole or not at all whatever crashes; what is left is
+ * done by the next call, from ret_replaced->next on. 0; -EINVAL: a range is empty or above the head, or they do not ascend;
+ * LOG_E_READ_ONLY; -errno: nothing of this part was done. */
+int log_replace(struct log *log, const struct log_range *ranges, size_t count, uint64_t from,
+                struct log_replaced *ret_replaced);
+/* Whether ranges ascend, are not empty, do not touch position 0 and end at or below `last`. */
+bool log_ranges_valid(const struct log_range *ranges, size_t count, uint64_t last);
+/* The first position of the ranges that is not below `from`; 0: there is none. */
+uint64_t log_ranges_find(const struct log_range *ranges, size_t count, uint64_t from);
 
 void log_status(struct log *log, struct log_status *ret_status);
 void log_counters(struct log *log, struct log_counters *ret_counters);

@@ -297,17 +297,26 @@ static int memory_reader_new(struct log *base, uint64_t after, struct log_reader
 
 /* ---- the rest of the table ---- */
 
-static int memory_replace(struct log *base, const struct log_record *stub)
+static int memory_replace(struct log *base, const struct log_range *ranges, size_t count, uint64_t from,
+                          struct log_replaced *ret_replaced)
 {
     struct memory_store *store = ((struct memory_log *)base)->store;
+    struct log_replaced replaced = {0};
     _os_locked_(&store->lock);
-    if (stub->position == 0 || stub->position > store->count)
-        return LOG_E_END;
-    struct log_record *record = &store->records[stub->position - 1];
-    record->flags |= LOG_RECORD_STUB;
-    record->body_size = (uint32_t)record->body.size;
-    record->body.size = 0;
-    memset(record->salt, 0, sizeof(record->salt));
+    if (store->broken)
+        return -EIO;
+    for (uint64_t at; (at = log_ranges_find(ranges, count, from)) != 0; from = at + 1) {
+        struct log_record *record = &store->records[at - 1];
+        if (record->flags & LOG_RECORD_STUB)
+            continue;
+        replaced.count++;
+        replaced.body_bytes += record->body.size;
+        record->flags |= LOG_RECORD_STUB;
+        record->body_size = (uint32_t)record->body.size;
+        record->body.size = 0;
+        memset(record->salt, 0, sizeof(record->salt));
+    }
+    *ret_replaced = replaced;
     return 0;
 }
 

@@ -153,9 +153,10 @@ static int pieces_reader_new(struct log *log, uint64_t after, struct log_reader 
     return log_reader_new(below(log), after, ret_reader);
 }
 
-static int pieces_replace(struct log *log, const struct log_record *stub)
+static int pieces_replace(struct log *log, const struct log_range *ranges, size_t count, uint64_t from,
+                          struct log_replaced *ret_replaced)
 {
-    return log_replace(below(log), stub);
+    return log_replace(below(log), ranges, count, from, ret_replaced);
 }
 
 static void pieces_status(struct log *log, struct log_status *ret_status)
