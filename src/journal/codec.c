@@ -241,3 +241,10 @@ bool codec_ends_append(const struct log_record *record)
     return bytes_get_u16(record->head.data + AT_APPEND_INDEX) + 1u ==
            bytes_get_u16(record->head.data + AT_APPEND_COUNT);
 }
+
+bool codec_has_type(const struct log_record *record, struct bytes type)
+{
+    return record->head.size >= CODEC_HEAD_FIXED_SIZE + type.size &&
+           bytes_get_u16(record->head.data + AT_TYPE_SIZE) == type.size &&
+           bytes_equal(bytes_slice(record->head, CODEC_HEAD_FIXED_SIZE, type.size), type);
+}

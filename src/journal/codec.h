@@ -38,5 +38,7 @@ void codec_write_body(const struct journal_event *event, uint8_t *to);
 _must_check_ int codec_read(const struct log_record *record, struct codec_tags *tags,
                             struct journal_event *ret_event, const char **ret_rule);
 
+/* Whether the record's event is of this type, by its head alone; false for one that cannot be read. */
+bool codec_has_type(const struct log_record *record, struct bytes type);
 /* Whether the record is the last one of its append; false for one that cannot be read. */
 bool codec_ends_append(const struct log_record *record);

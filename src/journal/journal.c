@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "journal/scavenge_said.h"
 #include "journal/state.h"
 
 enum { PROGRESS_STEP = 65536 }; /* records between two reports while opening */
@@ -122,6 +123,7 @@ static void init_locks(struct journal *journal)
     os_rwlock_init(&journal->index_lock);
     os_mutex_init(&journal->queue_lock);
     os_cond_init(&journal->queue_filled);
+    os_cond_init(&journal->task_done);
     os_mutex_init(&journal->listen_lock);
     os_mutex_init(&journal->state_lock);
     os_cond_init(&journal->moved);
@@ -138,6 +140,7 @@ static void journal_free(struct journal *journal)
     os_rwlock_deinit(&journal->index_lock);
     os_mutex_deinit(&journal->queue_lock);
     os_cond_deinit(&journal->queue_filled);
+    os_cond_deinit(&journal->task_done);
     os_mutex_deinit(&journal->listen_lock);
     os_mutex_deinit(&journal->state_lock);
     os_cond_deinit(&journal->moved);
@@ -153,6 +156,17 @@ static void set_writable(struct journal *journal, const struct log_status *statu
         return;
     snprintf(journal->reason, sizeof(journal->reason), "%s",
              status->reason[0] ? status->reason : "opened for reading only");
+}
+
+/* A disk that is full, or fails, keeps bodies that were to go; that is said, and the next run tries again. Reading what was
+ * said must not fail. */
+static int finish_scavenge(struct journal *journal)
+{
+    int r = scavenge_redo(journal);
+
+    if (r == LOG_E_READ_ONLY)
+        journal_stop_writing(journal, "the log takes no more writes");
+    return r == -ENOMEM ? r : 0;
 }
 
 static int start(struct journal *journal, char *error)
@@ -175,6 +189,8 @@ static int start(struct journal *journal, char *error)
         r = past_init(&journal->past, journal->log, journal->key, journal->index);
     batch_init(&journal->batch, &journal->past, &journal->source);
     if (r == 0 && journal->writable && !journal->options.follower)
+        r = finish_scavenge(journal);
+    if (r == 0 && journal->writable && !journal->options.follower)
         r = journal_writer_start(journal);
     return r;
 }
@@ -191,6 +207,7 @@ int journal_open(struct log *log, const struct journal_options *options, struct 
     journal->log = log;
     journal->options = options ? *options : (struct journal_options){0};
     append_list_init(&journal->queue);
+    journal->tasks_end = &journal->tasks;
     init_locks(journal);
     int r = start(journal, error);
     if (r == 0) {

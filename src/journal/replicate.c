@@ -3,7 +3,9 @@
 
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/vector.h"
+#include "journal/scavenge_said.h"
 #include "journal/state.h"
 
 /* Read the record and put its event on top of the past, where versions are looked up. */
@@ -87,13 +89,12 @@ static int conclude(struct journal *journal, int r, enum log_outcome outcome)
     return 0;
 }
 
-int journal_replicate(struct journal *journal, struct log_record *records, size_t count,
-                      const struct log_chain *chain)
+/* Check and store these; `chain`: after the last one, or NULL when it has been checked. */
+static int store(struct journal *journal, struct log_record *records, size_t count,
+                 const struct log_chain *chain)
 {
     struct batch *batch = &journal->batch;
     enum log_outcome outcome = LOG_DURABLE;
-    if (!journal->options.follower || !journal_is_writable(journal, NULL))
-        return JOURNAL_E_READ_ONLY;
     if (count == 0)
         return 0;
     int r = batch_reset(batch);
@@ -108,6 +109,65 @@ int journal_replicate(struct journal *journal, struct log_record *records, size_
                                   .chain_expected = chain};
     r = journal_log_write(journal, &log_batch, &outcome);
     return conclude(journal, r, outcome);
+}
+
+/* ---- what the leader took away ---- */
+
+/* S3: the stubs first, then the event that says so. */
+static int take_away(struct journal *journal, const struct log_record *record)
+{
+    _cleanup_(scavenge_ranges_deinit) struct scavenge_ranges ranges = {0};
+    struct log_replaced replaced = {0};
+    struct codec_tags tags;
+    struct journal_event event;
+    if (codec_read(record, &tags, &event, NULL) != 0)
+        return -EBADMSG;
+    int r = scavenge_said_read(&event, &ranges);
+    if (r == 0)
+        r = scavenge_replace(journal->log, &ranges, &replaced);
+    switch (r) {
+    case LOG_E_READ_ONLY: return JOURNAL_E_READ_ONLY;
+    case -ENOSPC: return JOURNAL_E_FULL;
+    default: return r;
+    }
+}
+
+/* Before the first of them is stored: the chain behind the last. Costs a hash a record, so only when they are not stored
+ * in one go. */
+static int check_chain(struct journal *journal, struct log_record *records, size_t count,
+                       const struct log_chain *expected)
+{
+    struct log_chain chain;
+    int r = journal_chain_at(journal, index_last(journal->index), &chain);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        log_chain_step(&chain, &records[i], &chain);
+    if (r == 0 && memcmp(&chain, expected, sizeof(chain)) != 0)
+        r = JOURNAL_E_DIVERGED;
+    return r;
+}
+
+static size_t find_said(const struct log_record *records, size_t from, size_t count)
+{
+    while (from < count && !scavenge_said_in(&records[from]))
+        from++;
+    return from;
+}
+
+int journal_replicate(struct journal *journal, struct log_record *records, size_t count,
+                      const struct log_chain *chain)
+{
+    size_t said = find_said(records, 0, count), begin = 0;
+    if (!journal->options.follower || !journal_is_writable(journal, NULL))
+        return JOURNAL_E_READ_ONLY;
+    if (said == count)
+        return store(journal, records, count, chain);
+    int r = chain ? check_chain(journal, records, count, chain) : 0;
+    for (; r == 0 && said < count; begin = said, said = find_said(records, said + 1, count)) {
+        r = store(journal, records + begin, said - begin, NULL);
+        if (r == 0)
+            r = take_away(journal, &records[said]);
+    }
+    return r == 0 ? store(journal, records + begin, count - begin, NULL) : r;
 }
 
 bool journal_record_ends_append(const struct log_record *record)

@@ -15,6 +15,13 @@ struct append_list {
     struct journal_append *first, **end;
 };
 
+/* Something the writer does between two batches, when nothing of the log is under way. The caller's until it has run. */
+struct journal_task {
+    void (*run)(struct journal_task *task);
+    struct journal_task *next;
+    bool done;
+};
+
 struct journal {
     struct log *log;
     struct journal_options options;
@@ -29,6 +36,8 @@ struct journal {
     struct os_mutex queue_lock; /* queue, closing */
     struct os_cond queue_filled;
     struct append_list queue;
+    struct journal_task *tasks, **tasks_end;
+    struct os_cond task_done;
     uint64_t queue_count; /* submitted and not yet answered */
     bool closing;
 
@@ -72,6 +81,8 @@ void append_list_push(struct append_list *list, struct journal_append *append);
 /* Start and end the writer thread; ending lets everything queued have its answer. */
 _must_check_ int journal_writer_start(struct journal *journal);
 void journal_writer_stop(struct journal *journal);
+/* Have the writer run a task and wait for its end. 0; -ECANCELED: the journal is closing and it was not run. */
+_must_check_ int journal_run_task(struct journal *journal, struct journal_task *task);
 /* Hand a batch to the log and wait. 0: *ret_outcome; LOG_E_* or -errno: not taken. */
 _must_check_ int journal_log_write(struct journal *journal, struct log_batch *batch,
                                    enum log_outcome *ret_outcome);

@@ -59,13 +59,54 @@ static void list_move(struct append_list *to, struct append_list *from)
 static bool take_queue(struct journal *journal, struct append_list *pending, bool wait)
 {
     os_mutex_lock(&journal->queue_lock);
-    while (wait && !journal->queue.first && !journal->closing)
+    while (wait && !journal->queue.first && !journal->tasks && !journal->closing)
         os_cond_wait(&journal->queue_filled, &journal->queue_lock);
     bool some = journal->queue.first != NULL;
     list_move(pending, &journal->queue);
     os_mutex_unlock(&journal->queue_lock);
     return some;
 }
+
+/* ---- tasks ---- */
+
+int journal_run_task(struct journal *journal, struct journal_task *task)
+{
+    int r = 0;
+    task->next = NULL;
+    task->done = false;
+    os_mutex_lock(&journal->queue_lock);
+    if (journal->closing) {
+        r = -ECANCELED;
+    } else {
+        *journal->tasks_end = task;
+        journal->tasks_end = &task->next;
+        os_cond_signal(&journal->queue_filled);
+    }
+    while (r == 0 && !task->done)
+        os_cond_wait(&journal->task_done, &journal->queue_lock);
+    os_mutex_unlock(&journal->queue_lock);
+    return r;
+}
+
+/* Run the first task, if there is one: whether there was. */
+static bool run_task(struct journal *journal)
+{
+    os_mutex_lock(&journal->queue_lock);
+    struct journal_task *task = journal->tasks;
+    if (task && !(journal->tasks = task->next))
+        journal->tasks_end = &journal->tasks;
+    os_mutex_unlock(&journal->queue_lock);
+    if (!task)
+        return false;
+    task->run(task);
+    os_mutex_lock(&journal->queue_lock);
+    task->done = true;
+    os_cond_broadcast(&journal->task_done);
+    os_mutex_unlock(&journal->queue_lock);
+    return true;
+}
+
+/* ---- answers ---- */
 
 static void answer(struct journal *journal, struct journal_append *append,
                    const struct journal_result *result)
@@ -292,7 +333,10 @@ static void writer_main(void *user)
     struct append_list pending;
     unsigned fenced_count = 0;
     append_list_init(&pending);
-    while (pending.first || take_queue(journal, &pending, true)) {
+    /* A task between two batches; after the last append those that are left. */
+    while (run_task(journal) || pending.first || take_queue(journal, &pending, true) || run_task(journal)) {
+        if (!pending.first)
+            continue;
         if (!journal_is_writable(journal, NULL)) {
             answer_read_only(journal, &pending);
         } else if (build(journal, &pending) < 0) {

@@ -1,0 +1,132 @@
+/* Every call that changes the disk during a scavenge is broken once, in every way. After opening again: what was said to go
+ * is gone, nothing else is, and the chain and everything that stays are as they were (S1, S2, P6). */
+#include "lib/cmocka_all.h"
+
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "journal/retention.h"
+#include "journal/scavenge.h"
+#include "journal/scavenge_said.h"
+#include "lib/fault_file.h"
+#include "lib/journal_kit.h"
+#include "log/file_log.h"
+
+enum { EVENTS = 24, SEGMENT_SIZE = 64 * 1024, DATA_SIZE = 9000, RULE = EVENTS + 1 };
+
+static int open_on(const struct os_file_ops *ops, struct journal **ret_journal)
+{
+    struct file_log_options options = {.file = ops, .segment_size = SEGMENT_SIZE};
+    char error[256] = "";
+    struct log *log;
+    int r = file_log_open("/journal", &options, &log, error);
+    return r == 0 ? journal_open(log, NULL, ret_journal, error) : r;
+}
+
+/* Odd ones in a stream that is to be forgotten, in several segments; even ones stay. */
+static void prepare(struct sim_disk *disk, struct log_chain *ret_chain)
+{
+    static char data[DATA_SIZE];
+    struct retention_rule rule = {.name = B("odd"), .truncate_before = 1000};
+    _cleanup_(buffer_deinit) struct buffer json = {0};
+    struct journal_event_new event;
+    struct journal_append append = {.events = &event, .event_count = 1};
+    struct journal *journal;
+    memset(data, 'x', sizeof(data));
+    assert_ok(open_on(sim_disk_ops(disk), &journal));
+    for (size_t i = 1; i <= EVENTS; i++) {
+        event = (struct journal_event_new){
+            .stream = i % 2 ? B("odd") : B("even"), .type = B("A"), .data = bytes_make(data, sizeof(data))};
+        assert_ok(journal_append_wait(journal, &append, NULL));
+    }
+    assert_ok(retention_event(&rule, false, &json, &event));
+    assert_ok(journal_append_wait(journal, &append, NULL));
+    assert_ok(journal_chain_at(journal, RULE, ret_chain));
+    journal_close(journal);
+}
+
+static int scavenge(struct journal *journal)
+{
+    struct scavenge_report report;
+    char error[256];
+    return journal_scavenge(journal, &(struct scavenge_options){0}, &report, error);
+}
+
+/* Whether the odd ones are gone: exactly when a `$Scavenged` says so. */
+static bool check(struct journal *journal, const struct log_chain *chain_before)
+{
+    _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
+    bool said = kit_stream_version(journal, SCAVENGE_STREAM) > 0;
+    struct journal_event event;
+    struct log_chain chain;
+    assert_ok(journal_chain_at(journal, RULE, &chain));
+    assert_memory_equal(&chain, chain_before, sizeof(chain));
+    assert_ok(journal_reader_new(journal, &(struct journal_read){.before = RULE}, &reader));
+    for (size_t i = 1; i <= EVENTS; i++) {
+        assert_ok(journal_reader_next(reader, &event));
+        assert_int_equal(event.position, i);
+        assert_int_equal(event.stub, said && i % 2);
+        assert_int_equal(event.data.size, event.stub ? 0 : DATA_SIZE);
+    }
+    return said;
+}
+
+static void verify(struct sim_disk *disk)
+{
+    struct file_log_report report;
+    assert_ok(file_log_verify("/journal", sim_disk_ops(disk), NULL, NULL, NULL, &report, NULL));
+    assert_int_equal(report.damage_count, 0);
+}
+
+enum aftermath { RESTART, KILL, POWER_LOSS, AFTERMATHS };
+
+static bool try(enum fault_kind kind, uint64_t n, enum aftermath aftermath)
+{
+    struct sim_disk *disk = sim_disk_new();
+    struct fault_file fault;
+    struct journal *journal;
+    struct log_chain chain;
+    bool done = false;
+    prepare(disk, &chain);
+    fault_file_init(&fault, sim_disk_ops(disk), kind, n);
+    fault.disk = disk;
+    if (open_on(&fault.ops, &journal) == 0) {
+        done = scavenge(journal) == 0 && !fault.dead;
+        journal_close(journal);
+    }
+    if (aftermath == KILL)
+        sim_disk_kill(disk);
+    if (aftermath == POWER_LOSS)
+        sim_disk_power_loss(disk, SIM_LOSE_SOME, n);
+    assert_ok(open_on(sim_disk_ops(disk), &journal));
+    bool said = check(journal, &chain);
+    assert_true(said || !done);
+    assert_ok(scavenge(journal)); /* what was not said is said now */
+    assert_true(check(journal, &chain));
+    assert_int_equal(kit_stream_version(journal, SCAVENGE_STREAM), 1);
+    journal_close(journal);
+    verify(disk);
+    sim_disk_free(disk);
+    return fault_file_fired(&fault);
+}
+
+static void a_scavenge_is_whole_or_finished_later_whatever_breaks(void **state)
+{
+    static const enum fault_kind kinds[] = {FAULT_FAIL, FAULT_SHORTEN, FAULT_TEAR,
+                                            FAULT_FULL, FAULT_KILL,    FAULT_KILL_TORN};
+    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++)
+        for (unsigned aftermath = 0; aftermath < AFTERMATHS; aftermath++) {
+            uint64_t n = 1;
+            while (try(kinds[kind], n, (enum aftermath)aftermath))
+                n++;
+            assert_true(n > 15); /* the sweep went through several segments */
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_scavenge_is_whole_or_finished_later_whatever_breaks),
+    };
+    return cmocka_run_group_tests_name("journal/scavenge_fault", tests, NULL, NULL);
+}
