@@ -11,7 +11,7 @@
 
 enum { PAGE_COUNT = 1000 };
 
-static const char *stream, *types, *tag;
+static const char *stream, *types, *tag, *prefix;
 static uint64_t after, limit;
 static bool backward, from_now;
 
@@ -19,6 +19,7 @@ static const struct cli_option read_options[] = {
     {"--stream", "NAME", "only this stream", CLI_TEXT, &stream, 0, 0},
     {"--type", "A,B", "only these types", CLI_TEXT, &types, 0, 0},
     {"--tag", "TAG", "only events with this tag", CLI_TEXT, &tag, 0, 0},
+    {"--prefix", "TEXT", "only streams whose names begin so", CLI_TEXT, &prefix, 0, 0},
     {"--after", "POSITION", "begin after this position (a stream: after this version)", CLI_NUMBER, &after, 0,
      0},
     {"--limit", "N", "at most so many events (all of them, if not given)", CLI_NUMBER, &limit, 0, 0},
@@ -29,6 +30,7 @@ static const struct cli_option tail_options[] = {
     {"--stream", "NAME", "only this stream", CLI_TEXT, &stream, 0, 0},
     {"--type", "A,B", "only these types", CLI_TEXT, &types, 0, 0},
     {"--tag", "TAG", "only events with this tag", CLI_TEXT, &tag, 0, 0},
+    {"--prefix", "TEXT", "only streams whose names begin so", CLI_TEXT, &prefix, 0, 0},
     {"--after", "POSITION", "begin after this position", CLI_NUMBER, &after, 0, 0},
     {"--now", NULL, "only what comes from now on", CLI_FLAG, &from_now, 0, 0},
     {0},
@@ -90,7 +92,9 @@ static int make_path(struct buffer *path)
         r = client_escape(path, stream);
     if (r == 0)
         r = add_parameter(path, "type", types);
-    return r < 0 ? r : add_parameter(path, "tag", tag);
+    if (r == 0)
+        r = add_parameter(path, "tag", tag);
+    return r < 0 ? r : add_parameter(path, "prefix", prefix);
 }
 
 static int make_page_path(struct buffer *path, const struct page *page, uint64_t count)
@@ -117,7 +121,7 @@ static int run_read(int argument_count, char **arguments)
     struct page all = {0};
     int code = client_open(&client);
 
-    if (stream && (types || tag))
+    if (stream && (types || tag || prefix))
         return cli_error(CLI_USAGE, "--stream stands alone: a stream is read whole");
     while (code == CLI_DONE && (limit == 0 || all.count < limit)) {
         _cleanup_(buffer_deinit) struct buffer path = {0};

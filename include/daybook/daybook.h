@@ -196,7 +196,9 @@ struct daybook_read {
     uint64_t after;  /* begin behind this position */
     uint64_t before; /* end before this one; 0: the head */
     bool backward;
-    uint64_t reserved[4];
+    bool system;                        /* daybook's own events too, whose names begin with `$` */
+    struct daybook_bytes stream_prefix; /* not empty: only streams whose names begin so */
+    uint64_t reserved[2];
 };
 
 struct daybook_reader;
@@ -208,12 +210,17 @@ DAYBOOK_API int daybook_reader_new(struct daybook *book, const struct daybook_re
 /* The next event. DAYBOOK_E_END: none for now; a forward reader may ask again later. DAYBOOK_E_DAMAGED, -errno. */
 DAYBOOK_API int daybook_reader_next(struct daybook_reader *reader, struct daybook_event_stored *ret_event);
 
+/* The same, and wait for one: with a forward reader, a subscription. At most `timeout_ms`, then DAYBOOK_E_TIMEOUT; what does
+ * not match is passed over meanwhile, and daybook_reader_position() moves on. */
+DAYBOOK_API int daybook_reader_wait(struct daybook_reader *reader, uint32_t timeout_ms,
+                                    struct daybook_event_stored *ret_event);
+
 /* Every position up to this one has been shown or passed over: where to begin again some other day. */
 DAYBOOK_API uint64_t daybook_reader_position(const struct daybook_reader *reader);
 
 DAYBOOK_API void daybook_reader_free(struct daybook_reader *reader);
 
-/* Wait until the head is beyond `after`: with a reader, a subscription. 0; DAYBOOK_E_TIMEOUT. */
+/* Wait until the head is beyond `after`. 0; DAYBOOK_E_TIMEOUT. */
 DAYBOOK_API int daybook_wait(struct daybook *book, uint64_t after, uint32_t timeout_ms);
 
 #ifdef __cplusplus

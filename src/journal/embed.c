@@ -11,6 +11,7 @@
 #include "journal/arena.h"
 #include "journal/journal.h"
 #include "log/file_log.h"
+#include "os/clock.h"
 #include "os/thread.h"
 
 static_assert(sizeof(struct daybook_bytes) == sizeof(struct bytes) &&
@@ -35,7 +36,9 @@ struct daybook {
 };
 
 struct daybook_reader {
+    struct daybook *book;
     struct journal_reader *reader;
+    bool backward;
 };
 
 const char *daybook_version(void)
@@ -298,10 +301,14 @@ int daybook_reader_new(struct daybook *book, const struct daybook_read *read,
     int r = copy_items(&arena, read->items, read->item_count, &query);
     if (r == 0) {
         struct journal_read wanted = {.stream = ours(read->stream),
+                                      .prefix = ours(read->stream_prefix),
                                       .query = &query,
+                                      .system = read->system,
                                       .after = read->after,
                                       .before = read->before,
                                       .direction = read->backward ? JOURNAL_BACKWARD : JOURNAL_FORWARD};
+        reader->book = book;
+        reader->backward = read->backward;
         r = journal_reader_new(book->journal, &wanted, &reader->reader);
     }
     arena_deinit(&arena);
@@ -329,6 +336,24 @@ int daybook_reader_next(struct daybook_reader *reader, struct daybook_event_stor
                                                .erased = event.stub};
     memcpy(ret_event->id, event.id, sizeof(ret_event->id));
     return 0;
+}
+
+int daybook_reader_wait(struct daybook_reader *reader, uint32_t timeout_ms,
+                        struct daybook_event_stored *ret_event)
+{
+    uint64_t deadline_ns = os_monotonic_ns() + timeout_ms * OS_NS_PER_MS, now_ns;
+    for (;;) {
+        uint64_t head = daybook_head(reader->book);
+        int r = daybook_reader_next(reader, ret_event);
+        if (r != DAYBOOK_E_END || reader->backward)
+            return r;
+        now_ns = os_monotonic_ns();
+        if (now_ns >= deadline_ns)
+            return DAYBOOK_E_TIMEOUT;
+        r = daybook_wait(reader->book, head, (uint32_t)((deadline_ns - now_ns) / OS_NS_PER_MS) + 1);
+        if (r != 0)
+            return r;
+    }
 }
 
 uint64_t daybook_reader_position(const struct daybook_reader *reader)

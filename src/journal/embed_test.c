@@ -82,6 +82,37 @@ static void what_is_appended_is_read_also_after_reopening(void **state)
     daybook_close(book);
 }
 
+static bool is_stream(const struct daybook_event_stored *event, const char *stream)
+{
+    return event->stream.size == strlen(stream) && memcmp(event->stream.data, stream, event->stream.size) == 0;
+}
+
+/* The law: a reader that waits is a subscription: what matches, in order, without a gap, and nothing else. */
+static void a_subscription_by_prefix_gets_what_is_there_and_what_comes(void **state)
+{
+    struct daybook *book = open_book();
+    const struct daybook_read rooms = {.stream_prefix = DAYBOOK_BYTES("room-")};
+    struct daybook_reader *reader;
+    struct daybook_event_stored event;
+    assert_ok(append_one(book, "room-1", "A", NULL));
+    assert_ok(append_one(book, "guest-1", "A", NULL));
+    assert_ok(append_one(book, "room-2", "A", NULL));
+    assert_ok(daybook_reader_new(book, &rooms, &reader));
+    assert_ok(daybook_reader_wait(reader, 1000, &event));
+    assert_true(is_stream(&event, "room-1"));
+    assert_ok(daybook_reader_wait(reader, 1000, &event));
+    assert_true(is_stream(&event, "room-2"));
+    assert_int_equal(daybook_reader_wait(reader, 1, &event), DAYBOOK_E_TIMEOUT);
+    assert_ok(append_one(book, "guest-2", "A", NULL));
+    assert_int_equal(daybook_reader_wait(reader, 1, &event), DAYBOOK_E_TIMEOUT);
+    assert_int_equal(daybook_reader_position(reader), 4);
+    assert_ok(append_one(book, "room-3", "A", NULL));
+    assert_ok(daybook_reader_wait(reader, 1000, &event));
+    assert_int_equal(event.position, 5);
+    daybook_reader_free(reader);
+    daybook_close(book);
+}
+
 static void a_guarded_append_is_told_everything_that_failed(void **state)
 {
     struct daybook *book = open_book();
@@ -146,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STAGED(what_is_appended_is_read_also_after_reopening),
+        STAGED(a_subscription_by_prefix_gets_what_is_there_and_what_comes),
         STAGED(a_guarded_append_is_told_everything_that_failed),
         STAGED(a_second_writer_is_refused_and_a_reader_is_not),
         STAGED(every_answer_has_a_sentence),

@@ -232,6 +232,7 @@ enum journal_direction { JOURNAL_FORWARD, JOURNAL_BACKWARD };
 
 struct journal_read {
     struct bytes stream;               /* not empty: only this stream, and from/to are versions */
+    struct bytes prefix;               /* not empty: only streams whose names begin so. Copied */
     const struct journal_query *query; /* NULL: everything. Copied */
     uint64_t after;                    /* forward: first position shown is after + 1. Streams: version */
     uint64_t before; /* backward: first shown is before - 1; forward: stop there. 0: the head */

@@ -28,7 +28,7 @@ struct journal_reader {
     uint64_t version_at;    /* likewise, in versions */
     uint64_t candidates[CANDIDATE_COUNT];
     size_t taken, found;
-    struct bytes stream;
+    struct bytes stream, prefix;
     bool filtered;
     struct journal_query query;
     struct index_scan *scan; /* of the query, or of the stream; MODE_ALL: NULL */
@@ -155,6 +155,8 @@ static int set_filter(struct journal_reader *reader, const struct journal_read *
     struct journal *journal = reader->journal;
     char detail[256];
     int r = arena_copy(&reader->arena, read->stream, &reader->stream);
+    if (r == 0)
+        r = arena_copy(&reader->arena, read->prefix, &reader->prefix);
     if (r == 0 && reader->stream.size > 0)
         r = index_scan_new_stream(journal->index, reader->stream, &reader->arena, &reader->scan);
     if (r < 0 || !read->query || read->query->count == 0)
@@ -215,6 +217,8 @@ void journal_reader_free(struct journal_reader *reader)
 
 static bool shown(const struct journal_reader *reader, const struct journal_event *event)
 {
+    if (!bytes_starts_with(event->stream, reader->prefix))
+        return false;
     if (reader->filtered)
         return query_matches(&reader->query, event, reader->system);
     return reader->system || !query_event_is_system(event);

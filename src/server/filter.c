@@ -49,6 +49,24 @@ static bool add_types(struct http_request *request, struct bytes value, struct b
     }
 }
 
+/* prefix= and system=, which hold for all of a query's items. */
+static bool ask_scope(struct http_request *request, struct filter *filter)
+{
+    struct bytes prefix = {0};
+
+    if (!ask_flag(request, "system", &filter->system))
+        return false;
+    if (!http_request_parameter(request, "prefix", &prefix))
+        return true;
+    int rule = name_check(NAME_STREAM, prefix);
+    if (rule != 0 && rule != NAME_E_SYSTEM && rule != NAME_E_DOT) { /* a name may well begin with a dot */
+        answer_parameter(request, "prefix", "%s", name_rule(rule));
+        return false;
+    }
+    filter->prefix = prefix;
+    return true;
+}
+
 bool filter_from_parameters(struct http_request *request, struct filter *ret_filter)
 {
     const struct http_parameter *parameters;
@@ -75,6 +93,8 @@ bool filter_from_parameters(struct http_request *request, struct filter *ret_fil
     item->types = types;
     item->tags = tags;
     *ret_filter = (struct filter){0};
+    if (!ask_scope(request, ret_filter))
+        return false;
     if (item->type_count > 0 || item->tag_count > 0)
         ret_filter->query = (struct journal_query){.items = item, .count = 1};
     return true;
@@ -85,6 +105,9 @@ bool filter_from_parameters(struct http_request *request, struct filter *ret_fil
 bool filter_from_body(struct http_request *request, struct filter *ret_filter)
 {
     struct filter filter = {0};
+
+    if (!ask_scope(request, &filter))
+        return false;
     int r = append_json_parse_query(http_request_body(request), &filter.parsed, &filter.query);
 
     if (r == 0) {
@@ -107,11 +130,6 @@ void filter_deinit(struct filter *filter)
 
 /* ---- one event ---- */
 
-bool filter_is_whole(const struct filter *filter)
-{
-    return filter->query.count == 0 && filter->stream.size == 0;
-}
-
 static bool tags_contain(const struct filter_subject *subject, struct bytes tag)
 {
     for (size_t i = 0; i < subject->tag_count; i++) {
@@ -121,7 +139,26 @@ static bool tags_contain(const struct filter_subject *subject, struct bytes tag)
     return false;
 }
 
-static bool item_matches(const struct journal_item *item, const struct filter_subject *subject)
+static bool is_system(struct bytes name)
+{
+    return name.size > 0 && name.data[0] == '$';
+}
+
+/* An item that names something of daybook's own means it (journal/query.h says the same of a reader). */
+static bool item_names_system(const struct journal_item *item)
+{
+    for (size_t i = 0; i < item->type_count; i++) {
+        if (is_system(item->types[i]))
+            return true;
+    }
+    for (size_t i = 0; i < item->tag_count; i++) {
+        if (is_system(item->tags[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool item_matches(const struct journal_item *item, const struct filter_subject *subject, bool hidden)
 {
     bool type_fits = item->type_count == 0;
 
@@ -129,17 +166,21 @@ static bool item_matches(const struct journal_item *item, const struct filter_su
         type_fits = bytes_equal(item->types[i], subject->type);
     for (size_t i = 0; i < item->tag_count && type_fits; i++)
         type_fits = tags_contain(subject, item->tags[i]);
-    return type_fits;
+    return type_fits && (!hidden || item_names_system(item));
 }
 
 bool filter_matches(const struct filter *filter, const struct filter_subject *subject)
 {
+    bool hidden = !filter->system && (is_system(subject->stream) || is_system(subject->type));
+
     if (filter->stream.size > 0 &&
         (!bytes_equal(filter->stream, subject->stream) || subject->version < filter->version_min))
         return false;
+    if (filter->prefix.size > 0 && !bytes_starts_with(subject->stream, filter->prefix))
+        return false;
     for (size_t i = 0; i < filter->query.count; i++) {
-        if (item_matches(&filter->query.items[i], subject))
+        if (item_matches(&filter->query.items[i], subject, hidden))
             return true;
     }
-    return filter->query.count == 0;
+    return filter->query.count == 0 && !hidden;
 }

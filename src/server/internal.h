@@ -139,16 +139,17 @@ void cursor_format(const struct server *server, uint64_t position, char ret_text
 struct filter {
     struct journal_query query;
     struct bytes stream; /* not empty: only this stream's */
+    struct bytes prefix; /* not empty: only streams whose names begin so */
+    bool system;         /* daybook's own events too */
     uint64_t version_min;
     struct append_json *parsed; /* what the query points into, when it came as a body */
 };
 
-/* From type= and tag= of the URL, in the request's memory. False: answered. */
+/* From type=, tag=, prefix= and system= of the URL, in the request's memory. False: answered. */
 bool filter_from_parameters(struct http_request *request, struct filter *ret_filter);
-/* From a body. False: answered. The filter is the caller's to deinit. */
+/* The query from a body, prefix= and system= from the URL. False: answered. The filter is the caller's to deinit. */
 bool filter_from_body(struct http_request *request, struct filter *ret_filter);
 void filter_deinit(struct filter *filter);
-bool filter_is_whole(const struct filter *filter); /* everything matches */
 
 /* An event as far as filters look at it. */
 struct filter_subject {

@@ -5,51 +5,40 @@
 
 #include <stdlib.h>
 
-#include "os/clock.h"
 #include "replica/wire.h"
+#include "server/crowd.h"
 #include "server/errand.h"
 #include "server/internal.h"
 
-enum {
-    BEAT_TICK_MS = 500,
-    BEAT_MS = WIRE_HEARTBEAT_MS - BEAT_TICK_MS,
-};
+enum { BEAT_MS = WIRE_HEARTBEAT_MS - CROWD_BEAT_TICK_MS };
 
 struct log_stream {
     struct errand errand;
+    struct crowd_member member;
     struct log_feed *feed;
-    struct http_request *request; /* NULL: gone, waiting for its errand */
-    struct log_stream *next, *previous;
-    bool listed;
     struct wire_sender *sender; /* the errand's while it is out */
     struct buffer out;
     size_t offset;
     int answer; /* of the last fill */
     bool idle;  /* all has been sent that there was */
     bool moved; /* the head has moved since the last fill began */
-    uint64_t sent_ms;
 };
 
 struct log_feed {
+    struct crowd crowd;
     struct server *server;
-    struct journal_listener listener;
-    struct http_task moved;
-    atomic_bool moved_posted;
-    struct http_timer beat;
-    struct log_stream *streams;
-    atomic_uint_fast64_t open;
 };
 
-static uint64_t now_ms(void)
+static struct log_stream *stream_of(struct crowd_member *member)
 {
-    return os_monotonic_ns() / OS_NS_PER_MS;
+    return (struct log_stream *)((char *)member - offsetof(struct log_stream, member));
 }
 
 /* ---- one follower ---- */
 
 static void stream_free(struct log_stream *stream)
 {
-    stream->feed->open--;
+    crowd_leave(&stream->feed->crowd);
     wire_sender_free(stream->sender);
     buffer_deinit(&stream->out);
     free(stream);
@@ -67,40 +56,19 @@ static void stream_back(struct errand *errand)
 {
     struct log_stream *stream = (struct log_stream *)errand;
 
-    if (!stream->request) {
+    if (!stream->member.request) {
         stream_free(stream);
         return;
     }
     stream->offset = 0;
     stream->idle = stream->answer == WIRE_E_MORE && !stream->moved;
-    http_wake(stream->request);
-}
-
-static void feed_tick(struct log_feed *feed)
-{
-    int r = http_timer_set(feed->server->http, &feed->beat, BEAT_TICK_MS);
-
-    (void)r; /* no memory: a follower that hears nothing connects anew */
-}
-
-static void stream_list(struct log_stream *stream)
-{
-    struct log_feed *feed = stream->feed;
-
-    if (!feed->streams)
-        feed_tick(feed);
-    stream->next = feed->streams;
-    if (stream->next)
-        stream->next->previous = stream;
-    feed->streams = stream;
-    stream->listed = true;
-    stream->sent_ms = now_ms();
+    http_wake(stream->member.request);
 }
 
 /* Puts a heartbeat into the empty buffer when one is due. */
 static bool beat_due(struct log_stream *stream)
 {
-    if (now_ms() - stream->sent_ms < BEAT_MS)
+    if (crowd_now_ms() - stream->member.sent_ms < BEAT_MS)
         return false;
     buffer_clear(&stream->out);
     stream->offset = 0;
@@ -111,8 +79,7 @@ static ssize_t stream_read(void *user, uint8_t *buffer, size_t size)
 {
     struct log_stream *stream = user;
 
-    if (!stream->listed)
-        stream_list(stream);
+    crowd_join(&stream->feed->crowd, &stream->member);
     if (stream->errand.out)
         return HTTP_SOURCE_WAIT;
     if (stream->offset == stream->out.size && stream->answer < 0)
@@ -127,26 +94,17 @@ static ssize_t stream_read(void *user, uint8_t *buffer, size_t size)
     size = stream->out.size - stream->offset < size ? stream->out.size - stream->offset : size;
     memcpy(buffer, stream->out.data + stream->offset, size);
     stream->offset += size;
-    stream->sent_ms = now_ms();
+    stream->member.sent_ms = crowd_now_ms();
     return (ssize_t)size;
 }
 
 static void stream_release(void *user)
 {
     struct log_stream *stream = user;
-    struct log_feed *feed = stream->feed;
 
-    if (stream->listed) {
-        if (stream->previous)
-            stream->previous->next = stream->next;
-        else
-            feed->streams = stream->next;
-        if (stream->next)
-            stream->next->previous = stream->previous;
-    }
-    if (!feed->streams)
-        http_timer_cancel(feed->server->http, &feed->beat);
-    stream->request = NULL;
+    if (stream->member.listed)
+        crowd_part(&stream->member);
+    stream->member.request = NULL;
     if (!stream->errand.out)
         stream_free(stream);
 }
@@ -163,7 +121,7 @@ static struct log_stream *stream_new(struct log_feed *feed, struct http_request 
     }
     stream->errand = (struct errand){.http = feed->server->http, .run = stream_run, .back = stream_back};
     stream->feed = feed;
-    stream->request = request;
+    stream->member.request = request;
     return stream;
 }
 
@@ -174,61 +132,37 @@ void handle_log(struct http_request *request)
     struct log_stream *stream;
     uint64_t after = 0;
 
-    if (parameters_refused(request) || !ask_position(request, "after", &after))
+    if (parameters_refused(request) || !ask_position(request, "after", &after) ||
+        !crowd_enter(&feed->crowd, request, feed->server->options->limits.follower_count_max,
+                     "too-many-followers", "The server has as many followers as it takes."))
         return;
-    if (atomic_fetch_add(&feed->open, 1) >= feed->server->options->limits.follower_count_max) {
-        feed->open--;
-        struct http_problem problem = {.status = 429,
-                                       .code = "too-many-followers",
-                                       .detail = "The server has as many followers as it takes.",
-                                       .retry_after_s = 5};
-        http_answer_problem(request, &problem);
-        return;
-    }
     stream = stream_new(feed, request, after);
     if (!stream) {
-        feed->open--;
+        crowd_leave(&feed->crowd);
         answer_failure(request, -ENOMEM);
         return;
     }
-    http_header(request, "Cache-Control", "no-store");
-    http_header(request, "X-Accel-Buffering", "no");
+    crowd_headers(request);
     http_answer_stream(request, 200, WIRE_MEDIA_TYPE, &source, stream);
 }
 
 /* ---- all of them ---- */
 
-static void feed_turn(struct http_task *task)
+static void feed_turn(struct crowd *crowd)
 {
-    struct log_feed *feed = (struct log_feed *)((char *)task - offsetof(struct log_feed, moved));
-
-    atomic_store(&feed->moved_posted, false);
-    for (struct log_stream *stream = feed->streams; stream; stream = stream->next) {
-        stream->moved = true;
-        stream->idle = false;
-        http_wake(stream->request);
+    for (struct crowd_member *member = crowd->members; member; member = member->next) {
+        stream_of(member)->moved = true;
+        stream_of(member)->idle = false;
+        http_wake(member->request);
     }
 }
 
-/* On the writer's thread. */
-static void feed_moved(struct journal_listener *listener, uint64_t head)
+static void feed_beat(struct crowd *crowd)
 {
-    struct log_feed *feed = (struct log_feed *)((char *)listener - offsetof(struct log_feed, listener));
-
-    if (feed->open > 0 && !atomic_exchange(&feed->moved_posted, true))
-        http_post(feed->server->http, &feed->moved);
-}
-
-static void feed_beat(struct http_task *task)
-{
-    struct log_feed *feed = (struct log_feed *)((char *)task - offsetof(struct log_feed, beat.task));
-
-    for (struct log_stream *stream = feed->streams; stream; stream = stream->next) {
-        if (now_ms() - stream->sent_ms >= BEAT_MS)
-            http_wake(stream->request);
+    for (struct crowd_member *member = crowd->members; member; member = member->next) {
+        if (crowd_now_ms() - member->sent_ms >= BEAT_MS)
+            http_wake(member->request);
     }
-    if (feed->streams)
-        feed_tick(feed);
 }
 
 int log_feed_new(struct server *server, struct log_feed **ret_feed)
@@ -238,10 +172,9 @@ int log_feed_new(struct server *server, struct log_feed **ret_feed)
     if (!feed)
         return -ENOMEM;
     feed->server = server;
-    feed->listener.moved = feed_moved;
-    feed->moved.run = feed_turn;
-    feed->beat.task.run = feed_beat;
-    journal_listen(server->journal, &feed->listener);
+    feed->crowd.turn = feed_turn;
+    feed->crowd.beat = feed_beat;
+    crowd_init(&feed->crowd, server->http, server->journal);
     *ret_feed = feed;
     return 0;
 }
@@ -249,7 +182,7 @@ int log_feed_new(struct server *server, struct log_feed **ret_feed)
 void log_feed_quiet(struct log_feed *feed)
 {
     if (feed)
-        journal_unlisten(feed->server->journal, &feed->listener);
+        crowd_quiet(&feed->crowd);
 }
 
 void log_feed_free(struct log_feed *feed)
@@ -259,5 +192,5 @@ void log_feed_free(struct log_feed *feed)
 
 uint64_t log_feed_open_count(const struct log_feed *feed)
 {
-    return feed->open;
+    return feed->crowd.open;
 }

@@ -85,8 +85,7 @@ static bool ask_limit(struct reading *reading)
     reading->limit = READ_LIMIT_DEFAULT;
     reading->limit_given = http_request_parameter(reading->request, "limit", &text);
     return ask_u64(reading->request, "limit", 1, READ_LIMIT_MAX, &reading->limit) &&
-           ask_direction(reading->request, &reading->read.direction) &&
-           ask_flag(reading->request, "system", &reading->read.system);
+           ask_direction(reading->request, &reading->read.direction);
 }
 
 /* ---- one page ---- */
@@ -152,8 +151,9 @@ static bool is_direct(const struct reading *reading)
 {
     const struct journal_query *query = &reading->filter.query;
 
-    return query->count == 0 ||
-           (query->count == 1 && query->items[0].type_count + query->items[0].tag_count == 1);
+    return reading->filter.prefix.size == 0 &&
+           (query->count == 0 ||
+            (query->count == 1 && query->items[0].type_count + query->items[0].tag_count == 1));
 }
 
 static void page_start(struct reading *reading)
@@ -290,6 +290,8 @@ static void lines_start(struct reading *reading)
 static void journal_start(struct reading *reading)
 {
     reading->read.query = &reading->filter.query;
+    reading->read.prefix = reading->filter.prefix;
+    reading->read.system = reading->filter.system;
     if (reading->form == AS_SUBSCRIPTION) {
         journal_subscribe(reading);
     } else if (ask_limit(reading) && ask_bounds(reading)) {
@@ -386,6 +388,7 @@ static void stream_subscribe(struct reading *reading)
     if (!ask_u64(reading->request, "from", 1, UINT64_MAX, &reading->filter.version_min))
         return;
     reading->filter.stream = reading->read.stream;
+    reading->filter.system = true; /* it was asked for by name */
     journal_subscribe(reading);
 }
 

@@ -23,6 +23,7 @@ enum { QUERY_BODY_SIZE_MAX = 65536 };
         "system: 1 shows daybook's own events too", "named: 1 lets a subscription name its events by type"
 #define BOUND_PARAMETERS                                                                                     \
     "after: position or cursor, exclusive", "before: position or cursor, exclusive", READ_PARAMETERS
+#define PREFIX_PARAMETER "prefix: only streams whose names begin so"
 #define VIEW_PARAMETERS                                                                                      \
     "min_position: answer once the data has reached this position", "as_of: position or time to look back "  \
                                                                     "to"
@@ -56,11 +57,11 @@ static const struct http_route routes[] = {
      ABOUT(.operation = "readEvents", .role = ROLE_READER,
            .summary = "Read the journal, filtered, or subscribe to it",
            .parameters = {"type: types, comma between them; any of them", "tag: a tag; all that are given",
-                          BOUND_PARAMETERS},
+                          PREFIX_PARAMETER, BOUND_PARAMETERS},
            .answer = "EventPage", .types = EVENT_TYPES, .statuses = {200, 406, 409, 429})},
     {"POST", "/v1/events/query", handle_events_query, HTTP_JSON, QUERY_BODY_SIZE_MAX,
      ABOUT(.operation = "queryEvents", .role = ROLE_READER, .summary = "Read the journal by a whole query",
-           .parameters = {BOUND_PARAMETERS}, .body = "Query", .answer = "EventPage", .types = EVENT_TYPES,
+           .parameters = {PREFIX_PARAMETER, BOUND_PARAMETERS}, .body = "Query", .answer = "EventPage", .types = EVENT_TYPES,
            .statuses = {200, 406, 409, 422, 429})},
     {"POST", "/v1/commands/{name}", handle_command, HTTP_JSON, COMMAND_BODY_SIZE_MAX,
      ABOUT(.operation = "command", .role = ROLE_WRITER,

@@ -74,6 +74,24 @@ static void a_filter_matches_by_the_rule_of_queries(void **state)
     assert_true(filter_matches(&(struct filter){.stream = BYTES_LITERAL("s"), .version_min = 5}, &subject));
     assert_false(filter_matches(&(struct filter){.stream = BYTES_LITERAL("s"), .version_min = 6}, &subject));
     assert_false(filter_matches(&(struct filter){.stream = BYTES_LITERAL("t")}, &subject));
+    assert_true(filter_matches(&(struct filter){.prefix = BYTES_LITERAL("s")}, &subject));
+    assert_false(filter_matches(&(struct filter){.prefix = BYTES_LITERAL("s-")}, &subject));
+}
+
+/* The law: daybook's own events are seen by who says system=1, or names one of its types or tags. */
+static void a_filter_keeps_daybooks_own_events_from_others(void **state)
+{
+    const struct bytes own = BYTES_LITERAL("$T"), other = BYTES_LITERAL("T");
+    const struct filter_subject subject = {.stream = BYTES_LITERAL("$s"), .type = own};
+    const struct journal_item by_name = {.types = &own, .type_count = 1};
+
+    assert_false(filter_matches(&(struct filter){0}, &subject));
+    assert_false(filter_matches(&(struct filter){.prefix = BYTES_LITERAL("$")}, &subject));
+    assert_true(filter_matches(&(struct filter){.system = true}, &subject));
+    assert_true(filter_matches(&(struct filter){.query = {.items = &by_name, .count = 1}}, &subject));
+    const struct filter_subject in_own_stream = {.stream = BYTES_LITERAL("$s"), .type = other};
+    assert_false(filter_matches(&(struct filter){0}, &in_own_stream));
+    assert_true(filter_matches(&(struct filter){.system = true}, &in_own_stream));
 }
 
 static struct tokens *tokens_of(const char *text, int want)
@@ -188,6 +206,7 @@ int main(void)
         cmocka_unit_test(a_cursor_is_read_back_as_it_was_written),
         cmocka_unit_test(cursors_of_others_and_nonsense_are_told_apart),
         cmocka_unit_test(a_filter_matches_by_the_rule_of_queries),
+        cmocka_unit_test(a_filter_keeps_daybooks_own_events_from_others),
         cmocka_unit_test(a_token_is_known_by_its_hash_and_good_for_its_roles),
         cmocka_unit_test(a_word_meant_as_a_role_is_never_a_name),
         cmocka_unit_test(a_broken_token_file_is_refused_by_name),

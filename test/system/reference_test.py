@@ -24,6 +24,7 @@ def every_code_of_a_problem_is_explained_and_none_that_does_not_exist():
     codes |= set(re.findall(r'\.?code = (?:\w+ \? )?"([a-z-]+)"', sources))
     codes |= set(re.findall(r'\.code = malformed \? "[a-z-]+" : "([a-z-]+)"', sources))
     codes |= set(re.findall(r'\{[^{}"]*[45]\d\d, "([a-z-]+)"', sources))
+    codes |= set(re.findall(r'crowd_enter\([^"]+"([a-z-]+)"', sources))
     codes |= set(re.findall(r'connection_cut\([^"]+"([a-z-]+)"', sources))
     codes |= set(re.findall(r'status == 401 \? "([a-z]+)" : "([a-z]+)"', sources)[0])
     lines = [line.split("|")[1] for line in (ROOT / "docs/reference/http.md").read_text().splitlines()

@@ -55,6 +55,35 @@ def it_resumes_behind_the_last_id_whatever_after_says():
 
 
 @tap.test
+def a_prefix_of_stream_names_filters_what_is_there_and_what_comes():
+    with Server() as server:
+        for stream in ("room-1", "guest-1", "room-2", "rooms"):
+            append(server, "A", stream=stream)
+        append(server, "A")  # in no stream
+        for path, found in (("/v1/events?prefix=room-", [1, 3]), ("/v1/events?prefix=room", [1, 3, 4]),
+                            ("/v1/events?prefix=room-&type=B", []), ("/v1/events?prefix=x", [])):
+            assert [event["position"] for event in request(server, "GET", path).json()["events"]] == found, path
+            lines = request(server, "GET", path, headers={"Accept": "application/x-ndjson"}).body.splitlines()
+            assert len(lines) == len(found), path
+        backward = request(server, "GET", "/v1/events?prefix=room-&direction=backward").json()
+        assert [event["position"] for event in backward["events"]] == [3, 1], backward
+        query = {"items": [{"types": ["A"]}]}
+        page = request(server, "POST", "/v1/events/query?prefix=guest", query).json()
+        assert [event["position"] for event in page["events"]] == [2], page
+        with Subscription(server, "/v1/events?prefix=room-&type=A") as feed:
+            assert positions(feed.events(2)) == [1, 3]
+            assert feed.next()["event"] == "daybook.caught-up"
+            append(server, "A", stream="guest-2")
+            append(server, "B", stream="room-1")
+            append(server, "A", stream="room-3")
+            assert positions(feed.events(1)) == [8]
+        for bad in ("", "a/b", "%01", "x" * 257):
+            answer = request(server, "GET", f"/v1/events?prefix={bad}")
+            assert answer.status == 400 and answer.json()["violations"][0]["pointer"] == "?prefix", (bad, answer)
+        assert request(server, "GET", "/v1/events?prefix=.").status == 200
+
+
+@tap.test
 def it_has_no_end_and_says_so_to_those_who_ask_for_one():
     with Server() as server:
         for path, name in (("/v1/events?limit=5", "limit"), ("/v1/events?before=5", "before"),

@@ -1,0 +1,27 @@
+#pragma once
+
+/* frame: one event, encoded once as a server-sent event for all who get it. Loop only, but for frame_text(). */
+
+#include "server/internal.h"
+
+struct frame {
+    unsigned refs;
+    uint64_t position;
+    struct filter_subject subject; /* points into text */
+    struct bytes name;             /* "event: TYPE\n", only for those who want it */
+    struct bytes rest;             /* "id: …\ndata: …\n\n" */
+    struct bytes *tags;
+    uint8_t *text;
+};
+
+/* With one reference, the caller's. 0, -ENOMEM, -E2BIG. */
+_must_check_ int frame_new(const struct server *server, const struct journal_event *event, struct frame **ret_frame);
+/* NULL is fine. */
+void frame_unref(struct frame *frame);
+/* Bytes it takes. */
+size_t frame_size(const struct frame *frame);
+
+/* Appends `event: TYPE`, which only those get who want names, and behind `ret_name_size` bytes id and data, alike for
+ * all. 0, -ENOMEM, -E2BIG. */
+_must_check_ int frame_text(const struct server *server, const struct journal_event *event, struct buffer *out,
+                            size_t *ret_name_size);
