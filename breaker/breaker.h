@@ -428,6 +428,31 @@ struct breaker_snapshot {
 BREAKER_PUBLIC int breaker_snapshot(const struct breaker *breaker, uint64_t now_ns,
                                     struct breaker_snapshot *ret_snapshot);
 
+/* How long calls took lately. A call that was reported as BREAKER_NEVER_SLOW, and a neutral end, are not in it. */
+enum breaker_level {
+    BREAKER_LEAST,
+    BREAKER_P25,
+    BREAKER_P50,
+    BREAKER_P75,
+    BREAKER_P90,
+    BREAKER_P95,
+    BREAKER_P99,
+    BREAKER_P99_5,
+    BREAKER_MOST,
+    BREAKER_LEVELS,
+};
+
+struct breaker_latency {
+    uint64_t count; /* calls that ended within the last window (10 s when it counts calls), or three quarters of it */
+    uint64_t mean_ns;
+    uint64_t level_ns[BREAKER_LEVELS]; /* that many percent took no longer; at most an eighth off; 0 without calls.
+                                          Shorter than 31 µs and longer than 57 s are not told apart */
+};
+
+/* Changes of state do not empty it. BREAKER_E_UNTRACKED. */
+BREAKER_PUBLIC int breaker_latency(const struct breaker *breaker, uint64_t now_ns,
+                                   struct breaker_latency *ret_latency);
+
 /* Just the state as a user sees it; FORCED_CLOSED for a handle with nothing behind it. Cheap. */
 BREAKER_PUBLIC enum breaker_state breaker_state(const struct breaker *breaker);
 
@@ -451,8 +476,9 @@ BREAKER_PUBLIC size_t breaker_events(const struct breaker *breaker, uint32_t aft
 
 enum breaker_format {
     BREAKER_JSON = 0,        /* one document: {"breakers":[…]} */
-    BREAKER_OPENMETRICS = 1, /* text/plain for Prometheus, ends with # EOF */
+    BREAKER_OPENMETRICS = 1, /* application/openmetrics-text; version=1.0.0, ends with # EOF */
     BREAKER_STREAM = 2,      /* text/event-stream with the fields of hystrix.stream */
+    BREAKER_PROMETHEUS = 3,  /* text/plain; version=0.0.4: what everything that reads metrics understands */
 };
 
 /* All breakers of a region as text. wall_ms: Unix time in ms for the stream. Writes at most size bytes with a

@@ -105,6 +105,26 @@ static void json_totals(struct text *text, const struct breaker_totals *t)
              ULL(t->shadow_refused), ULL(t->stale), ULL(t->probes), ULL(t->leases_ended));
 }
 
+/* Milliseconds with three digits behind the point. */
+static void json_ms(struct text *text, const char *name, uint64_t ns)
+{
+    text_add(text, ",\"%s\":%llu.%03llu", name, ULL(ns / 1000000), ULL(ns / 1000 % 1000));
+}
+
+static void json_latency(struct text *text, const struct breaker *breaker, uint64_t now_ns)
+{
+    struct breaker_latency latency = {0};
+    breaker_latency(breaker, now_ns, &latency);
+    text_add(text, ",\"latency\":{\"calls\":%llu", ULL(latency.count));
+    json_ms(text, "mean_ms", latency.mean_ns);
+    json_ms(text, "p50_ms", latency.level_ns[BREAKER_P50]);
+    json_ms(text, "p90_ms", latency.level_ns[BREAKER_P90]);
+    json_ms(text, "p95_ms", latency.level_ns[BREAKER_P95]);
+    json_ms(text, "p99_ms", latency.level_ns[BREAKER_P99]);
+    json_ms(text, "max_ms", latency.level_ns[BREAKER_MOST]);
+    text_add(text, "}");
+}
+
 static void json_events(struct text *text, const struct breaker *breaker, uint64_t now_ns)
 {
     struct breaker_event events[BREAKER_EVENTS];
@@ -148,6 +168,7 @@ static void json_breaker(struct text *text, const struct breaker *breaker, const
         ULL(s->consecutive));
     text_add(text, ",\"in_flight\":%llu,\"probes\":{\"out\":%u,\"ok\":%u,\"failed\":%u}", ULL(s->in_flight),
              s->probes_out, s->probes_ok, s->probes_failed);
+    json_latency(text, breaker, now_ns);
     json_totals(text, &s->totals);
     text_add(text, ",\"config\":\"%s\"", config);
     json_events(text, breaker, now_ns);
@@ -178,8 +199,8 @@ int breaker_export(struct breaker_region *region, enum breaker_format format, ui
     struct text text = {buffer, size, 0};
     if (size)
         buffer[0] = 0;
-    if (format == BREAKER_OPENMETRICS)
-        export_metrics(&text, region, now_ns);
+    if (format == BREAKER_OPENMETRICS || format == BREAKER_PROMETHEUS)
+        export_metrics(&text, region, format == BREAKER_OPENMETRICS, now_ns);
     else if (format == BREAKER_STREAM)
         export_stream(&text, region, now_ns, wall_ms);
     else

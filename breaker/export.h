@@ -29,5 +29,5 @@ extern const size_t total_name_count;
 uint64_t total_value(const struct breaker_totals *totals, size_t index);
 
 void export_json(struct text *text, struct breaker_region *region, uint64_t now_ns);
-void export_metrics(struct text *text, struct breaker_region *region, uint64_t now_ns);
+void export_metrics(struct text *text, struct breaker_region *region, bool is_openmetrics, uint64_t now_ns);
 void export_stream(struct text *text, struct breaker_region *region, uint64_t now_ns, uint64_t wall_ms);

@@ -1,10 +1,11 @@
-/* OpenMetrics (all samples of a family stand together, counters end in _total, # EOF ends the text), and the fields of
- * hystrix.stream, so that dashboards made for Hystrix show
- * these breakers. */
+/* Metrics for Prometheus, from one table of families. OpenMetrics names a counter's family without _total, knows state
+ * sets and ends with # EOF; the older text format, which everything that reads metrics understands, does not. All
+ * samples of a family stand together. */
 #include <stdio.h>
 
 #include "config.h"
 #include "export.h"
+#include "latency.h"
 
 #define ULL(value) ((unsigned long long)(value))
 
@@ -20,9 +21,11 @@ static void label(struct text *text, const char *metric, const struct breaker_sn
 
 /* ---- one writer a family: called for every breaker in turn ---- */
 
-typedef void family_writer(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns);
+typedef void family_writer(struct text *text, const struct breaker_snapshot *s, const struct breaker *breaker,
+                           uint64_t now_ns);
 
-static void write_state(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
+static void write_state(struct text *text, const struct breaker_snapshot *s,
+                        const struct breaker *breaker, uint64_t now_ns)
 {
     for (int state = BREAKER_CLOSED; state <= BREAKER_SHADOW; state++) {
         label(text, "breaker_state", s, "breaker_state", breaker_state_name(state));
@@ -40,22 +43,26 @@ static void write_totals(struct text *text, const struct breaker_snapshot *s, en
         }
 }
 
-static void write_calls(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
+static void write_calls(struct text *text, const struct breaker_snapshot *s,
+                        const struct breaker *breaker, uint64_t now_ns)
 {
     write_totals(text, s, TOTAL_IS_CALL, "breaker_calls_total", "outcome");
 }
 
-static void write_refused(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
+static void write_refused(struct text *text, const struct breaker_snapshot *s,
+                        const struct breaker *breaker, uint64_t now_ns)
 {
     write_totals(text, s, TOTAL_IS_REFUSAL, "breaker_refused_total", "why");
 }
 
-static void write_opened(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
+static void write_opened(struct text *text, const struct breaker_snapshot *s,
+                        const struct breaker *breaker, uint64_t now_ns)
 {
     write_totals(text, s, TOTAL_IS_TRIP, "breaker_opened_total", "reason");
 }
 
-static void write_window(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
+static void write_window(struct text *text, const struct breaker_snapshot *s,
+                        const struct breaker *breaker, uint64_t now_ns)
 {
     const struct {
         const char *kind;
@@ -70,7 +77,8 @@ static void write_window(struct text *text, const struct breaker_snapshot *s, ui
     }
 }
 
-static void write_retry(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)
+static void write_retry(struct text *text, const struct breaker_snapshot *s,
+                        const struct breaker *breaker, uint64_t now_ns)
 {
     uint64_t left = s->retry_at_ns > now_ns ? (s->retry_at_ns - now_ns) / 1000000 : 0;
     label(text, "breaker_retry_after_seconds", s, NULL, NULL);
@@ -78,11 +86,47 @@ static void write_retry(struct text *text, const struct breaker_snapshot *s, uin
 }
 
 #define SIMPLE(function, metric, value)                                                                      \
-    static void function(struct text *text, const struct breaker_snapshot *s, uint64_t now_ns)               \
+    static void function(struct text *text, const struct breaker_snapshot *s,                          \
+                         const struct breaker *breaker, uint64_t now_ns)                                     \
     {                                                                                                        \
         label(text, metric, s, NULL, NULL);                                                                  \
         text_add(text, "%llu\n", ULL(value));                                                                \
     }
+
+/* Seconds, all digits that matter: bounds are whole numbers of 125 µs. */
+static void seconds(struct text *text, uint64_t ns)
+{
+    char digits[16];
+    int length = snprintf(digits, sizeof(digits), "%06llu", ULL(ns / 1000 % 1000000));
+    while (length > 1 && digits[length - 1] == '0')
+        length--;
+    text_add(text, "%llu.%.*s", ULL(ns / 1000000000), length, digits);
+}
+
+static void write_seconds(struct text *text, const struct breaker_snapshot *s, const struct breaker *breaker,
+                          uint64_t now_ns)
+{
+    struct latency_sum sum;
+    uint64_t count = 0;
+    latency_sum(breaker, &sum);
+    for (uint32_t k = 0; k < LATENCY_BUCKETS; k++) {
+        count += sum.count[k];
+        if (k % 4 != 3 || k == LATENCY_BUCKETS - 1)
+            continue;
+        text_add(text, "breaker_call_seconds_bucket{breaker=");
+        text_quote(text, s->name);
+        text_add(text, ",le=\"");
+        seconds(text, latency_bound_ns(k));
+        text_add(text, "\"} %llu\n", ULL(count));
+    }
+    label(text, "breaker_call_seconds_bucket", s, "le", "+Inf");
+    text_add(text, "%llu\n", ULL(count));
+    label(text, "breaker_call_seconds_sum", s, NULL, NULL);
+    seconds(text, latency_total_ns(&sum));
+    text_add(text, "\n");
+    label(text, "breaker_call_seconds_count", s, NULL, NULL);
+    text_add(text, "%llu\n", ULL(count));
+}
 
 SIMPLE(write_transitions, "breaker_transitions_total", s->epoch)
 SIMPLE(write_trips, "breaker_trips", s->trips)
@@ -99,6 +143,8 @@ static const struct {
 } families[] = {
     {"breaker_state", "stateset", "State as a user sees it.", write_state},
     {"breaker_calls", "counter", "Calls that ended, by how.", write_calls},
+    {"breaker_call_seconds", "histogram", "How long calls took; the sum is made of the middles of finer buckets.",
+     write_seconds},
     {"breaker_refused", "counter", "Calls that were refused, by why.", write_refused},
     {"breaker_opened", "counter", "Times it opened, by reason.", write_opened},
     {"breaker_window_calls", "gauge", "What the sliding window holds.", write_window},
@@ -113,129 +159,28 @@ static const struct {
     {"breaker_leases_ended", "counter", "Probes that never reported.", write_leases},
 };
 
-void export_metrics(struct text *text, struct breaker_region *region, uint64_t now_ns)
+/* The same family in the words of the older format. */
+static void family_head(struct text *text, const char *name, const char *type, const char *help, bool is_openmetrics)
+{
+    const char *ending = !is_openmetrics && strcmp(type, "counter") == 0 ? "_total" : "";
+    if (!is_openmetrics && strcmp(type, "stateset") == 0)
+        type = "gauge";
+    text_add(text, "# TYPE %s%s %s\n# HELP %s%s %s\n", name, ending, type, name, ending, help);
+}
+
+void export_metrics(struct text *text, struct breaker_region *region, bool is_openmetrics, uint64_t now_ns)
 {
     struct breaker breaker;
     struct breaker_snapshot snapshot;
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-        text_add(text, "# TYPE %s %s\n# HELP %s %s\n", families[i].name, families[i].type, families[i].name,
-                 families[i].help);
+        family_head(text, families[i].name, families[i].type, families[i].help, is_openmetrics);
         uint32_t cursor = 0;
         while (breaker_next(region, &cursor, &breaker) == 0)
             if (breaker_snapshot(&breaker, now_ns, &snapshot) == 0)
-                families[i].write(text, &snapshot, now_ns);
+                families[i].write(text, &snapshot, &breaker, now_ns);
     }
-    text_add(text,
-             "# TYPE breaker_untracked counter\n# HELP breaker_untracked Calls that passed unguarded.\n");
-    text_add(text, "breaker_untracked_total %llu\n# EOF\n",
-             ULL(__atomic_load_n(&region->untracked, __ATOMIC_RELAXED)));
-}
-
-/* ---- hystrix.stream ---- */
-
-/* Refusals of about the last window: the base is moved on when it is older than one. base 32 | time in 2²⁴ ns 32. */
-static uint64_t refused_lately(struct slot *slot, const struct breaker_snapshot *s, uint64_t now_ns)
-{
-    const struct breaker_totals *t = &s->totals;
-    uint64_t all =
-        t->refused_open + t->refused_probing + t->refused_ramp + t->refused_full + t->refused_forced;
-    uint64_t window = s->config.window_ns ? s->config.window_ns : UINT64_C(10000000000);
-    uint64_t base = word_load(&slot->stream_base);
-    uint32_t age = (uint32_t)(now_ns >> 24) - (uint32_t)base;
-    uint32_t lately = (uint32_t)all - (uint32_t)(base >> 32);
-    if (base == 0 || age > window >> 24)
-        word_store(&slot->stream_base, all << 32 | (uint32_t)(now_ns >> 24));
-    return base == 0 ? 0 : lately;
-}
-
-/* Zeros of what has no counterpart here: Hystrix's dashboard wants the fields to be there. */
-static const char *const stream_zeros[] = {
-    "rollingCountBadRequests",
-    "rollingCountCollapsedRequests",
-    "rollingCountEmit",
-    "rollingCountExceptionsThrown",
-    "rollingCountFallbackEmit",
-    "rollingCountFallbackFailure",
-    "rollingCountFallbackMissing",
-    "rollingCountFallbackRejection",
-    "rollingCountFallbackSuccess",
-    "rollingCountResponsesFromCache",
-    "rollingCountSemaphoreRejected",
-    "rollingCountThreadPoolRejected",
-    "rollingMaxConcurrentExecutionCount",
-    "latencyExecute_mean",
-    "latencyTotal_mean",
-};
-
-static void stream_latency(struct text *text, const char *name)
-{
-    text_add(text,
-             ",\"%s\":{\"0\":0,\"25\":0,\"50\":0,\"75\":0,\"90\":0,\"95\":0,\"99\":0,\"99.5\":0,\"100\":0}",
-             name);
-}
-
-static void stream_properties(struct text *text, const struct breaker_snapshot *s)
-{
-    const struct breaker_config *c = &s->config;
-    text_add(text,
-             ",\"propertyValue_circuitBreakerRequestVolumeThreshold\":%u"
-             ",\"propertyValue_circuitBreakerSleepWindowInMilliseconds\":%llu"
-             ",\"propertyValue_circuitBreakerErrorThresholdPercentage\":%u"
-             ",\"propertyValue_circuitBreakerForceOpen\":%s,\"propertyValue_circuitBreakerForceClosed\":%s"
-             ",\"propertyValue_circuitBreakerEnabled\":%s",
-             c->min_calls, ULL(c->open_ns / 1000000), c->failure_rate,
-             s->mode == BREAKER_MODE_FORCED_OPEN ? "true" : "false",
-             s->mode == BREAKER_MODE_FORCED_CLOSED ? "true" : "false",
-             s->mode == BREAKER_MODE_AUTO ? "true" : "false");
-    text_add(text,
-             ",\"propertyValue_executionIsolationStrategy\":\"SEMAPHORE\""
-             ",\"propertyValue_executionIsolationThreadTimeoutInMilliseconds\":%llu"
-             ",\"propertyValue_executionTimeoutInMilliseconds\":%llu"
-             ",\"propertyValue_executionIsolationThreadInterruptOnTimeout\":false"
-             ",\"propertyValue_executionIsolationThreadPoolKeyOverride\":null"
-             ",\"propertyValue_executionIsolationSemaphoreMaxConcurrentRequests\":%u"
-             ",\"propertyValue_fallbackIsolationSemaphoreMaxConcurrentRequests\":0"
-             ",\"propertyValue_metricsRollingStatisticalWindowInMilliseconds\":%llu"
-             ",\"propertyValue_requestCacheEnabled\":false,\"propertyValue_requestLogEnabled\":false",
-             ULL(c->slow_call_ns / 1000000), ULL(c->slow_call_ns / 1000000), c->max_in_flight,
-             ULL(c->window_ns / 1000000));
-}
-
-static void stream_breaker(struct text *text, struct slot *slot, const struct breaker_snapshot *s,
-                           uint64_t now_ns, uint64_t wall_ms)
-{
-    uint64_t rate = s->window_total ? s->window_failures * 100 / s->window_total : 0;
-    bool is_open =
-        s->state == BREAKER_OPEN || s->state == BREAKER_FORCED_OPEN || s->state == BREAKER_HALF_OPEN;
-    text_add(text, "data: {\"type\":\"HystrixCommand\",\"name\":");
-    text_quote(text, s->name);
-    text_add(
-        text,
-        ",\"group\":\"breaker\",\"threadPool\":\"breaker\",\"currentTime\":%llu,\"isCircuitBreakerOpen\":%s"
-        ",\"errorPercentage\":%llu,\"errorCount\":%llu,\"requestCount\":%llu",
-        ULL(wall_ms), is_open ? "true" : "false", ULL(rate), ULL(s->window_failures), ULL(s->window_total));
-    text_add(text,
-             ",\"rollingCountFailure\":%llu,\"rollingCountSuccess\":%llu,\"rollingCountTimeout\":%llu"
-             ",\"rollingCountShortCircuited\":%llu"
-             ",\"currentConcurrentExecutionCount\":%llu",
-             ULL(s->window_failures - s->window_timeouts), ULL(s->window_total - s->window_failures),
-             ULL(s->window_timeouts), ULL(refused_lately(slot, s, now_ns)), ULL(s->in_flight));
-    for (size_t i = 0; i < sizeof(stream_zeros) / sizeof(stream_zeros[0]); i++)
-        text_add(text, ",\"%s\":0", stream_zeros[i]);
-    stream_latency(text, "latencyExecute");
-    stream_latency(text, "latencyTotal");
-    stream_properties(text, s);
-    text_add(text, ",\"reportingHosts\":1}\n\n");
-}
-
-void export_stream(struct text *text, struct breaker_region *region, uint64_t now_ns, uint64_t wall_ms)
-{
-    struct breaker breaker;
-    struct breaker_snapshot snapshot;
-    uint32_t cursor = 0;
-    while (breaker_next(region, &cursor, &breaker) == 0)
-        if (breaker_snapshot(&breaker, now_ns, &snapshot) == 0)
-            stream_breaker(text, breaker.slot, &snapshot, now_ns, wall_ms);
-    if (text->length == 0)
-        text_add(text, "ping: \n\n");
+    family_head(text, "breaker_untracked", "counter", "Calls that passed unguarded.", is_openmetrics);
+    text_add(text, "breaker_untracked_total %llu\n", ULL(__atomic_load_n(&region->untracked, __ATOMIC_RELAXED)));
+    if (is_openmetrics)
+        text_add(text, "# EOF\n");
 }

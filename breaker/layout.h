@@ -22,13 +22,16 @@
 #include "prefix.h"
 
 #define REGION_MAGIC  UINT64_C(0x31524b4145524200) /* "\0BREAKR1" */
-#define REGION_LAYOUT 1u
+#define REGION_LAYOUT 2u /* 2: how long calls took */
 #define REGION_ORDER  0x01020304u
 #define LINE          64
 #define SLICE_NS_MIN  UINT64_C(10000000) /* 10 ms: slice numbers then last 497 days in 32 bits */
 #define SLICE_NS_MAX                                                                                         \
     UINT64_C(60000000000) /* a counter of 32 bits holds a minute of 71 million calls a second */
 #define CLOCK_STEP_NS  UINT64_C(1000000)    /* the shared clock is written at most that often */
+#define LATENCY_UNIT_NS 31250 /* shortest time that is told apart */
+#define LATENCY_BUCKETS 80    /* a quarter of an octave each, up to 65 s */
+#define LATENCY_MARKS   4     /* sums of a window that are written down */
 #define PLACE_SWEEP_NS UINT64_C(1000000000) /* a full breaker looks for the dead at most that often */
 
 typedef _Atomic uint64_t word;
@@ -127,14 +130,19 @@ struct slot {
     word swept_ns; /* last look for the dead */
     word
         lenience; /* tagged: bad samples that cannot trip a rate, so that nobody has to sum the window for them */
-    word stream_base; /* refusals at the beginning of the stream's window */
+    word latency_due_ns; /* when the next mark is to be written */
 
     word probe[BREAKER_PROBES_MAX]; /* epoch 32 | state 2 | lease end in ms after the epoch began 30 */
     word name[8];
     struct rules rules[2];
     struct record events[BREAKER_EVENTS];
+    word mark[LATENCY_MARKS][LATENCY_BUCKETS]; /* tagged: sums over all shards at the beginning of a quarter */
+    word stream_base; /* refusals at the beginning of the stream's window */
+    word spare[7];
 };
-static_assert(sizeof(struct slot) == (5 + 8 + BREAKER_EVENTS) * LINE, "a slot's head is 77 lines");
+static_assert(LATENCY_BUCKETS % 8 == 0, "a row of buckets is whole lines");
+static_assert(sizeof(struct slot) == (5 + 8 + BREAKER_EVENTS + LATENCY_MARKS * LATENCY_BUCKETS / 8 + 1) * LINE,
+              "a slot's head is 118 lines");
 
 enum total {
     TOTAL_STARTED, /* not counted here: keeps totals and cells parallel */
@@ -166,8 +174,10 @@ struct shard {
     word total[TOTALS];
     word in_flight;
     word turn; /* calls that came while ramping */
+    word took_ok[LATENCY_BUCKETS];    /* calls that were ok, by how long they took; total[TOTAL_OK] has the others */
+    word took_other[LATENCY_BUCKETS]; /* of those that were not */
 };
-static_assert(sizeof(struct shard) == 3 * LINE, "a shard's head is three lines");
+static_assert(sizeof(struct shard) == (3 + 2 * LATENCY_BUCKETS / 8) * LINE, "a shard's head is 23 lines");
 
 /* One slice of one shard: how calls that began in it ended. Tagged words, same order as enum total. */
 struct cell {

@@ -66,6 +66,7 @@ void rules_install(const struct breaker *breaker, const struct breaker_config *c
     if (is_new || !geometry_is_same(&before, config))
         geometry++;
     rules_write(&home->rules[(version + 1) & 1], config, geometry, version + 1);
+    word_store(&home->latency_due_ns, 0);
     if (geometry != word_load(&now->geometry))
         window_clear(breaker);
     atomic_store_explicit(&home->version, version + 1, memory_order_release);

@@ -18,6 +18,11 @@
 #define index_find          breaker_i_index_find
 #define index_remove        breaker_i_index_remove
 #define key_evict           breaker_i_key_evict
+#define latency_bound_ns    breaker_i_latency_bound_ns
+#define latency_mark        breaker_i_latency_mark
+#define latency_ok_count    breaker_i_latency_ok_count
+#define latency_sum         breaker_i_latency_sum
+#define latency_total_ns    breaker_i_latency_total_ns
 #define machine_hint        breaker_i_machine_hint
 #define machine_judge       breaker_i_machine_judge
 #define machine_move        breaker_i_machine_move

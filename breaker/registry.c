@@ -217,7 +217,14 @@ static void slot_clean(struct breaker_region *region, struct slot *slot)
             word_store(&shard->total[k], 0);
         word_store(&shard->in_flight, 0);
         word_store(&shard->turn, 0);
+        for (int k = 0; k < LATENCY_BUCKETS; k++) {
+            word_store(&shard->took_ok[k], 0);
+            word_store(&shard->took_other[k], 0);
+        }
     }
+    for (int k = 0; k < LATENCY_MARKS * LATENCY_BUCKETS; k++)
+        word_store(&slot->mark[k / LATENCY_BUCKETS][k % LATENCY_BUCKETS], 0);
+    word_store(&slot->latency_due_ns, 0);
     for (int i = 0; i < BREAKER_EVENTS; i++)
         word_store(&slot->events[i].epoch, 0);
 }

@@ -1,5 +1,6 @@
 /* How a call ended, and what follows from it. */
 #include "calls.h"
+#include "latency.h"
 
 /* Which of the seven ends. A neutral end that waited longer than slow_call is a slow sample all the same. */
 static enum total classify(const struct rules *rules, const struct breaker_result *result, uint64_t took_ns)
@@ -107,7 +108,10 @@ static int report_counted(const struct breaker *breaker, const struct breaker_pe
         return BREAKER_E_STALE;
     if (permit->flags & PERMIT_PLACE)
         place_give(breaker, permit->shard);
-    word_add(&shard->total[how], 1);
+    if (how == TOTAL_NEUTRAL || (result->flags & BREAKER_NEVER_SLOW)) /* its time says nothing */
+        word_add(&shard->total[how], 1);
+    else
+        latency_add(breaker, rules, shard, how, took, now);
     if (permit->kind != PERMIT_NORMAL && permit->kind != PERMIT_PROBE)
         return 0;
     int answer = BREAKER_E_STALE;

@@ -327,7 +327,7 @@ static void an_export_tells_the_room_it_needs(void **state)
 {
     WORLD(w, "");
     calls(&w, 30, BREAKER_FAILURE);
-    for (int format = BREAKER_JSON; format <= BREAKER_STREAM; format++) {
+    for (int format = BREAKER_JSON; format <= BREAKER_PROMETHEUS; format++) {
         char small[100], *whole;
         size_t need, length;
         memset(small, 'x', sizeof(small));

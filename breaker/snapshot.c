@@ -2,6 +2,7 @@
 #include "calls.h"
 #include "config.h"
 #include "events.h"
+#include "latency.h"
 #include "registry.h"
 
 static uint64_t total_of(const struct breaker *breaker, enum total which)
@@ -15,7 +16,7 @@ static uint64_t total_of(const struct breaker *breaker, enum total which)
 static struct breaker_totals totals_of(const struct breaker *b)
 {
     return (struct breaker_totals){
-        .ok = total_of(b, TOTAL_OK),
+        .ok = total_of(b, TOTAL_OK) + latency_ok_count(b),
         .failure = total_of(b, TOTAL_FAILURE),
         .timeout = total_of(b, TOTAL_TIMEOUT),
         .slow = total_of(b, TOTAL_SLOW),

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 
 struct tool {
     const char *file, *name, *text;
-    const char *format; /* "", "json", "openmetrics", "stream" */
+    const char *format; /* "", or one of formats[] */
     int fd;
     void *memory;
     size_t size;
@@ -31,6 +32,12 @@ struct command {
     int (*run)(struct tool *tool);
     int needs_name, needs_text, makes_region;
 };
+
+static const char *const formats[] = {[BREAKER_JSON] = "json",
+                                      [BREAKER_OPENMETRICS] = "openmetrics",
+                                      [BREAKER_STREAM] = "stream",
+                                      [BREAKER_PROMETHEUS] = "prometheus",
+                                      NULL};
 
 static int complain(const char *what, const char *why)
 {
@@ -87,12 +94,9 @@ static int run_list(struct tool *tool)
     struct breaker breaker;
     struct breaker_snapshot s;
     uint32_t cursor = 0;
-    if (strcmp(tool->format, "json") == 0)
-        return print_export(tool, BREAKER_JSON);
-    if (strcmp(tool->format, "openmetrics") == 0)
-        return print_export(tool, BREAKER_OPENMETRICS);
-    if (strcmp(tool->format, "stream") == 0)
-        return print_export(tool, BREAKER_STREAM);
+    for (int i = 0; formats[i]; i++)
+        if (strcmp(tool->format, formats[i]) == 0)
+            return print_export(tool, (enum breaker_format)i);
     printf("%-32s %-13s %-13s %8s %6s %6s %6s %5s %8s\n", "NAME", "STATE", "REASON", "SINCE", "CALLS",
            "FAILED", "SLOW", "TRIPS", "RETRY IN");
     while (breaker_next(&tool->region, &cursor, &breaker) == 0)
@@ -105,6 +109,31 @@ static int find(struct tool *tool, struct breaker *ret_breaker)
 {
     int answer = breaker_find(&tool->region, tool->name, ret_breaker);
     return answer ? complain(tool->name, breaker_answer_text(answer)) : 0;
+}
+
+/* Milliseconds as a person reads them: 0.25, 7.5, 120. */
+static const char *took(uint64_t ns, char buffer[32])
+{
+    double ms = (double)ns / 1e6;
+    snprintf(buffer, 32, ms < 1 ? "%.2f" : ms < 100 ? "%.1f" : "%.0f", ms);
+    return buffer;
+}
+
+static void print_latency(const struct tool *tool, const struct breaker *breaker)
+{
+    static const char *const names[BREAKER_LEVELS] = {
+        [BREAKER_P50] = "p50", [BREAKER_P90] = "p90", [BREAKER_P95] = "p95", [BREAKER_P99] = "p99", [BREAKER_MOST] = "most"};
+    struct breaker_latency latency;
+    char text[32];
+    if (breaker_latency(breaker, tool->now, &latency))
+        return;
+    printf("latency  %llu calls", (unsigned long long)latency.count);
+    if (latency.count)
+        printf(", mean %s", took(latency.mean_ns, text));
+    for (size_t i = 0; latency.count && i < BREAKER_LEVELS; i++)
+        if (names[i])
+            printf(", %s %s", names[i], took(latency.level_ns[i], text));
+    printf("%s\n", latency.count ? " ms" : "");
 }
 
 static int run_show(struct tool *tool)
@@ -124,6 +153,7 @@ static int run_show(struct tool *tool)
            (unsigned long long)s.window_total, (unsigned long long)s.window_failures,
            (unsigned long long)s.window_slow, (unsigned long long)s.window_hung,
            (unsigned long long)s.consecutive);
+    print_latency(tool, &breaker);
     printf("flight   %llu\nprobes   %u out, %u ok, %u failed\nconfig   %s\n", (unsigned long long)s.in_flight,
            s.probes_out, s.probes_ok, s.probes_failed, config);
     return 0;
@@ -308,13 +338,13 @@ static const struct command commands[] = {
 
 static int help(void)
 {
-    puts("usage: breaker FILE [COMMAND [NAME] [TEXT]] [--json | --openmetrics | --stream]\n"
+    puts("usage: breaker FILE [COMMAND [NAME] [TEXT]] [--json | --openmetrics | --prometheus | --stream]\n"
          "\nLook into a region of breakers that lies in a file, and give orders.\n");
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         printf("  %-6s %-34s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
-    puts("\n  --json          list as JSON\n  --openmetrics   list as OpenMetrics text\n  --stream        "
-         "once the events of hystrix.stream\n  --help          "
-         "this\n"
+    puts("\n  --json          list as JSON\n  --openmetrics   list as OpenMetrics text\n"
+         "  --prometheus    list in Prometheus's text format\n"
+         "  --stream        once the events of hystrix.stream\n  --help          this\n"
          "  --version       the library's version\n\nExit: 0 done, 1 not, 2 wrong usage.");
     return 0;
 }
@@ -342,6 +372,14 @@ static int run(struct tool *tool, const char *name)
     return usage(name, "no such command");
 }
 
+static bool is_format(const char *word)
+{
+    for (int i = 0; formats[i]; i++)
+        if (strncmp(word, "--", 2) == 0 && strcmp(word + 2, formats[i]) == 0)
+            return true;
+    return false;
+}
+
 int main(int count, char **arguments)
 {
     struct tool tool = {.format = "", .now = breaker_clock()};
@@ -352,8 +390,7 @@ int main(int count, char **arguments)
             return help();
         if (strcmp(arguments[i], "--version") == 0)
             return printf("breaker %s\n", breaker_version()) < 0;
-        if (strcmp(arguments[i], "--json") == 0 || strcmp(arguments[i], "--openmetrics") == 0 ||
-            strcmp(arguments[i], "--stream") == 0)
+        if (is_format(arguments[i]))
             tool.format = arguments[i] + 2;
         else if (arguments[i][0] == '-')
             return usage(arguments[i], "no such option");

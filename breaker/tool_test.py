@@ -24,7 +24,7 @@ def breakers():
 
 def help_names_every_command():
     text = tool("--help")
-    for word in "list show events open close shadow auto reset set sweep make --json --openmetrics".split():
+    for word in "list show events open close shadow auto reset set sweep make --json --openmetrics --prometheus".split():
         assert word in text, word
 
 
@@ -68,6 +68,9 @@ def a_list_is_for_people_and_openmetrics_for_machines():
     families = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(families) == len(set(families))
     assert "min_calls=33" in tool(region, "show", "payments")
+    assert "latency  0 calls\n" in tool(region, "show", "payments")
+    text = tool(region, "--prometheus")
+    assert "# TYPE breaker_calls_total counter\n" in text and "EOF" not in text, text
 
 
 def the_stream_has_the_fields_a_hystrix_dashboard_reads():
@@ -77,10 +80,11 @@ def the_stream_has_the_fields_a_hystrix_dashboard_reads():
     tool(region, "reset", "payments")
     assert event["type"] == "HystrixCommand" and event["name"] == "payments" and event["isCircuitBreakerOpen"] is True
     for field in ("currentTime", "errorPercentage", "errorCount", "requestCount", "rollingCountSuccess", "rollingCountFailure",
-                  "rollingCountTimeout", "rollingCountShortCircuited", "rollingCountSemaphoreRejected", "latencyExecute_mean",
                   "currentConcurrentExecutionCount", "propertyValue_circuitBreakerRequestVolumeThreshold",
                   "propertyValue_circuitBreakerSleepWindowInMilliseconds", "reportingHosts"):
         assert isinstance(event[field], int), field
+    for field in ("latencyExecute", "latencyTotal"):
+        assert isinstance(event[field + "_mean"], int) and all(isinstance(value, int) for value in event[field].values())
     assert set(event["latencyTotal"]) == {"0", "25", "50", "75", "90", "95", "99", "99.5", "100"}
     assert event["propertyValue_circuitBreakerForceOpen"] is True
 

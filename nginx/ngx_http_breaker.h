@@ -12,7 +12,7 @@
  *   ngx_http_breaker_verdict.c    after the call: what upstream's state says about it
  *   ngx_http_breaker_answer.c     instead of the call: nginx's own answer is replaced
  *   ngx_http_breaker_fallback.c   … by the next element of the chain, or the refusal
- *   ngx_http_breaker_problem.c    … as problem+json
+ *   ngx_http_breaker_problem.c    … as problem+json; _headers.c looks headers up and adds them
  *   ngx_http_breaker_status.c     breaker_status; _control.c has breaker_control, _variables.c $breaker_…
  *
  * The life of a route call: peer.init finds that the location has a breaker and puts a wrapper around the
@@ -287,6 +287,7 @@ ngx_int_t ngx_http_breaker_send_problem(ngx_http_request_t *r, ngx_uint_t status
                                         ngx_str_t *members);
 ngx_int_t ngx_http_breaker_problem(ngx_http_request_t *r, ngx_uint_t status, const char *title,
                                    const char *members);
+ngx_table_elt_t *ngx_http_breaker_header(ngx_list_t *headers, const char *name);
 ngx_int_t ngx_http_breaker_add_header(ngx_http_request_t *r, const char *name, const char *value);
 ngx_int_t ngx_http_breaker_set_retry_after(ngx_http_request_t *r, ngx_uint_t seconds);
 

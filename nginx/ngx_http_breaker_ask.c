@@ -83,45 +83,19 @@ ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf,
 
 /* ---- Asking ---- */
 
-static ngx_uint_t
-ngx_http_breaker_has_idempotency_key(ngx_http_request_t *r)
-{
-    static ngx_str_t name = ngx_string("idempotency-key");
-    ngx_uint_t i;
-    ngx_list_part_t *part;
-    ngx_table_elt_t *h;
-
-    part = &r->headers_in.headers.part;
-
-    for (h = part->elts, i = 0; /* void */; i++) {
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == name.len && h[i].value.len &&
-            ngx_strncmp(h[i].lowcase_key, name.data, name.len) == 0) {
-            return 1;
-        }
-    }
-}
-
-
 /* may this request be a probe? Trying an unwell service must not do anything twice (G4) */
 unsigned
 ngx_http_breaker_flags(ngx_http_request_t *r)
 {
-    if (!(r->method & (NGX_HTTP_POST | NGX_HTTP_PATCH | NGX_HTTP_LOCK)) ||
-        ngx_http_breaker_has_idempotency_key(r)) {
+    ngx_table_elt_t *key;
+
+    if (!(r->method & (NGX_HTTP_POST | NGX_HTTP_PATCH | NGX_HTTP_LOCK))) {
         return 0;
     }
 
-    return BREAKER_NO_PROBE;
+    key = ngx_http_breaker_header(&r->headers_in.headers, "idempotency-key");
+
+    return key && key->value.len ? 0 : BREAKER_NO_PROBE;
 }
 
 

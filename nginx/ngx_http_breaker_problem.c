@@ -1,4 +1,4 @@
-/* Headers and problem+json (RFC 9457) that the module writes itself. */
+/* problem+json (RFC 9457): what the module says by itself. */
 #include "ngx_http_breaker.h"
 
 
@@ -37,65 +37,4 @@ ngx_http_breaker_problem(ngx_http_request_t *r, ngx_uint_t status, const char *t
     text.len = ngx_strlen(members);
 
     return ngx_http_breaker_send_problem(r, status, title, &text);
-}
-
-
-ngx_int_t
-ngx_http_breaker_add_header(ngx_http_request_t *r, const char *name, const char *value)
-{
-    ngx_table_elt_t *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    h->key.data = (u_char *) name;
-    h->key.len = ngx_strlen(name);
-    h->value.data = (u_char *) value;
-    h->value.len = ngx_strlen(value);
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_breaker_set_retry_after(ngx_http_request_t *r, ngx_uint_t seconds)
-{
-    u_char *p;
-    ngx_uint_t i;
-    ngx_list_part_t *part;
-    ngx_table_elt_t *h;
-
-    part = &r->headers_out.headers.part;
-
-    for (h = part->elts, i = 0; part; i++) {
-        if (i >= part->nelts) {
-            part = part->next;
-            if (part) {
-                h = part->elts;
-            }
-            i = (ngx_uint_t) -1;
-            continue;
-        }
-
-        if (h[i].hash && h[i].key.len == 11 &&
-            ngx_strncasecmp(h[i].key.data, (u_char *) "Retry-After", 11) == 0) {
-            return NGX_OK;
-        }
-    }
-
-    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
-    h = ngx_list_push(&r->headers_out.headers);
-    if (p == NULL || h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    ngx_str_set(&h->key, "Retry-After");
-    h->value.data = p;
-    h->value.len = ngx_sprintf(p, "%ui", seconds) - p;
-
-    return NGX_OK;
 }

@@ -1,4 +1,5 @@
-/* breaker_status: JSON, ?format=prometheus, ?format=stream (a frame a second, until the client leaves). */
+/* breaker_status: JSON, ?format=prometheus (OpenMetrics for those who accept it, the older text format for the others),
+ * ?format=stream (a frame a second, until the client leaves). */
 #include "ngx_http_breaker.h"
 
 
@@ -112,6 +113,24 @@ ngx_http_breaker_send_text(ngx_http_request_t *r, enum breaker_format format, co
     out.next = NULL;
 
     return ngx_http_output_filter(r, &out);
+}
+
+
+/* Prometheus says that it takes OpenMetrics; what does not gets what everything reads. */
+static ngx_int_t
+ngx_http_breaker_send_metrics(ngx_http_request_t *r)
+{
+    ngx_table_elt_t *accept;
+
+    accept = ngx_http_breaker_header(&r->headers_in.headers, "accept");
+
+    if (accept && ngx_strlcasestrn(accept->value.data, accept->value.data + accept->value.len,
+                                   (u_char *) "application/openmetrics-text", 28 - 1)) {
+        return ngx_http_breaker_send_text(r, BREAKER_OPENMETRICS,
+                                          "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    }
+
+    return ngx_http_breaker_send_text(r, BREAKER_PROMETHEUS, "text/plain; version=0.0.4; charset=utf-8");
 }
 
 
@@ -251,6 +270,13 @@ ngx_http_breaker_send_stream(ngx_http_request_t *r)
 }
 
 
+static ngx_uint_t
+ngx_http_breaker_is(ngx_str_t *text, const char *word)
+{
+    return text->len == ngx_strlen(word) && ngx_strncmp(text->data, word, text->len) == 0;
+}
+
+
 static ngx_int_t
 ngx_http_breaker_status_handler(ngx_http_request_t *r)
 {
@@ -271,17 +297,19 @@ ngx_http_breaker_status_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    if (ngx_http_arg(r, (u_char *) "format", 6, &format) != NGX_OK ||
-        (format.len == 4 && ngx_strncmp(format.data, "json", 4) == 0)) {
+    if (ngx_http_arg(r, (u_char *) "format", 6, &format) != NGX_OK) {
+        ngx_str_set(&format, "json");
+    }
+
+    if (ngx_http_breaker_is(&format, "json")) {
         return ngx_http_breaker_send_text(r, BREAKER_JSON, "application/json");
     }
 
-    if (format.len == 10 && ngx_strncmp(format.data, "prometheus", 10) == 0) {
-        return ngx_http_breaker_send_text(r, BREAKER_OPENMETRICS,
-                                          "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    if (ngx_http_breaker_is(&format, "prometheus")) {
+        return ngx_http_breaker_send_metrics(r);
     }
 
-    if (format.len == 6 && ngx_strncmp(format.data, "stream", 6) == 0) {
+    if (ngx_http_breaker_is(&format, "stream")) {
         return r == r->main ? ngx_http_breaker_send_stream(r) : NGX_HTTP_NOT_FOUND;
     }
 

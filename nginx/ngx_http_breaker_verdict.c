@@ -207,31 +207,13 @@ ngx_http_breaker_overrule(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *co
 static uint64_t
 ngx_http_breaker_upstream_retry_after(ngx_http_upstream_t *u)
 {
-    static ngx_str_t name = ngx_string("retry-after");
     ngx_int_t n;
-    ngx_uint_t i;
-    ngx_list_part_t *part;
     ngx_table_elt_t *h;
 
-    part = &u->headers_in.headers.part;
+    h = ngx_http_breaker_header(&u->headers_in.headers, "retry-after");
+    n = h ? ngx_atoi(h->value.data, h->value.len) : 0;
 
-    for (h = part->elts, i = 0; part; i++) {
-        if (i >= part->nelts) {
-            part = part->next;
-            if (part) {
-                h = part->elts;
-            }
-            i = (ngx_uint_t) -1;
-            continue;
-        }
-
-        if (h[i].key.len == name.len && ngx_strncasecmp(h[i].key.data, name.data, name.len) == 0) {
-            n = ngx_atoi(h[i].value.data, h[i].value.len);
-            return n > 0 && n < 86400 ? (uint64_t) n * 1000000000 : 0;
-        }
-    }
-
-    return 0;
+    return n > 0 && n < 86400 ? (uint64_t) n * 1000000000 : 0;
 }
 
 

@@ -20,6 +20,9 @@ PANELS = [
     ("Failures in the window", "percent", "timeseries", 12,
      [('100 * breaker_window_calls{breaker=~"$breaker",kind="failures"} / ignoring (kind) '
        'breaker_window_calls{breaker=~"$breaker",kind="total"}', "{{breaker}}")]),
+    ("How long calls take: half of them, and all but one in a hundred", "s", "timeseries", 12,
+     [(f'histogram_quantile({quantile}, sum by (breaker, le) (rate(breaker_call_seconds_bucket{{breaker=~"$breaker"}}[1m])))',
+       f"{{{{breaker}}}} p{quantile * 100:.0f}") for quantile in (0.5, 0.99)]),
     ("Calls under way", "short", "timeseries", 12, [('breaker_in_flight{breaker=~"$breaker"}', "{{breaker}}")]),
     ("Seconds until the next try", "s", "timeseries", 12,
      [('breaker_retry_after_seconds{breaker=~"$breaker"}', "{{breaker}}")]),

@@ -6,6 +6,7 @@ A test file is a list of functions whose names are sentences; main() runs them a
 import http.client
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -21,6 +22,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULE = os.environ.get("BREAKER_MODULE", os.path.join(HERE, "../../build/nginx/ngx_http_breaker_module.so"))
 NGINX = os.environ.get("NGINX_PROGRAM", shutil.which("nginx") or "/usr/sbin/nginx")
+BUILD = pathlib.Path(MODULE).resolve().parents[1]
 # The module may be built with sanitizers; the program that loads it is not, so their runtimes come first.
 PRELOAD = os.environ.get("BREAKER_PRELOAD", "")
 # What nginx is run by, e.g. "valgrind --log-file=@DIR@/valgrind.%p"; BREAKER_STATIC: the module is part of the program.
@@ -209,6 +211,24 @@ class Upstream:
         return True
 
 
+def ask(port, path, method="GET", headers=None, body=None, timeout=WAIT_S, host=None):
+    """One request over a connection of its own."""
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    h = {"Connection": "close", **(headers or {})}
+    if host:
+        h["Host"] = host
+    try:
+        c.request(method, path, body=body, headers=h)
+        r = c.getresponse()
+        try:
+            data = r.read()
+        except http.client.IncompleteRead as e:
+            data = e.partial
+        return Answer(r.status, r.headers, data)
+    finally:
+        c.close()
+
+
 class Nginx:
     """One nginx with the module, in a folder of its own."""
 
@@ -341,20 +361,7 @@ http {{
                         f"no line with {words}")
 
     def get(self, path, method="GET", headers=None, body=None, timeout=WAIT_S, host=None):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        h = {"Connection": "close", **(headers or {})}
-        if host:
-            h["Host"] = host
-        try:
-            c.request(method, path, body=body, headers=h)
-            r = c.getresponse()
-            try:
-                data = r.read()
-            except http.client.IncompleteRead as e:
-                data = e.partial
-            return Answer(r.status, r.headers, data)
-        finally:
-            c.close()
+        return ask(self.port, path, method, headers, body, timeout, host)
 
     def breaker(self, name):
         """What breaker_status says of one breaker."""
@@ -373,6 +380,38 @@ http {{
         headers = {"Content-Type": "application/json"}
         headers.update(kw.pop("headers", {}))
         return self.get(f"/breakers/{name}/{order}", method="POST", headers=headers, body="{}", **kw)
+
+
+class Service:
+    """Another program with a folder and a port of its own (@DIR@ and @PORT@ in its words), ready when it prints `ready`."""
+
+    def __init__(self, command, ready, settings="", **environment):
+        self.dir, self.port = tempfile.mkdtemp(prefix="daybook-service-"), free_port()
+        with open(f"{self.dir}/settings", "w") as f:
+            f.write(settings)
+        words = [str(word).replace("@DIR@", self.dir).replace("@PORT@", str(self.port)) for word in command]
+        with open(f"{self.dir}/log", "w") as log:
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.dir,
+                                            env={**os.environ, **environment})
+        wait_for(lambda: self._is_ready(ready), f"{command[0]} is not ready: {self.said()}")
+
+    def _is_ready(self, ready):
+        assert self.process.poll() is None, self.said()
+        return re.search(ready, self.said())
+
+    def said(self):
+        return open(f"{self.dir}/log", errors="replace").read()
+
+    def get(self, path, **more):
+        return ask(self.port, path, **more)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
+        said = self.said()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        assert "ERROR: Address" not in said and "runtime error" not in said, said
 
 
 ADMIN = """
@@ -481,6 +520,11 @@ class Scene:
         n = Nginx(http, **kw)
         self.running.append(n)
         return n
+
+    def add(self, what):
+        """Whatever has a stop()."""
+        self.running.append(what)
+        return what
 
     def end(self):
         problem = None

@@ -9,13 +9,11 @@ import subprocess
 import sys
 import tempfile
 
-from harness import HERE, MODULE, STATIC, Answer, certificate, free_port, test, together, wait_for
+from harness import BUILD, HERE, STATIC, Answer, certificate, free_port, test, together, wait_for
 
 sys.path.insert(0, str(pathlib.Path(HERE).parent / "gateway"))
 
 import gateway  # noqa: E402
-
-BUILD = pathlib.Path(MODULE).resolve().parents[1]
 
 
 class Ready:
