@@ -31,6 +31,32 @@ STATIC = bool(os.environ.get("BREAKER_STATIC"))
 WAIT_S = float(os.environ.get("BREAKER_TEST_WAIT_S", "10"))
 
 
+# What sanitizers and valgrind write when something is wrong; a worker that was killed leaves no summary.
+WRONG = re.compile(r"ERROR: \w+Sanitizer|runtime error|Invalid (read|write|free)|uninitialised value|Mismatched free"
+                   r"|overlap in|Process terminating with default action of signal (?!9 )|ERROR SUMMARY: [1-9]")
+
+
+def wrapper(folder):
+    """The words that go before nginx's own; their logs lie in folder."""
+    return [part.replace("@DIR@", folder) for part in WRAPPER]
+
+
+def environment(folder):
+    """What a sanitized module needs in a program that is not; its reports lie in folder."""
+    env = {**os.environ, "ASAN_OPTIONS": f"detect_leaks=0:abort_on_error=1:log_path={folder}/asan",
+           "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:log_path={folder}/ubsan"}
+    if PRELOAD:
+        env["LD_PRELOAD"] = PRELOAD
+    return env
+
+
+def problems(folder):
+    """The reports in folder that tell of something wrong."""
+    reports = [open(os.path.join(folder, name), errors="replace").read() for name in os.listdir(folder)
+               if name.startswith(("asan", "ubsan", "valgrind"))]
+    return [report for report in reports if WRONG.search(report)]
+
+
 def wait_for(condition, what, limit=WAIT_S):
     """Until condition() is true; its value. Never sleeps longer than it must."""
     end = time.monotonic() + limit
@@ -270,26 +296,17 @@ http {{
         with open(f"{self.dir}/nginx.conf", "w") as f:
             f.write(conf)
 
-    def _env(self):
-        env = dict(os.environ)
-        if PRELOAD:
-            env["LD_PRELOAD"] = PRELOAD
-        env["ASAN_OPTIONS"] = "detect_leaks=0:abort_on_error=1:log_path=" + self.dir + "/asan"
-        env["UBSAN_OPTIONS"] = "halt_on_error=1:print_stacktrace=1:log_path=" + self.dir + "/ubsan"
-        return env
-
     def command(self, *more):
-        wrapper = [part.replace("@DIR@", self.dir) for part in WRAPPER]
-        return [*wrapper, NGINX, *more, "-e", f"{self.dir}/error.log", "-p", self.dir, "-c", f"{self.dir}/nginx.conf"]
+        return [*wrapper(self.dir), NGINX, *more, "-e", f"{self.dir}/error.log", "-p", self.dir, "-c", f"{self.dir}/nginx.conf"]
 
     def test(self):
         """nginx -t: (is it right, what it says)"""
-        p = subprocess.run(self.command("-t"), env=self._env(),
+        p = subprocess.run(self.command("-t"), env=environment(self.dir),
                            capture_output=True, text=True, timeout=60)
         return p.returncode == 0, p.stderr + p.stdout + self.error_log()
 
     def start(self):
-        self.process = subprocess.Popen(self.command(), env=self._env(),
+        self.process = subprocess.Popen(self.command(), env=environment(self.dir),
                                         stdout=subprocess.DEVNULL, stderr=open(f"{self.dir}/stderr", "w"))
         wait_for(self._listens, f"nginx does not listen: {open(self.dir + '/stderr').read()}")
 
@@ -303,19 +320,19 @@ http {{
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(10)
-        problems = [open(os.path.join(self.dir, n)).read() for n in os.listdir(self.dir)
-                    if n.startswith(("asan", "ubsan", "valgrind"))]
-        problems = [p for p in problems if "== " not in p or "ERROR SUMMARY: 0 errors" not in p]
-        problems = [p for p in problems if "ERROR" in p or "runtime error" in p]
+        found = problems(self.dir)
         alerts = [l for l in self.error_log().splitlines() if "[alert]" in l or "[emerg]" in l or "exited on signal" in l
                   and "signal 9" not in l]
         alerts = [l for l in alerts if "signal 9" not in l]
         shutil.rmtree(self.dir, ignore_errors=True)
-        assert not problems, "sanitizer: " + problems[0]
+        assert not found, found[0]
         assert not alerts, "nginx complained: " + "\n".join(alerts)
 
     def stop_quietly(self):
+        """It was never started: nginx -t alone."""
+        found = problems(self.dir)
         shutil.rmtree(self.dir, ignore_errors=True)
+        assert not found, found[0]
 
     def worker_pids(self):
         try:

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """The configurations that are ready to use: the API gateway and the sidecar."""
 import http.client
-import os
 import pathlib
 import shutil
 import ssl
@@ -9,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 
-from harness import BUILD, HERE, STATIC, Answer, certificate, free_port, test, together, wait_for
+from harness import (BUILD, HERE, MODULE, STATIC, WRONG, Answer, certificate, environment, free_port, problems, test, together,
+                     wait_for, wrapper)
 
 sys.path.insert(0, str(pathlib.Path(HERE).parent / "gateway"))
 
@@ -23,11 +23,11 @@ class Ready:
         self.dir = tempfile.mkdtemp(prefix="daybook-ready-")
         self.certificate = certificate()
         self.port, self.tls_port = free_port(), free_port()
-        gateway.write(self.dir, template=template, build=BUILD, port=self.port, tls_port=self.tls_port,
+        gateway.write(self.dir, template=template, build=BUILD, module=MODULE, port=self.port, tls_port=self.tls_port,
                       certificate=f"{self.certificate}/cert.pem", key=f"{self.certificate}/key.pem", **values)
         self.log = f"{self.dir}/stderr"
-        self.process = subprocess.Popen(gateway.command(self.dir), stdin=subprocess.DEVNULL, stderr=open(self.log, "w"),
-                                        env={**os.environ, **gateway.environment(BUILD)})
+        self.process = subprocess.Popen([*wrapper(self.dir), *gateway.command(self.dir)], stdin=subprocess.DEVNULL,
+                                        stderr=open(self.log, "w"), env=environment(self.dir))
         wait_for(self.is_ready, "nginx does not listen")
 
     def is_ready(self):
@@ -57,10 +57,10 @@ class Ready:
     def stop(self):
         self.process.terminate()
         self.process.wait(10)
-        said = self.said()
+        said, found = self.said(), problems(self.dir)
         shutil.rmtree(self.dir, ignore_errors=True)
         shutil.rmtree(self.certificate, ignore_errors=True)
-        assert "[alert]" not in said and "ERROR: Address" not in said and "runtime error" not in said, said
+        assert "[alert]" not in said and not WRONG.search(said) and not found, found or said
 
 
 GOOD = {"Authorization": "Bearer writer"}
