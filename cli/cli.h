@@ -37,6 +37,7 @@ struct cli_command {
     const char *help;                 /* one line */
     const char *story;                /* a paragraph and an example, for `--help`; may be NULL */
     const struct cli_option *options; /* ends with a zero row */
+    bool offline;                     /* it talks to no server: it does not take --url and --token-file */
     int argument_count_min, argument_count_max;
     int (*run)(int argument_count, char **arguments);
 };
@@ -53,4 +54,4 @@ int cli_error(enum cli_exit code, const char *format, ...) __attribute__((format
 
 /* The subcommands. */
 extern const struct cli_command cli_serve, cli_append, cli_read, cli_tail, cli_do_command, cli_query,
-    cli_import, cli_export, cli_verify, cli_backup, cli_bench;
+    cli_import, cli_export, cli_verify, cli_backup, cli_restore, cli_bench;

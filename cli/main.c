@@ -12,7 +12,7 @@
 
 static const struct cli_command *const commands[] = {
     &cli_serve,  &cli_append, &cli_read,   &cli_tail,   &cli_do_command, &cli_query,
-    &cli_import, &cli_export, &cli_verify, &cli_backup, &cli_bench,
+    &cli_import, &cli_export, &cli_verify, &cli_backup, &cli_restore, &cli_bench,
 };
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
 
@@ -24,10 +24,13 @@ const char *cli_token_file;
 static const struct cli_command *current;
 static bool help_wanted, version_wanted;
 
-static const struct cli_option common_options[] = {
+static const struct cli_option server_options[] = {
     {"--url", "URL", "the server to talk to (or DAYBOOK_URL)", CLI_TEXT, &cli_url, 0, 0},
     {"--token-file", "FILE", "a bearer token to send, in the first line of FILE (or DAYBOOK_TOKEN)", CLI_TEXT,
      &cli_token_file, 0, 0},
+    {0},
+};
+static const struct cli_option common_options[] = {
     {"--json", NULL, "answer with one JSON document, for machines", CLI_FLAG, &cli_json, 0, 0},
     {"--help", NULL, "say this and stop", CLI_FLAG, &help_wanted, 0, 0},
     {"--version", NULL, "say the version and stop", CLI_FLAG, &version_wanted, 0, 0},
@@ -75,6 +78,8 @@ static void print_help(void)
            DAYBOOK_VERSION);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         printf("  %-10s %s\n", commands[i]->name, commands[i]->help);
+    printf("\nEvery command that talks to a server takes:\n");
+    print_options(server_options);
     printf("\nEvery command takes:\n");
     print_options(common_options);
     printf("\nExit code: 0 done, 1 the answer is no, 2 used wrongly, 3 failed.\n"
@@ -90,6 +95,10 @@ static void print_command_help(const struct cli_command *command)
     if (command->options && command->options->name) {
         printf("\nOptions:\n");
         print_options(command->options);
+    }
+    if (!command->offline) {
+        printf("\nThe server to talk to:\n");
+        print_options(server_options);
     }
     printf("\nEvery command takes:\n");
     print_options(common_options);
@@ -126,16 +135,23 @@ static int set_number(const struct cli_option *option, const char *value)
     return CLI_DONE;
 }
 
+static const struct cli_option *find_any_option(const struct cli_command *command, const char *name, size_t size)
+{
+    const struct cli_option *option = find_option(command->options, name, size);
+
+    if (!option && !command->offline)
+        option = find_option(server_options, name, size);
+    return option ? option : find_option(common_options, name, size);
+}
+
 /* One option at arguments[*index]; moves *index over its value. */
-static int take_option(const struct cli_option *own, char **arguments, int count, int *index)
+static int take_option(const struct cli_command *command, char **arguments, int count, int *index)
 {
     const char *text = arguments[*index];
     const char *equals = strchr(text, '=');
     size_t size = equals ? (size_t)(equals - text) : strlen(text);
-    const struct cli_option *option = find_option(own, text, size);
+    const struct cli_option *option = find_any_option(command, text, size);
 
-    if (!option)
-        option = find_option(common_options, text, size);
     if (!option)
         return cli_error(CLI_USAGE, "there is no option %.*s; --help lists them", (int)size, text);
     if (option->type == CLI_FLAG) {
@@ -155,7 +171,7 @@ static int take_option(const struct cli_option *own, char **arguments, int count
 }
 
 /* Options are taken out; what is left moves to the front. Returns an exit code, and how many are left. */
-static int take_options(const struct cli_option *own, char **arguments, int count, int *ret_left)
+static int take_options(const struct cli_command *command, char **arguments, int count, int *ret_left)
 {
     int left = 0;
     bool options_ended = false;
@@ -164,7 +180,7 @@ static int take_options(const struct cli_option *own, char **arguments, int coun
         if (!options_ended && strcmp(arguments[i], "--") == 0) {
             options_ended = true;
         } else if (!options_ended && arguments[i][0] == '-' && arguments[i][1] != '\0') {
-            int code = take_option(own, arguments, count, &i);
+            int code = take_option(command, arguments, count, &i);
             if (code != CLI_DONE)
                 return code;
         } else {
@@ -199,7 +215,7 @@ static int run_command(const struct cli_command *command, char **arguments, int 
     int left;
 
     current = command;
-    int code = take_options(command->options, arguments, count, &left);
+    int code = take_options(command, arguments, count, &left);
     if (code != CLI_DONE)
         return code;
     if (help_wanted) {

@@ -157,6 +157,8 @@ static const struct cli_option options_table[] = {
     {"--follow", "URL", "be a read-only copy of the server at URL", CLI_TEXT, &follow, 0, 0},
     {"--host", "NAME,…", "names this server has in Host fields, besides localhost and addresses", CLI_TEXT,
      &hosts, 0, 0},
+    {"--token-file", "FILE", "let in the tokens whose hashes stand in FILE; an address beyond loopback needs it",
+     CLI_TEXT, &cli_token_file, 0, 0},
     {"--jwks", "FILE", "let in signed tokens (JWT) that a public key of FILE verifies", CLI_TEXT, &jwks, 0,
      0},
     {"--issuer", "TEXT", "with --jwks: what their iss must be", CLI_TEXT, &issuer, 0, 0},
@@ -183,6 +185,7 @@ const struct cli_command cli_serve = {
         "SIGHUP reads the file again, and so does a change of it.\n\n"
         "  daybook serve --data ./data build/examples/hotel",
     .options = options_table,
+    .offline = true,
     .argument_count_max = 1,
     .run = serve,
 };

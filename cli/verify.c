@@ -91,6 +91,7 @@ const struct cli_command cli_verify = {
     .story = "Checks every checksum, the chain over all records and the rules of events; changes nothing, and the server may\n"
              "go on meanwhile. Exit code 1 when there is damage.",
     .options = no_options,
+    .offline = true,
     .argument_count_max = 1,
     .run = verify_run,
 };

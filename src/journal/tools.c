@@ -1,14 +1,12 @@
-#include "journal/tools.h"
+#include "journal/tools_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "journal/codec.h"
 #include "journal/event_json.h"
 #include "journal/fetch.h"
-#include "journal/index.h"
 #include "os/clock.h"
 #include "os/thread.h"
 
@@ -27,8 +25,7 @@ static bool has_log_head(const char *folder)
     return true;
 }
 
-/* DATA/log, or the folder itself when it is a log's. */
-static int find_log(const char *folder, char ret_path[OS_PATH_SIZE_MAX])
+int tools_find_log(const char *folder, char ret_path[OS_PATH_SIZE_MAX])
 {
     if (has_log_head(folder)) {
         if (strlen(folder) >= OS_PATH_SIZE_MAX)
@@ -39,7 +36,7 @@ static int find_log(const char *folder, char ret_path[OS_PATH_SIZE_MAX])
     return os_path(ret_path, folder, "log");
 }
 
-static int fail(char *ret_error, int r, const char *what, const char *folder)
+int tools_fail(char *ret_error, int r, const char *what, const char *folder)
 {
     if (ret_error)
         snprintf(ret_error, 256, "%s %.150s: %s", what, folder, strerror(-r));
@@ -62,167 +59,137 @@ static void wait_for_the_floor(void)
     os_cond_deinit(&never);
 }
 
+/* Folder and folder/log, made. */
+static int make_data_folder(const char *folder, char ret_log[OS_PATH_SIZE_MAX], char *ret_error)
+{
+    int r = os_path(ret_log, folder, "log");
+    if (r < 0)
+        return tools_fail(ret_error, r, "cannot use the path", folder);
+    r = os_file_real()->make_folder(os_file_real(), folder);
+    if (r == 0)
+        r = os_file_sync_parent(os_file_real(), folder);
+    return r < 0 ? tools_fail(ret_error, r, "cannot make the folder", folder) : 0;
+}
+
+/* ---- backup ---- */
+
 int journal_backup(const char *data_folder, const char *target, journal_tools_progress *on_progress,
-                   void *user, uint64_t *ret_head, char *ret_error)
+                   void *user, struct file_log_copied *ret_copied, char *ret_error)
 {
     char source_log[OS_PATH_SIZE_MAX], target_log[OS_PATH_SIZE_MAX];
-    int r = find_log(data_folder, source_log);
-    if (r == 0)
-        r = os_path(target_log, target, "log");
+    int r = tools_find_log(data_folder, source_log);
     if (r < 0)
-        return fail(ret_error, r, "cannot use the path", data_folder);
-    r = os_file_real()->make_folder(os_file_real(), target);
-    if (r < 0)
-        return fail(ret_error, r, "cannot make the folder", target);
-    wait_for_the_floor();
-    return file_log_backup(source_log, target_log, NULL, on_progress, user, ret_head, ret_error);
-}
-
-/* ---- verify ---- */
-
-struct verify {
-    struct journal_verify_report report;
-    void (*on_damage)(void *user, const struct file_log_damage *damage);
-    void *user;
-    struct log_reader *reader;
-    struct fetch fetch; /* to look at an earlier event again */
-    struct index *index;
-    struct codec_tags tags;
-    int64_t time_last_us;
-    uint64_t append_first; /* of the event before */
-    uint32_t append_count;
-};
-
-static void tell(struct verify *verify, uint64_t position, const char *what)
-{
-    struct file_log_damage damage = {.position = position, .acknowledged = true};
-    verify->report.log.damage_count++;
-    if (!verify->on_damage)
-        return;
-    file_log_reader_place(verify->reader, damage.file, &damage.offset);
-    snprintf(damage.what, sizeof(damage.what), "%s", what);
-    verify->on_damage(verify->user, &damage);
-}
-
-/* An event goes on with its append, or begins one right behind the last. */
-static bool continues_append(const struct verify *verify, const struct journal_event *event)
-{
-    if (event->append_first == verify->append_first)
-        return event->append_count == verify->append_count;
-    return event->append_first == event->position &&
-           event->position == verify->append_first + verify->append_count;
-}
-
-static int check_id(struct verify *verify, const struct journal_event *event)
-{
-    struct index_probe probe = {0};
-    for (;;) {
-        struct journal_event other;
-        uint64_t position;
-        int r = index_find_id(verify->index, event->id, &probe, &position);
-        if (r == 0 && position == 0)
-            return 0;
-        if (r == 0)
-            r = fetch_event(&verify->fetch, position, &other);
-        if (r < 0)
-            return r;
-        if (memcmp(other.id, event->id, sizeof(other.id)) == 0)
-            tell(verify, event->position, "its id stands at an earlier event already");
-    }
-}
-
-static int check_event(struct verify *verify, const struct journal_event *event)
-{
-    uint64_t version = 0;
-    int r = event->stream.size > 0 ? index_stream_version(verify->index, event->stream, &version) : 0;
+        return tools_fail(ret_error, r, "cannot use the path", data_folder);
+    r = make_data_folder(target, target_log, ret_error);
     if (r < 0)
         return r;
-    if (event->stream.size > 0 && event->version != version + 1)
-        tell(verify, event->position, "its version does not continue its stream");
-    if (event->time_us < verify->time_last_us)
-        tell(verify, event->position, "its time is before that of the event before");
-    if (!continues_append(verify, event))
-        tell(verify, event->position, "it does not continue its append");
-    verify->time_last_us = event->time_us;
-    verify->append_first = event->append_first;
-    verify->append_count = event->append_count;
-    verify->report.events++;
-    verify->report.appends += event->position == event->append_first;
-    r = check_id(verify, event);
-    return r == 0 ? index_add(verify->index, event) : r;
+    wait_for_the_floor();
+    return file_log_backup(source_log, target_log, NULL, on_progress, user, ret_copied, ret_error);
 }
 
-/* Behind an event that cannot be read nothing can be said about versions, so the check ends with the first. */
-static int check_events(struct verify *verify)
+/* ---- restore ---- */
+
+/* DATA must hold nothing; a log in it is file_log_restore()'s to judge, which knows an interrupted restore. */
+static int check_data_folder(const char *folder, char *ret_error)
 {
-    struct log_record record;
-    int r;
-    while ((r = log_reader_next(verify->reader, &record)) == 0) {
-        struct journal_event event;
-        const char *rule;
-        if (codec_read(&record, &verify->tags, &event, &rule) != 0) {
-            tell(verify, record.position, rule);
-            return 0;
-        }
-        r = check_event(verify, &event);
-        if (r < 0)
-            return r;
+    _cleanup_(buffer_deinit) struct buffer names = {0};
+    int r = os_file_real()->list(os_file_real(), folder, &names);
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0)
+        return tools_fail(ret_error, r, "cannot look into", folder);
+    for (size_t offset = 0; offset < names.size; offset += strlen((char *)names.data + offset) + 1) {
+        if (strcmp((char *)names.data + offset, "log") == 0)
+            continue;
+        if (ret_error)
+            snprintf(ret_error, 256, "%.150s holds something: a restore makes a new folder and replaces none",
+                     folder);
+        return FILE_LOG_E_EXISTS;
     }
-    if (verify->append_first + verify->append_count != index_last(verify->index) + 1)
-        tell(verify, index_last(verify->index), "its append is not whole");
-    verify->report.streams = index_stream_count(verify->index);
-    return r == LOG_E_END ? 0 : r;
+    return 0;
 }
 
-static int verify_events(struct verify *verify, struct log *log)
+/* The last position whose event is not later: times never go back (J6). */
+static int find_time(struct log *log, uint64_t head, int64_t time_us, uint64_t *ret_position)
 {
-    struct log_status status;
-    log_status(log, &status);
-    verify->append_first = 0; /* as if an append of one event stood at position 0 */
-    verify->append_count = 1;
-    int r = index_new(status.key, 0, 0, &verify->index);
+    struct fetch fetch;
+    uint64_t low = 0, high = head; /* up to `low` none is later, behind `high` all are */
+    int r = fetch_init(&fetch, log);
+    while (r == 0 && low < high) {
+        struct journal_event event;
+        uint64_t middle = low + (high - low + 1) / 2;
+        r = fetch_event(&fetch, middle, &event);
+        if (r == 0 && event.time_us <= time_us)
+            low = middle;
+        else if (r == 0)
+            high = middle - 1;
+    }
+    fetch_deinit(&fetch);
     if (r == 0)
-        r = fetch_init(&verify->fetch, log);
-    if (r == 0)
-        r = log_reader_new(log, 0, &verify->reader);
-    if (r == 0)
-        r = check_events(verify);
-    log_reader_free(verify->reader);
-    fetch_deinit(&verify->fetch);
-    index_free(verify->index);
+        *ret_position = low;
     return r;
 }
 
-int journal_verify(const char *data_folder,
-                   void (*on_damage)(void *user, const struct file_log_damage *damage),
-                   journal_tools_progress *on_progress, void *user, struct journal_verify_report *ret_report,
-                   char *ret_error)
+static int find_cut(const char *source_log, const struct journal_until *until, uint64_t *ret_source_head,
+                    uint64_t *ret_position, char *ret_error)
 {
-    _cleanup_(freep) struct verify *verify = calloc(1, sizeof(*verify));
-    char folder[OS_PATH_SIZE_MAX];
     struct file_log_options options = {.read_only = true};
+    struct log_status status;
     struct log *log;
-    if (!verify)
-        return -ENOMEM;
-    int r = find_log(data_folder, folder);
-    if (r < 0)
-        return fail(ret_error, r, "cannot use the path", data_folder);
-    r = file_log_verify(folder, NULL, on_damage, on_progress, user, &verify->report.log, ret_error);
+    int r = file_log_open(source_log, &options, &log, ret_error);
     if (r != 0)
         return r;
-    /* What the log cannot vouch for has been told; its events need not be looked at. */
-    if (verify->report.log.damage_count == 0) {
-        verify->on_damage = on_damage;
-        verify->user = user;
-        r = file_log_open(folder, &options, &log, ret_error);
-        if (r != 0)
-            return r;
-        r = verify_events(verify, log);
-        (void)log_close(log);
-        if (r < 0)
-            return fail(ret_error, r, "cannot read", folder);
-    }
-    *ret_report = verify->report;
+    log_status(log, &status);
+    *ret_source_head = status.head;
+    *ret_position = until && !until->by_time ? until->position : UINT64_MAX;
+    if (until && until->by_time)
+        r = find_time(log, status.head, until->time_us, ret_position);
+    (void)log_close(log);
+    return r < 0 ? tools_fail(ret_error, r, "cannot find the time in", source_log) : 0;
+}
+
+/* When the restored journal ends: the time of its last event, 0 when it has none. */
+static int read_last_time(const char *log_folder, uint64_t head, int64_t *ret_time_us)
+{
+    struct file_log_options options = {.read_only = true};
+    struct journal_event event = {0};
+    struct fetch fetch;
+    struct log *log;
+    int r = file_log_open(log_folder, &options, &log, NULL);
+    if (r != 0)
+        return r;
+    r = fetch_init(&fetch, log);
+    if (r == 0 && head > 0)
+        r = fetch_event(&fetch, head, &event);
+    *ret_time_us = event.time_us;
+    fetch_deinit(&fetch);
+    (void)log_close(log);
+    return r;
+}
+
+int journal_restore(const char *backup, const char *data_folder, const struct journal_until *until,
+                    journal_tools_progress *on_progress, void *user, struct journal_restore_report *ret_report,
+                    char *ret_error)
+{
+    char source_log[OS_PATH_SIZE_MAX], target_log[OS_PATH_SIZE_MAX];
+    struct journal_restore_report report = {0};
+    uint64_t position = 0;
+    int r = tools_find_log(backup, source_log);
+    if (r < 0)
+        return tools_fail(ret_error, r, "cannot use the path", backup);
+    r = find_cut(source_log, until, &report.source_head, &position, ret_error);
+    if (r == 0)
+        r = check_data_folder(data_folder, ret_error);
+    if (r == 0)
+        r = make_data_folder(data_folder, target_log, ret_error);
+    if (r == 0)
+        r = file_log_restore(source_log, target_log, NULL, position, on_progress, user, &report.copied, ret_error);
+    if (r != 0)
+        return r;
+    r = read_last_time(target_log, report.copied.head, &report.time_us);
+    if (r != 0)
+        return tools_fail(ret_error, r < 0 ? r : -EBADMSG, "cannot read again what was restored into", data_folder);
+    *ret_report = report;
     return 0;
 }
 

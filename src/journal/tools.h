@@ -1,4 +1,4 @@
-/* tools: what is done with a journal beside serving it: backup, verify, export and import.
+/* tools: what is done with a journal beside serving it: backup, restore, verify, export and import.
  *
  * A data folder is what `daybook serve --data` takes: DATA/log holds the journal, everything else in it is derived. These
  * functions take either, DATA or the log's own folder. None of them needs the server to be stopped.
@@ -21,10 +21,31 @@ enum {
 typedef void journal_tools_progress(void *user, uint64_t done, uint64_t total);
 
 /* Copy the journal of `data_folder`, also one that is being written to by another process, up to its durable head, into
- * `target`/log: what was acknowledged before the call is in the copy; `target` is made if it is missing. The copy is a data folder that can be served; its first writer gives it
- * a new journal id. 0 and the last position copied; else as file_log_backup(). `ret_error`: 256 bytes or NULL. */
+ * `target`/log: what was acknowledged before the call is in the copy. `target` is made if it is missing; an earlier backup
+ * of the same journal is continued, and only what is new is copied. It is a data folder at every moment; its first writer
+ * gives it a new journal id. 0; else as file_log_backup(). `ret_error`: 256 bytes or NULL. */
 int journal_backup(const char *data_folder, const char *target, journal_tools_progress *on_progress,
-                   void *user, uint64_t *ret_head, char *ret_error);
+                   void *user, struct file_log_copied *ret_copied, char *ret_error);
+
+/* How much of a journal: up to a position, or up to a time. */
+struct journal_until {
+    bool by_time;
+    uint64_t position;
+    int64_t time_us;
+};
+struct journal_restore_report {
+    struct file_log_copied copied; /* head: the restored journal's */
+    uint64_t source_head;
+    int64_t time_us; /* of the last event restored; 0: there is none */
+};
+
+/* Make a new data folder from a backup, or any other data folder: all of it, or (`until` not NULL) up to the last whole
+ * append at or before that position or time. The journal gets a new id, so that cursors and followers of the old one
+ * notice; views and index are derived and made anew by who serves it. `data_folder` must be empty or missing. 0; else as
+ * file_log_restore(). */
+int journal_restore(const char *backup, const char *data_folder, const struct journal_until *until,
+                    journal_tools_progress *on_progress, void *user, struct journal_restore_report *ret_report,
+                    char *ret_error);
 
 struct journal_verify_report {
     struct file_log_report log; /* damage_count: damage of both kinds */

@@ -5,12 +5,14 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "journal/codec.h"
 #include "journal/tools.h"
 #include "lib/dice.h"
+#include "lib/fake_clock.h"
 #include "lib/journal_kit.h"
 #include "os/thread.h"
 
@@ -212,16 +214,22 @@ static void a_backup_is_taken_while_the_journal_is_written_and_becomes_a_journal
     struct busy busy = {.journal = kit_open_file(log)};
     struct journal_id id = journal_id(busy.journal);
     struct log_chain chain, copied;
-    uint64_t head;
+    struct file_log_copied copied_to;
     char error[256] = "";
     append_some(busy.journal, 100);
     assert_ok(os_thread_start(&busy.thread, "busy", be_busy, &busy));
     assert_ok(journal_wait(busy.journal, 200, 10000));
     uint64_t before = busy.acknowledged;
-    int r = journal_backup(folder, copy, NULL, NULL, &head, error);
+    int r = journal_backup(folder, copy, NULL, NULL, &copied_to, error);
     if (r != 0)
         print_message("%s\n", error);
     assert_ok(r);
+    uint64_t first_head = copied_to.head;
+    assert_true(first_head >= before);
+    before = busy.acknowledged;
+    assert_ok(journal_backup(folder, copy, NULL, NULL, &copied_to, error)); /* and what came since */
+    assert_int_equal(copied_to.head_before, first_head);
+    uint64_t head = copied_to.head;
     busy.over = true;
     os_thread_join(&busy.thread);
     assert_true(head >= before); /* what was acknowledged before it began is in it */
@@ -229,7 +237,6 @@ static void a_backup_is_taken_while_the_journal_is_written_and_becomes_a_journal
     journal_close(busy.journal);
     verify_expecting(copy, 0, &heard);
 
-    assert_int_equal(journal_backup(folder, copy, NULL, NULL, &head, error), FILE_LOG_E_EXISTS);
     struct journal *journal = kit_open_file(copy_log);
     struct journal_id copy_id = journal_id(journal);
     assert_memory_not_equal(&copy_id, &id, sizeof(id)); /* a journal's id is made anew by every restore */
@@ -242,9 +249,107 @@ static void a_backup_is_taken_while_the_journal_is_written_and_becomes_a_journal
     struct journal_id again = journal_id(journal);
     assert_memory_equal(&copy_id, &again, sizeof(again)); /* once */
     journal_close(journal);
+    assert_int_equal(journal_backup(folder, copy, NULL, NULL, &copied_to, error), FILE_LOG_E_EXISTS);
     free(copy_log);
     free(copy);
     free(log);
+    kit_folder_remove(folder);
+}
+
+/* ---- restore ---- */
+
+/* Seven appends of two events, each a second behind the one before, from 1000 s on; the clock stands still in 3 and 4. */
+static void append_by_the_clock(const char *log_folder)
+{
+    static const int64_t seconds[] = {1000, 1001, 1002, 1002, 1003, 1004, 1005};
+    struct fake_clock clock;
+    struct journal_options options = {.clock = &clock.clock};
+    struct journal *journal;
+    struct log *log;
+    fake_clock_init(&clock, 0);
+    assert_ok(file_log_open(log_folder, NULL, &log, NULL));
+    assert_ok(journal_open(log, &options, &journal, NULL));
+    for (unsigned i = 0; i < 7; i++) {
+        struct bytes tags[16];
+        struct journal_event_new events[2] = {kit_event("s", "A", "", tags, "{}"), kit_event("s", "B", "", tags, "{}")};
+        struct journal_append append = {.events = events, .event_count = 2};
+        clock.realtime_us = seconds[i] * 1000000;
+        assert_ok(journal_append_wait(journal, &append, NULL));
+    }
+    journal_close(journal);
+}
+
+static void a_restore_stops_at_a_position_or_a_time_with_whole_appends(void **state)
+{
+    static const struct {
+        struct journal_until until;
+        uint64_t head;
+        int64_t time_s;
+    } cases[] = {
+        {{.position = 5}, 4, 1001},
+        {{.position = 6}, 6, 1002},
+        {{.position = 99}, 14, 1005},
+        {{.by_time = true, .time_us = 999999999}, 0, 0},
+        {{.by_time = true, .time_us = 1000000000}, 2, 1000},
+        {{.by_time = true, .time_us = 1002000000}, 8, 1002},
+        {{.by_time = true, .time_us = 1002999999}, 8, 1002},
+        {{.by_time = true, .time_us = 9000000000}, 14, 1005},
+    };
+    char *folder = kit_folder_new(), *data = in_folder(folder, "data"), *log = in_folder(data, "log");
+    char error[256];
+    assert_ok(mkdir(data, 0755));
+    append_by_the_clock(log);
+    struct journal *old = kit_open_file(log);
+    struct journal_id old_id = journal_id(old);
+    journal_close(old);
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "new%u", i);
+        char *target = in_folder(folder, name), *target_log = in_folder(target, "log");
+        struct journal_restore_report report;
+        struct heard heard;
+        assert_ok(journal_restore(data, target, &cases[i].until, NULL, NULL, &report, error));
+        assert_int_equal(report.copied.head, cases[i].head);
+        assert_int_equal(report.source_head, 14);
+        assert_int_equal(report.time_us, cases[i].time_s * 1000000);
+        verify_expecting(target, 0, &heard);
+        assert_int_equal(journal_restore(data, target, NULL, NULL, NULL, &report, error), FILE_LOG_E_EXISTS);
+        struct journal *journal = kit_open_file(target_log);
+        struct journal_id id = journal_id(journal);
+        assert_memory_not_equal(&id, &old_id, sizeof(id)); /* cursors and followers of the old one notice */
+        assert_int_equal(journal_head(journal), cases[i].head);
+        uint64_t version;
+        assert_ok(journal_stream_version(journal, B("s"), &version));
+        assert_int_equal(version, cases[i].head);
+        assert_ok(kit_append(journal, "s", "C", "", "{}", NULL));
+        journal_close(journal);
+        free(target_log);
+        free(target);
+    }
+    free(log);
+    free(data);
+    kit_folder_remove(folder);
+}
+
+static void a_restore_replaces_nothing(void **state)
+{
+    char *folder = kit_folder_new(), *data = in_folder(folder, "data"), *log = in_folder(data, "log");
+    char *full = in_folder(folder, "full"), *view = in_folder(full, "view.db");
+    struct journal_restore_report report;
+    char error[256] = "";
+    assert_ok(mkdir(data, 0755));
+    assert_ok(mkdir(full, 0755));
+    append_by_the_clock(log);
+    int file = open(view, O_CREAT | O_WRONLY, 0644);
+    assert_true(file >= 0);
+    close(file);
+    assert_int_equal(journal_restore(data, full, NULL, NULL, NULL, &report, error), FILE_LOG_E_EXISTS);
+    assert_non_null(strstr(error, "holds something"));
+    assert_int_equal(journal_restore(full, data, NULL, NULL, NULL, &report, error), FILE_LOG_E_MISSING);
+    free(view);
+    free(full);
+    free(log);
+    free(data);
     kit_folder_remove(folder);
 }
 
@@ -334,6 +439,8 @@ int main(void)
         cmocka_unit_test(a_damaged_byte_is_named_by_file_and_offset),
         cmocka_unit_test(what_no_checksum_sees_is_found_in_the_events),
         cmocka_unit_test(a_backup_is_taken_while_the_journal_is_written_and_becomes_a_journal_of_its_own),
+        cmocka_unit_test(a_restore_stops_at_a_position_or_a_time_with_whole_appends),
+        cmocka_unit_test(a_restore_replaces_nothing),
         cmocka_unit_test(what_is_exported_and_imported_is_the_same_journal),
         cmocka_unit_test(an_import_ends_with_the_first_line_that_is_wrong_and_names_it),
     };

@@ -19,7 +19,8 @@ enum {
     FILE_LOG_E_NEWER = 17,   /* a file carries a newer format; `error` names it */
     FILE_LOG_E_DAMAGED = 18, /* not even readable: log.head is broken or missing beside segments */
     FILE_LOG_E_MISSING = 19, /* read_only and nothing there */
-    FILE_LOG_E_EXISTS = 20,  /* file_log_backup(): there is something in the target folder */
+    FILE_LOG_E_EXISTS = 20,  /* backup, restore: there is something else in the target folder */
+    FILE_LOG_E_DIVERGED = 21, /* backup: the target is of another log, or of another past of this one */
 };
 
 struct file_log_options {
@@ -61,10 +62,26 @@ int file_log_verify(const char *folder, const struct os_file_ops *file,
                     void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user,
                     struct file_log_report *ret_report, char *ret_error);
 
-/* Copy a log, also one that is being written to, up to its durable head, into the folder `target`, which must be empty or
- * missing. The copy gets a new id from the first writer that opens it. A copy that was cut short has no log.head and does
- * not open. 0 and the last position copied; FILE_LOG_E_EXISTS; -EBADMSG when the source is damaged (nothing is copied
- * then); else as file_log_open(). */
+/* What a copy came to. */
+struct file_log_copied {
+    uint64_t head_before, head; /* last position in the target, before and now */
+    uint64_t bytes, segments;   /* written */
+};
+
+/* Copy a log, also one that is being written to, up to its durable head, into the folder `target`: a new one, or one that
+ * an earlier backup of the same log made, to which only what is new is added. The target is at every moment a log that can
+ * be opened and verified, up to the position it has reached, whatever is interrupted; the same call again goes on there.
+ * It gets a new id from the first writer that opens it, and is no backup any more then. Each frame's checksums and chain
+ * are checked on the way. 0; FILE_LOG_E_EXISTS, _DIVERGED, _LOCKED: the target is not for this log, or in use; -EBADMSG when
+ * the source or target is damaged; else as file_log_open(). `ret_error` (256 bytes or NULL) says what and where. */
 int file_log_backup(const char *source, const char *target, const struct os_file_ops *file,
-                    void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user, uint64_t *ret_head,
-                    char *ret_error);
+                    void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user,
+                    struct file_log_copied *ret_copied, char *ret_error);
+
+/* Make a new log in the folder `target`, which must be empty or missing, from a backup or any other log: all of it, or up
+ * to the last whole append at or before position `until`. It has an id of its own at once. Interrupted, it does not open,
+ * and the same call again begins anew. 0; FILE_LOG_E_EXISTS: the target holds something; -EBADMSG: the source is damaged
+ * at or before `until`; else as file_log_open(). */
+int file_log_restore(const char *source, const char *target, const struct os_file_ops *file, uint64_t until,
+                     void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user,
+                     struct file_log_copied *ret_copied, char *ret_error);

@@ -1,146 +1,220 @@
 /*
- * A copy of a log that may be written to meanwhile. The source is opened as any reader in another process would, so that
- * what is copied is durable, and only segments below that head are touched. log.head is written last: a copy that was
- * cut short cannot be mistaken for a whole one.
+ * A copy of a log that may be written to meanwhile, and what is added to it the next time. The source is opened as any
+ * reader in another process would, so that what is copied is durable.
+ *
+ * log.head is written first: from then on the copy is a log, an empty one at the beginning, that grows by whole segments
+ * (C1). What was cut short is therefore a copy up to an earlier position, and the next backup goes on there.
  */
+#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "log/file_log_internal.h"
+#include "log/file_log_copy.h"
 
-#define COPY_STEP_SIZE ((size_t)1 << 20)
+/* A last segment smaller than this is copied again together with what follows it, so that many small backups do not
+ * become as many small files. */
+#define BACKUP_MERGE_SIZE ((uint64_t)1 << 20)
 
 struct backup {
-    struct file_log *log;
-    const struct os_file_ops *ops;
-    const char *target;
-    struct buffer step;
-    uint64_t done, total;
-    void (*on_progress)(void *user, uint64_t done, uint64_t total);
-    void *user;
+    struct copy copy; /* to the target */
+    const char *source;
+    int lock_file;
+    struct file_log *target; /* opened for reading; NULL: not yet */
 };
 
-static int copy_bytes(struct backup *backup, int from, int to, uint64_t size)
+_printf_(3, 4) static int refuse(struct backup *backup, int answer, const char *format, ...)
 {
-    uint64_t offset = 0;
+    va_list arguments;
 
-    while (offset < size) {
-        size_t step = size - offset < COPY_STEP_SIZE ? (size_t)(size - offset) : COPY_STEP_SIZE, got;
-        int r = os_file_read_full(backup->ops, from, backup->step.data, step, offset, &got);
+    va_start(arguments, format);
+    (void)vsnprintf(backup->copy.error, ERROR_SIZE, format, arguments);
+    va_end(arguments);
+    return answer;
+}
 
-        if (r == 0 && got != step)
-            r = -EBADMSG;
-        if (r == 0)
-            r = os_file_write_full(backup->ops, to, backup->step.data, step, offset);
-        if (r < 0)
-            return r;
-        offset += step;
-        backup->done += step;
-        if (backup->on_progress)
-            backup->on_progress(backup->user, backup->done, backup->total);
-    }
+static int list_target(struct backup *backup, struct buffer *names, struct folder_content *ret_content)
+{
+    int r = backup->copy.ops->list(backup->copy.ops, backup->copy.folder, names);
+
+    *ret_content = file_log_look_into(names);
+    if (r < 0)
+        return r;
+    if (ret_content->foreign || ret_content->restoring || (ret_content->segments && !ret_content->head))
+        return refuse(backup, FILE_LOG_E_EXISTS,
+                      "%.150s holds something that is no backup: a backup goes into a folder of its own",
+                      backup->copy.folder);
     return 0;
 }
 
-static int copy_segment(struct backup *backup, const struct segment *segment)
+/* One backup at a time, and no server on the copy meanwhile. */
+static int lock_target(struct backup *backup)
 {
-    const struct os_file_ops *ops = backup->ops;
-    char name[SEGMENT_NAME_SIZE], path[OS_PATH_SIZE_MAX];
-    int from, to, r, closed;
+    const struct os_file_ops *ops = backup->copy.ops;
+    char path[OS_PATH_SIZE_MAX];
+    int r = os_path(path, backup->copy.folder, "writer.lock");
 
-    segment_name(segment->first, name);
-    r = os_path(path, backup->target, name);
     if (r == 0)
-        r = segment_open(backup->log, segment->first, OS_FILE_READ, &from);
-    if (r < 0)
-        return r;
-    r = ops->open(ops, path, OS_FILE_WRITE | OS_FILE_CREATE | OS_FILE_TRUNCATE, &to);
-    if (r == 0) {
-        r = copy_bytes(backup, from, to, segment->size);
-        if (r == 0)
-            r = ops->sync(ops, to);
-        closed = ops->close(ops, to);
-        r = error_first(r, closed);
-    }
-    (void)ops->close(ops, from);
+        r = ops->open(ops, path, OS_FILE_WRITE | OS_FILE_CREATE, &backup->lock_file);
+    if (r == 0)
+        r = ops->lock(ops, backup->lock_file);
+    if (r == OS_FILE_E_LOCKED)
+        return refuse(backup, FILE_LOG_E_LOCKED, "another process writes to %.150s: only one may",
+                      backup->copy.folder);
     return r;
 }
 
-static int copy_all(struct backup *backup)
+/* The target is a copy of this very log, whole, and nobody has written to it; then it ends somewhere in ours. */
+static int check_target(struct backup *backup)
 {
-    struct format_head head = backup->log->head;
-    uint8_t data[FORMAT_HEAD_SIZE];
-    int r = buffer_reserve(&backup->step, COPY_STEP_SIZE);
-
-    for (size_t i = 0; r == 0 && i < backup->log->segment_count; i++)
-        r = copy_segment(backup, &backup->log->segments[i]);
-    if (r < 0)
-        return r;
-    head.flags |= FORMAT_HEAD_COPY;
-    format_put_head(&head, data);
-    r = os_file_replace(backup->ops, backup->target, "log.head", bytes_make(data, sizeof(data)));
-    return r == 0 ? file_log_sync_parent(backup->ops, backup->target) : r;
-}
-
-/* 0, FILE_LOG_E_EXISTS or -errno. */
-static int prepare_target(const struct os_file_ops *ops, const char *target, char *error)
-{
-    _cleanup_(buffer_deinit) struct buffer names = {0};
-    int r = ops->make_folder(ops, target);
-
-    if (r == 0)
-        r = ops->list(ops, target, &names);
-    if (r < 0)
-        (void)snprintf(error, ERROR_SIZE, "%s cannot be made: %s", target, strerrordesc_np(-r));
-    if (r == 0 && names.size > 0) {
-        (void)snprintf(error, ERROR_SIZE, "%s is not empty: a backup goes into a folder of its own", target);
-        return FILE_LOG_E_EXISTS;
-    }
-    return r;
-}
-
-static int run_backup(struct backup *backup, char *error)
-{
+    const struct file_log *from = backup->copy.from, *target = backup->target;
+    const char *folder = backup->copy.folder;
+    struct log_chain chain;
     int r;
 
-    if (backup->log->damaged) {
-        (void)snprintf(error, ERROR_SIZE, "%s", backup->log->reason);
-        return -EBADMSG;
-    }
-    r = prepare_target(backup->ops, backup->target, error);
-    if (r != 0)
-        return r;
-    for (size_t i = 0; i < backup->log->segment_count; i++)
-        backup->total += backup->log->segments[i].size;
-    r = copy_all(backup);
+    if (target->damaged)
+        return refuse(backup, -EBADMSG, "%s", target->reason);
+    if (!(target->head.flags & FORMAT_HEAD_COPY))
+        return refuse(backup, FILE_LOG_E_EXISTS,
+                      "%.150s is a log of its own, not a backup: a backup goes into a folder of its own", folder);
+    if (memcmp(target->head.id, from->head.id, LOG_ID_SIZE) != 0 ||
+        memcmp(target->head.key, from->head.key, FORMAT_KEY_SIZE) != 0)
+        return refuse(backup, FILE_LOG_E_DIVERGED,
+                      "%.150s is the backup of another journal: this one needs a folder of its own", folder);
+    if (target->durable > from->durable)
+        return refuse(backup, FILE_LOG_E_DIVERGED,
+                      "%.150s goes to position %llu, but the journal only to %llu: it is not what was backed up",
+                      folder, (unsigned long long)target->durable, (unsigned long long)from->durable);
+    r = file_log_chain_at(&backup->copy.from->log, target->durable, &chain);
+    if (r == 0 && memcmp(chain.bytes, target->chain_durable.bytes, LOG_CHAIN_SIZE) != 0)
+        return refuse(backup, FILE_LOG_E_DIVERGED,
+                      "%.150s holds other records up to position %llu than the journal: they have parted", folder,
+                      (unsigned long long)target->durable);
+    return r > 0 ? -EBADMSG : r;
+}
+
+/* How large the target's last segment is on the disk, what vouches for it included. */
+static int measure_last(struct backup *backup, uint64_t first, uint64_t *ret_size)
+{
+    const struct os_file_ops *ops = backup->copy.ops;
+    int file, r = segment_open(backup->target, first, OS_FILE_READ, &file);
+
     if (r < 0)
-        (void)snprintf(error, ERROR_SIZE, "the copy in %s is not complete: %s", backup->target,
-                       strerrordesc_np(-r));
+        return r;
+    r = ops->size(ops, file, ret_size);
+    (void)ops->close(ops, file);
+    return r;
+}
+
+/* Where the copy goes on: behind the target's last record, or at the beginning of its last segment if that is small and
+ * its other records stand in the same segment of ours. */
+static int find_place(struct backup *backup)
+{
+    struct copy *copy = &backup->copy;
+    const struct file_log *from = copy->from, *target = backup->target;
+    size_t count = target->segment_count;
+    uint64_t size;
+    int r;
+
+    copy->last = copy->report.head_before = target->durable;
+    copy->chain = target->chain_durable;
+    if (count == 0 || target->durable == from->durable)
+        return 0;
+    r = measure_last(backup, target->segments[count - 1].first, &size);
+    if (r < 0)
+        return r;
+    if (size < BACKUP_MERGE_SIZE && from->segments[segment_index(from, copy->last + 1)].first <= copy->last) {
+        copy->last = target->segments[count - 1].first - 1;
+        count--;
+        r = file_log_chain_at(&copy->from->log, copy->last, &copy->chain);
+        if (r != 0)
+            return r < 0 ? r : -EBADMSG;
+        size = count > 0 ? target->segments[count - 1].size : 0;
+    }
+    copy->previous_first = count > 0 ? target->segments[count - 1].first : 0;
+    copy->previous_size = size * (count > 0);
+    return 0;
+}
+
+static int open_target(struct backup *backup)
+{
+    struct file_log_options options = {.file = backup->copy.ops, .read_only = true};
+    struct log *log;
+    int r = file_log_open(backup->copy.folder, &options, &log, backup->copy.error);
+
+    if (r == 0)
+        backup->target = file_log_of(log);
+    return r;
+}
+
+static int prepare_target(struct backup *backup)
+{
+    _cleanup_(buffer_deinit) struct buffer names = {0};
+    struct format_head head = backup->copy.from->head;
+    const struct os_file_ops *ops = backup->copy.ops;
+    struct folder_content content;
+    int r = ops->make_folder(ops, backup->copy.folder);
+
+    if (r == 0)
+        r = list_target(backup, &names, &content);
+    if (r == 0)
+        r = lock_target(backup);
+    buffer_clear(&names);
+    if (r == 0)
+        r = list_target(backup, &names, &content);
+    if (r == 0)
+        r = file_log_remove_names(ops, backup->copy.folder, &names, false);
+    if (r == 0 && content.head)
+        r = ops->sync_folder(ops, backup->copy.folder); /* names may be no more than remembered (P7) */
+    head.flags |= FORMAT_HEAD_COPY;
+    if (r == 0 && !content.head)
+        r = file_log_put_head(ops, backup->copy.folder, &head);
+    if (r == 0)
+        r = open_target(backup);
+    if (r == 0)
+        r = check_target(backup);
+    return r == 0 ? find_place(backup) : r;
+}
+
+static int run_backup(struct backup *backup)
+{
+    struct copy *copy = &backup->copy;
+    int r;
+
+    if (copy->from->damaged)
+        return refuse(backup, -EBADMSG, "%s", copy->from->reason);
+    r = prepare_target(backup);
+    if (r == 0)
+        r = file_log_copy(copy);
+    if (r < 0 && copy->error[0] == '\0')
+        (void)refuse(backup, r, "the copy in %.150s is not complete: %s; the same call again goes on from there",
+                     copy->folder, strerrordesc_np(-r));
     return r;
 }
 
 int file_log_backup(const char *source, const char *target, const struct os_file_ops *file,
                     void (*on_progress)(void *user, uint64_t done, uint64_t total), void *user,
-                    uint64_t *ret_head, char *ret_error)
+                    struct file_log_copied *ret_copied, char *ret_error)
 {
     struct file_log_options options = {.file = file, .read_only = true};
-    struct backup backup = {.target = target, .on_progress = on_progress, .user = user};
-    char error[ERROR_SIZE] = "";
+    struct backup backup = {
+        .copy = {.folder = target, .until = UINT64_MAX, .on_progress = on_progress, .user = user},
+        .lock_file = -1};
     struct log *log;
-    int r;
+    int r = file_log_open(source, &options, &log, ret_error);
 
-    r = file_log_open(source, &options, &log, ret_error);
     if (r != 0)
         return r;
-    backup.log = file_log_of(log);
-    backup.ops = backup.log->ops;
-    r = run_backup(&backup, error);
+    backup.copy.from = file_log_of(log);
+    backup.copy.ops = backup.copy.from->ops;
+    r = run_backup(&backup);
     if (r == 0)
-        *ret_head = backup.log->durable;
+        *ret_copied = backup.copy.report;
     else if (ret_error)
-        memcpy(ret_error, error, sizeof(error));
-    buffer_deinit(&backup.step);
+        memcpy(ret_error, backup.copy.error, ERROR_SIZE);
+    if (backup.target)
+        (void)log_close(&backup.target->log);
+    if (backup.lock_file >= 0)
+        (void)backup.copy.ops->close(backup.copy.ops, backup.lock_file);
     (void)log_close(log);
     return r;
 }

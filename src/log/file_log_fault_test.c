@@ -297,52 +297,6 @@ static void taking_a_body_away_may_break_anywhere(void **state)
     }
 }
 
-static bool try_backup(enum fault_kind kind, uint64_t at)
-{
-    struct trial trial = {.disk = sim_disk_new(), .kit = log_kit_new()};
-    const struct os_file_ops *ops = sim_disk_ops(trial.disk);
-    struct file_log_options reading = {.file = ops, .read_only = true};
-    struct log_chain chain = make_log(&trial);
-    char error[256] = "";
-    uint64_t head;
-    struct log *copy;
-    bool fired;
-    int copied, r;
-
-    fault_file_init(&trial.fault, ops, kind, at);
-    trial.fault.disk = trial.disk;
-    copied = file_log_backup(FOLDER, "copy", &trial.fault.ops, NULL, NULL, &head, error);
-    assert_true(copied == 0 || error[0]);
-    fired = fault_file_fired(&trial.fault);
-    sim_disk_power_loss(trial.disk, SIM_LOSE_SOME, at);
-    r = file_log_open("copy", &reading, &copy, error);
-    if (copied == 0)
-        assert_ok(r);
-    if (r == 0) {
-        assert_ok(log_close(copy));
-        check_same(&trial, "copy", &chain);
-    }
-    check_same(&trial, FOLDER, &chain);
-    log_kit_free(trial.kit);
-    sim_disk_free(trial.disk);
-    return fired;
-}
-
-/* A copy opens only when it is whole, and the source never notices. */
-static void a_backup_may_break_anywhere(void **state)
-{
-    static const enum fault_kind kinds[] = {FAULT_FAIL, FAULT_SHORTEN, FAULT_TEAR,
-                                            FAULT_FULL, FAULT_KILL,    FAULT_KILL_TORN};
-
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        uint64_t at = 1;
-
-        while (try_backup(kinds[i], at))
-            at++;
-        assert_true(at > 8);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,7 +309,6 @@ int main(void)
         cmocka_unit_test(the_process_may_die_within_any_write),
         cmocka_unit_test(power_may_be_lost_in_many_ways),
         cmocka_unit_test(taking_a_body_away_may_break_anywhere),
-        cmocka_unit_test(a_backup_may_break_anywhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

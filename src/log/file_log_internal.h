@@ -6,7 +6,7 @@
  *     file_log_disk.c     the disk: room, segments, writes, syncs, cuts, floors
  *     file_log_read.c     readers, and following a log that another process writes
  *     file_log_segments.c the list of segments and the places remembered in them
- *     file_log_verify.c, file_log_backup.c   tools on a folder
+ *     file_log_verify.c, file_log_backup.c, file_log_restore.c   tools on a folder; file_log_copy.[ch] is what two share
  *     file_log_replace.c  stubs
  *
  * Invariants:
@@ -148,13 +148,13 @@ int file_log_scan(struct file_log *log, int file, const struct format_segment *h
 /* Reads headers and the last segment; sets segments, durable, submitted, chain, epoch, floor, end. Changes no file. */
 int file_log_recover(struct file_log *log, struct buffer *names, struct scan *ret_scan, char *error);
 
+/* Moves the chain over the records of a frame whose body was checked. */
+void file_log_chain_over(const struct format_frame *frame, const uint8_t *data, struct log_chain *chain);
+
 /* The list of segments as the folder has it now, nothing else looked at. For verify. */
 int file_log_list_again(struct file_log *log);
 
 /* ---- file_log_open.c ---- */
-
-/* Makes the entry of a folder in the one above it durable. */
-int file_log_sync_parent(const struct os_file_ops *ops, const char *folder);
 
 /* Notes damage and ends writing; the first one noted stays. The mutex is held or nobody else knows the log. */
 void file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t offset, const char *what);

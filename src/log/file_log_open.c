@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "log/file_log_internal.h"
+#include "log/file_log_copy.h"
 #include "os/clock.h"
 #include "os/random.h"
 
@@ -137,24 +137,6 @@ static int take_lock(struct file_log *log, char *error)
     return r;
 }
 
-int file_log_sync_parent(const struct os_file_ops *ops, const char *folder)
-{
-    _cleanup_(freep) char *parent = strdup(folder);
-    size_t size = parent ? strlen(parent) : 0;
-    char *slash;
-
-    if (!parent)
-        return -ENOMEM;
-    while (size > 1 && parent[size - 1] == '/') /* "data/log/" lies in "data" */
-        parent[--size] = '\0';
-    slash = strrchr(parent, '/');
-    if (slash)
-        *slash = '\0';
-    if (slash == parent)
-        return ops->sync_folder(ops, "/");
-    return ops->sync_folder(ops, slash ? parent : ".");
-}
-
 static int write_head(struct file_log *log)
 {
     uint8_t data[FORMAT_HEAD_SIZE];
@@ -180,7 +162,7 @@ static int make_head(struct file_log *log)
         r = os_random(log->head.key, FORMAT_KEY_SIZE);
     if (r == 0)
         r = write_head(log);
-    return r == 0 ? file_log_sync_parent(log->ops, log->folder) : r;
+    return r == 0 ? os_file_sync_parent(log->ops, log->folder) : r;
 }
 
 /* A backup becomes a log of its own with the first writer that opens it. */
@@ -214,6 +196,9 @@ static int read_head(struct file_log *log, const struct buffer *names, char *err
 
     if (r == 0)
         r = os_file_read_whole(log->ops, path, &content);
+    if (r == -ENOENT && file_log_look_into(names).restoring)
+        return explain(error, FILE_LOG_E_DAMAGED,
+                       "the restore into %s was interrupted: do it again, or remove the folder", log->folder);
     if (r == -ENOENT && has_segments(names))
         return explain(error, FILE_LOG_E_DAMAGED,
                        "%s has segments but no " HEAD_NAME ": restore that file from a backup", log->folder);

@@ -58,8 +58,7 @@ static int scan_past(struct walk *walk, struct scan *scan)
     return r == WALK_E_END ? 0 : r;
 }
 
-/* Moves the chain over a frame's records. */
-static void chain_over(const struct format_frame *frame, const uint8_t *data, struct log_chain *chain)
+void file_log_chain_over(const struct format_frame *frame, const uint8_t *data, struct log_chain *chain)
 {
     struct bytes body = bytes_make(data + FORMAT_FRAME_SIZE, frame->body_size);
 
@@ -108,7 +107,7 @@ static int scan_chain(struct walk *walk, struct file_log *log, const struct form
             return 0;
         }
         scan->chain_tail = frame.chain;
-        chain_over(&frame, data, &scan->chain_tail);
+        file_log_chain_over(&frame, data, &scan->chain_tail);
         scan->tail = frame.first + frame.count - 1;
         scan->tail_end = walk->offset;
         if (frame.count > 0 && scan->tail <= scan->floor)

@@ -797,37 +797,6 @@ static void a_replaced_body_is_gone_and_the_chain_stays(void **state)
     assert_int_equal(report.records, 33);
 }
 
-static void a_backup_of_a_log_in_use_is_a_log_with_an_id_of_its_own(void **state)
-{
-    struct world *world = (struct world *)*state;
-    struct log_status ours, theirs;
-    struct log_chain chain, copied;
-    struct log *copy;
-    uint64_t head = 0;
-    char error[256] = "";
-
-    open_log(world);
-    for (size_t i = 0; i < 30; i++)
-        (void)log_kit_append(world->kit, 1, 2, 3000);
-    assert_ok(file_log_backup(FOLDER, "copy", world->options.file, NULL, NULL, &head, error));
-    assert_int_equal(head, 58); /* the last batch has no floor above it yet */
-    assert_int_equal(file_log_backup(FOLDER, "copy", world->options.file, NULL, NULL, &head, error),
-                     FILE_LOG_E_EXISTS);
-    assert_ok(file_log_open("copy", &world->options, &copy, error));
-    ours = status_of(world->log);
-    theirs = status_of(copy);
-    assert_memory_not_equal(ours.id, theirs.id, sizeof(ours.id));
-    assert_memory_equal(ours.key, theirs.key, sizeof(ours.key));
-    assert_true(theirs.writable && theirs.head == 58);
-    assert_ok(log_chain_at(world->log, 58, &chain));
-    assert_ok(log_chain_at(copy, 58, &copied));
-    assert_memory_equal(chain.bytes, copied.bytes, LOG_CHAIN_SIZE);
-    assert_ok(log_close(copy));
-    assert_ok(file_log_open("copy", &world->options, &copy, error));
-    assert_memory_equal(status_of(copy).id, theirs.id, sizeof(theirs.id));
-    assert_ok(log_close(copy));
-}
-
 /* ---- the real disk ---- */
 
 static void the_real_file_system_keeps_the_same_contract(void **state)
@@ -882,7 +851,6 @@ int main(void)
         LOG_TEST(a_replaced_body_is_gone_and_the_chain_stays),
         LOG_TEST(ranges_that_do_not_ascend_or_end_above_the_head_are_refused),
         LOG_TEST(many_bodies_go_segment_by_segment_and_give_room_back),
-        LOG_TEST(a_backup_of_a_log_in_use_is_a_log_with_an_id_of_its_own),
         LOG_TEST(the_real_file_system_keeps_the_same_contract),
     };
 

@@ -1,6 +1,7 @@
 #include "os/file.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/cleanup.h"
 
@@ -102,6 +103,24 @@ int os_file_replace(const struct os_file_ops *ops, const char *folder, const cha
         return r;
     }
     return ops->sync_folder(ops, folder);
+}
+
+int os_file_sync_parent(const struct os_file_ops *ops, const char *folder)
+{
+    _cleanup_(freep) char *parent = strdup(folder);
+    size_t size = parent ? strlen(parent) : 0;
+    char *slash;
+
+    if (!parent)
+        return -ENOMEM;
+    while (size > 1 && parent[size - 1] == '/') /* "data/log/" lies in "data" */
+        parent[--size] = '\0';
+    slash = strrchr(parent, '/');
+    if (slash)
+        *slash = '\0';
+    if (slash == parent)
+        return ops->sync_folder(ops, "/");
+    return ops->sync_folder(ops, slash ? parent : ".");
 }
 
 int os_path(char ret_path[OS_PATH_SIZE_MAX], const char *folder, const char *name)

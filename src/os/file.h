@@ -76,5 +76,8 @@ _must_check_ int os_file_read_whole(const struct os_file_ops *ops, const char *p
 _must_check_ int os_file_replace(const struct os_file_ops *ops, const char *folder, const char *name,
                                  struct bytes content);
 
+/* Makes the entry of a folder in the one above it durable. */
+_must_check_ int os_file_sync_parent(const struct os_file_ops *ops, const char *folder);
+
 /* "FOLDER/NAME"; -ENAMETOOLONG. */
 _must_check_ int os_path(char ret_path[OS_PATH_SIZE_MAX], const char *folder, const char *name);

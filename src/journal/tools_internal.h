@@ -1,0 +1,10 @@
+/* What the files behind tools.h share. */
+#pragma once
+
+#include "journal/tools.h"
+
+/* DATA/log, or the folder itself when it is a log's. 0 or -ENAMETOOLONG. */
+int tools_find_log(const char *folder, char ret_path[OS_PATH_SIZE_MAX]);
+
+/* Writes "WHAT FOLDER: why" to `ret_error` (256 bytes or NULL) and answers `r`, which is -errno. */
+int tools_fail(char *ret_error, int r, const char *what, const char *folder);

@@ -1,0 +1,156 @@
+/* Verify: the log first, by its own means, then every event by the rules of the journal. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "journal/codec.h"
+#include "journal/fetch.h"
+#include "journal/index.h"
+#include "journal/tools_internal.h"
+
+struct verify {
+    struct journal_verify_report report;
+    void (*on_damage)(void *user, const struct file_log_damage *damage);
+    void *user;
+    struct log_reader *reader;
+    struct fetch fetch; /* to look at an earlier event again */
+    struct index *index;
+    struct codec_tags tags;
+    int64_t time_last_us;
+    uint64_t append_first; /* of the event before */
+    uint32_t append_count;
+};
+
+static void tell(struct verify *verify, uint64_t position, const char *what)
+{
+    struct file_log_damage damage = {.position = position, .acknowledged = true};
+    verify->report.log.damage_count++;
+    if (!verify->on_damage)
+        return;
+    file_log_reader_place(verify->reader, damage.file, &damage.offset);
+    snprintf(damage.what, sizeof(damage.what), "%s", what);
+    verify->on_damage(verify->user, &damage);
+}
+
+/* An event goes on with its append, or begins one right behind the last. */
+static bool continues_append(const struct verify *verify, const struct journal_event *event)
+{
+    if (event->append_first == verify->append_first)
+        return event->append_count == verify->append_count;
+    return event->append_first == event->position &&
+           event->position == verify->append_first + verify->append_count;
+}
+
+static int check_id(struct verify *verify, const struct journal_event *event)
+{
+    struct index_probe probe = {0};
+    for (;;) {
+        struct journal_event other;
+        uint64_t position;
+        int r = index_find_id(verify->index, event->id, &probe, &position);
+        if (r == 0 && position == 0)
+            return 0;
+        if (r == 0)
+            r = fetch_event(&verify->fetch, position, &other);
+        if (r < 0)
+            return r;
+        if (memcmp(other.id, event->id, sizeof(other.id)) == 0)
+            tell(verify, event->position, "its id stands at an earlier event already");
+    }
+}
+
+static int check_event(struct verify *verify, const struct journal_event *event)
+{
+    uint64_t version = 0;
+    int r = event->stream.size > 0 ? index_stream_version(verify->index, event->stream, &version) : 0;
+    if (r < 0)
+        return r;
+    if (event->stream.size > 0 && event->version != version + 1)
+        tell(verify, event->position, "its version does not continue its stream");
+    if (event->time_us < verify->time_last_us)
+        tell(verify, event->position, "its time is before that of the event before");
+    if (!continues_append(verify, event))
+        tell(verify, event->position, "it does not continue its append");
+    verify->time_last_us = event->time_us;
+    verify->append_first = event->append_first;
+    verify->append_count = event->append_count;
+    verify->report.events++;
+    verify->report.appends += event->position == event->append_first;
+    r = check_id(verify, event);
+    return r == 0 ? index_add(verify->index, event) : r;
+}
+
+/* Behind an event that cannot be read nothing can be said about versions, so the check ends with the first. */
+static int check_events(struct verify *verify)
+{
+    struct log_record record;
+    int r;
+    while ((r = log_reader_next(verify->reader, &record)) == 0) {
+        struct journal_event event;
+        const char *rule;
+        if (codec_read(&record, &verify->tags, &event, &rule) != 0) {
+            tell(verify, record.position, rule);
+            return 0;
+        }
+        r = check_event(verify, &event);
+        if (r < 0)
+            return r;
+    }
+    if (verify->append_first + verify->append_count != index_last(verify->index) + 1)
+        tell(verify, index_last(verify->index), "its append is not whole");
+    verify->report.streams = index_stream_count(verify->index);
+    return r == LOG_E_END ? 0 : r;
+}
+
+static int verify_events(struct verify *verify, struct log *log)
+{
+    struct log_status status;
+    log_status(log, &status);
+    verify->append_first = 0; /* as if an append of one event stood at position 0 */
+    verify->append_count = 1;
+    int r = index_new(status.key, 0, 0, &verify->index);
+    if (r == 0)
+        r = fetch_init(&verify->fetch, log);
+    if (r == 0)
+        r = log_reader_new(log, 0, &verify->reader);
+    if (r == 0)
+        r = check_events(verify);
+    log_reader_free(verify->reader);
+    fetch_deinit(&verify->fetch);
+    index_free(verify->index);
+    return r;
+}
+
+int journal_verify(const char *data_folder,
+                   void (*on_damage)(void *user, const struct file_log_damage *damage),
+                   journal_tools_progress *on_progress, void *user, struct journal_verify_report *ret_report,
+                   char *ret_error)
+{
+    _cleanup_(freep) struct verify *verify = calloc(1, sizeof(*verify));
+    char folder[OS_PATH_SIZE_MAX];
+    struct file_log_options options = {.read_only = true};
+    struct log *log;
+    if (!verify)
+        return -ENOMEM;
+    int r = tools_find_log(data_folder, folder);
+    if (r < 0)
+        return tools_fail(ret_error, r, "cannot use the path", data_folder);
+    r = file_log_verify(folder, NULL, on_damage, on_progress, user, &verify->report.log, ret_error);
+    if (r != 0)
+        return r;
+    /* What the log cannot vouch for has been told; its events need not be looked at. */
+    if (verify->report.log.damage_count == 0) {
+        verify->on_damage = on_damage;
+        verify->user = user;
+        r = file_log_open(folder, &options, &log, ret_error);
+        if (r != 0)
+            return r;
+        r = verify_events(verify, log);
+        (void)log_close(log);
+        if (r < 0)
+            return tools_fail(ret_error, r, "cannot read", folder);
+    }
+    *ret_report = verify->report;
+    return 0;
+}
