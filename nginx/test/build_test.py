@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """The other ways to build the module: nginx's own, Debian's package, and linked in with the address sanitizer.
 
-NGINX_SOURCE names a folder with Debian's nginx source (`apt-get source nginx`), for the last one; without it that is skipped.
+NGINX_SOURCE may name a folder with Debian's nginx source, for the last one; else `apt-get source` fetches it, with lists of
+packages of its own.
 """
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from harness import HERE, Skip, test
 ROOT = pathlib.Path(HERE).resolve().parents[1]
 HEADERS = pathlib.Path(os.environ.get("NGINX_HEADERS", "/usr/share/nginx/src"))
 SOURCE = os.environ.get("NGINX_SOURCE", "")
-SUITES = ["verdict", "answer", "traffic", "life", "peers", "conf", "control_fuzz"]
+SUITES = ["verdict", "answer", "traffic", "life", "peers", "conf", "control_fuzz", "ready", "authority", "monitoring"]
 
 
 def run(command, cwd=None, **environment):
@@ -23,6 +25,25 @@ def run(command, cwd=None, **environment):
                           env={**os.environ, **environment})
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return done.stdout
+
+
+def debian_source(folder):
+    """Debian's nginx, patched: its newest version of this release that the archive has."""
+    (folder / "lists/partial").mkdir(parents=True)
+    (folder / "cache/archives/partial").mkdir(parents=True)
+    (folder / "sources.list").write_text("deb-src http://deb.debian.org/debian bookworm main\n"
+                                         "deb-src http://deb.debian.org/debian-security bookworm-security main\n")
+    apt = ["-o", f"Dir::Etc::sourcelist={folder}/sources.list", "-o", "Dir::Etc::sourceparts=/dev/null", "-o",
+           f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache", "-qq"]
+    if subprocess.run(["apt-get", *apt, "update"], capture_output=True).returncode != 0:
+        raise Skip("NGINX_SOURCE names no nginx source, and the archive cannot be reached")
+    versions = [line.split()[1] for line in run(["apt-cache", *apt, "showsrc", "nginx"]).splitlines()
+                if line.startswith("Version:")]
+    for version in sorted(versions, reverse=True, key=lambda one: [int(n) for n in re.findall(r"\d+", one)]):
+        if subprocess.run(["apt-get", *apt, "source", "--only-source", f"nginx={version}"], cwd=folder,
+                          capture_output=True).returncode == 0:
+            return next(path for path in folder.glob("nginx-*") if path.is_dir())
+    raise Skip("the archive has no source of nginx any more")
 
 
 class Folder:
@@ -71,14 +92,15 @@ def debian_builds_a_package_that_loads(scene):
         assert "ngx_http_breaker_module.so" in (folder / "root/usr/share/nginx/modules-available/mod-http-breaker.conf"
                                                 ).read_text()
         suite("conf", BREAKER_MODULE=str(module), BREAKER_PRELOAD="")
+        if shutil.which("lintian"):
+            said = run(["lintian", "--fail-on=error,warning", "--allow-root", package])
+            assert not re.search("^[EW]:", said, re.M), said
 
 
 @test
 def linked_in_with_address_sanitizer_and_without_pools_it_passes_all_suites(scene):
-    if not SOURCE:
-        raise Skip("NGINX_SOURCE names no nginx source")
     with Folder() as folder:
-        shutil.copytree(SOURCE, folder / "nginx", symlinks=True)
+        shutil.copytree(SOURCE or debian_source(folder), folder / "nginx", symlinks=True)
         run(["./configure", "--with-debug", "--with-http_ssl_module", "--with-http_v2_module",
              "--with-http_auth_request_module", f"--add-module={ROOT}/nginx",
              "--with-cc-opt=-O1 -g -fsanitize=address -fno-omit-frame-pointer -DNGX_DEBUG_PALLOC=1 -Wno-error",

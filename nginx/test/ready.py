@@ -1,0 +1,64 @@
+"""nginx with one of the configurations that are ready to use, for ready_test.py and authority_test.py."""
+import http.client
+import pathlib
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+
+from harness import (BUILD, HERE, MODULE, NGINX, STATIC, WRONG, Answer, certificate, environment, free_port, problems, wait_for,
+                     wrapper)
+
+sys.path.insert(0, str(pathlib.Path(HERE).parent / "gateway"))
+
+import gateway  # noqa: E402
+
+
+class Ready:
+    """nginx with one of our templates; get() speaks TLS to its first listener unless told otherwise."""
+
+    def __init__(self, template, **values):
+        self.dir = tempfile.mkdtemp(prefix="daybook-ready-")
+        self.certificate = certificate()
+        self.port, self.tls_port = free_port(), free_port()
+        conf = gateway.write(self.dir, template=template, build=BUILD, module=MODULE, port=self.port, tls_port=self.tls_port,
+                             certificate=f"{self.certificate}/cert.pem", key=f"{self.certificate}/key.pem", **values)
+        if STATIC:      # the module is part of the program
+            conf.write_text(conf.read_text().replace("load_module ", "# load_module "))
+        self.log = f"{self.dir}/stderr"
+        self.process = subprocess.Popen([*wrapper(self.dir), NGINX, *gateway.command(self.dir)[1:]], stdin=subprocess.DEVNULL,
+                                        stderr=open(self.log, "w"), env=environment(self.dir))
+        wait_for(self.is_ready, "nginx does not listen")
+
+    def is_ready(self):
+        assert self.process.poll() is None, self.said()
+        return "start worker process " in self.said()
+
+    def said(self):
+        return open(self.log, errors="replace").read()
+
+    def get(self, path, method="GET", headers=None, body=None, tls=True, **more):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        for name, value in more.items():
+            setattr(context, name, value)
+        c = (http.client.HTTPSConnection("127.0.0.1", self.tls_port, timeout=10, context=context) if tls
+             else http.client.HTTPConnection("127.0.0.1", self.port, timeout=10))
+        try:
+            c.request(method, path, body=body, headers=headers or {})
+            r = c.getresponse()
+            return Answer(r.status, r.headers, r.read())
+        finally:
+            c.close()
+
+    def breaker(self, name, **more):
+        return next(b for b in self.get("/breakers", **more).json["breakers"] if b["name"] == name)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+        said, found = self.said(), problems(self.dir)
+        shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.rmtree(self.certificate, ignore_errors=True)
+        assert "[alert]" not in said and not WRONG.search(said) and not found, found or said
