@@ -143,6 +143,9 @@ void command_submit(struct command_runtime *runtime, const struct command_reques
 /* The application's table; lives as long as the runtime. */
 const struct daybook_app *command_app(const struct command_runtime *runtime);
 
+/* The kind whose tag this is, so that its deciders fold every event with it; NULL: of none. As command_app(). */
+const char *command_kind_of(const struct command_runtime *runtime, struct bytes tag);
+
 /* ---- figures ---- */
 
 enum command_step {

@@ -84,6 +84,16 @@ const struct daybook_app *command_app(const struct command_runtime *runtime)
     return &runtime->app;
 }
 
+const char *command_kind_of(const struct command_runtime *runtime, struct bytes tag)
+{
+    for (size_t i = 0; i < runtime->app.kind_count; i++) {
+        struct bytes prefix = bytes_from_string(runtime->app.kinds[i].prefix);
+        if (tag.size > prefix.size && bytes_starts_with(tag, prefix) && tag.data[prefix.size] == ':')
+            return runtime->app.kinds[i].prefix;
+    }
+    return NULL;
+}
+
 /* ---- the queue of the workers ---- */
 
 void runtime_enqueue(struct command_runtime *runtime, struct flight *flight, enum flight_work work)

@@ -93,7 +93,7 @@ struct journal_event {
     size_t tag_count;
     struct bytes key;      /* idempotency key with scope, or empty */
     struct bytes key_hash; /* hash of the request body it came with */
-    bool stub;             /* data and meta were scavenged or erased */
+    bool stub;             /* scavenged: data and meta are gone */
 };
 
 /* A query: OR of items; an item matches when the type is one of its types (none: any) AND all its tags are on the event.

@@ -27,6 +27,7 @@ struct door;
 struct feed;
 struct log_feed;
 struct follower;
+struct scavenger;
 
 struct server {
     const struct server_options *options;
@@ -38,6 +39,7 @@ struct server {
     struct door *door;
     struct feed *feed;
     struct log_feed *log_feed;
+    struct scavenger *scavenger;
     struct journal_id leader_id; /* a new follower's log is made with it */
     struct http *http;
     uint64_t started_us;
@@ -90,6 +92,14 @@ void handle_ready(struct http_request *request);
 void handle_metrics(struct http_request *request);
 void handle_openapi(struct http_request *request);
 void handle_auth(struct http_request *request);
+void handle_retention(struct http_request *request);
+void handle_prefix_retention_set(struct http_request *request);
+void handle_prefix_retention_remove(struct http_request *request);
+void handle_stream_retention(struct http_request *request);
+void handle_stream_retention_set(struct http_request *request);
+void handle_stream_retention_remove(struct http_request *request);
+void handle_scavenge(struct http_request *request);
+void handle_scavenge_state(struct http_request *request);
 
 /* ---- answers.c: what the layers below answer, as HTTP ---- */
 
@@ -214,6 +224,18 @@ void follower_stop(struct follower *follower); /* NULL is fine */
 /* A member "follower" of /ready, and its families of /metrics. */
 void follower_write(struct follower *follower, struct json_writer *w);
 _must_check_ int follower_metrics(struct follower *follower, struct buffer *out);
+
+/* ---- scavenge.c: bodies that go ---- */
+
+int scavenger_new(struct server *server, struct scavenger **ret_scavenger);
+/* End a run under way; before journal, views and commands close. NULL is fine, also below. */
+void scavenger_stop(struct scavenger *scavenger);
+void scavenger_free(struct scavenger *scavenger); /* after http is gone */
+struct scavenger_figures {
+    uint64_t runs, gone, body_bytes, room_bytes;
+    bool running;
+};
+void scavenger_figures(struct scavenger *scavenger, struct scavenger_figures *ret_figures);
 
 /* ---- views.c ---- */
 

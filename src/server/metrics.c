@@ -14,6 +14,7 @@ struct figures {
     struct http_counters http;
     struct journal_status journal;
     struct feed_figures feed;
+    struct scavenger_figures scavenge;
     uint64_t followers;
     struct view_counters views;
     struct command_metrics commands;
@@ -27,6 +28,7 @@ static void figures_take(struct server *server, struct figures *figures)
     http_counters(server->http, &figures->http);
     journal_status(server->journal, &figures->journal);
     feed_figures(server->feed, &figures->feed);
+    scavenger_figures(server->scavenger, &figures->scavenge);
     figures->followers = log_feed_open_count(server->log_feed);
     view_set_counters(server->views, &figures->views);
     figures->has_commands = server->commands != NULL;
@@ -55,6 +57,11 @@ static void figures_take(struct server *server, struct figures *figures)
     X(log_syncs_total, counter, "syncs of the disk", f->journal.counters.syncs)                              \
     X(log_sync_seconds_total, counter, "spent in syncs", (double)f->journal.counters.sync_ns_total / 1e9)    \
     X(log_sync_seconds_max, gauge, "the longest sync", (double)f->journal.counters.sync_ns_max / 1e9)        \
+    X(scavenge_running, gauge, "1 while a scavenge is under way", f->scavenge.running)                       \
+    X(scavenge_runs_total, counter, "scavenges ended, dry runs not counted", f->scavenge.runs)               \
+    X(scavenge_events_total, counter, "events whose bodies they took", f->scavenge.gone)                     \
+    X(scavenge_body_bytes_total, counter, "of these bodies", f->scavenge.body_bytes)                         \
+    X(scavenge_room_bytes_total, counter, "of these, given back to the disk", f->scavenge.room_bytes)        \
     X(subscribers, gauge, "open subscriptions", f->feed.open)                                                \
     X(subscription_events_total, counter, "events handed to subscribers", f->feed.delivered)                 \
     X(subscription_refused_total, counter, "subscriptions above the limit", f->feed.refused)                 \

@@ -66,6 +66,17 @@ static const struct {
     {"Views", OBJECT("\"views\",\"queries\",\"head\"",
                      "\"views\":" LIST(ANY) ",\"queries\":" LIST(ANY) ",\"head\":" NUMBER)},
     {"Rebuilding", OBJECT("\"rebuilding\"", "\"rebuilding\":" BOOL)},
+    {"Retention", OBJECT("", "\"max_age_s\":" NUMBER ",\"max_count\":" NUMBER ",\"truncate_before\":" NUMBER)},
+    {"RetentionRule", OBJECT("\"rule\",\"position\"",
+                             "\"rule\":{\"type\":\"object\"},\"position\":" NUMBER ",\"time\":" TEXT)},
+    {"RetentionRules", OBJECT("\"rules\"", "\"rules\":" LIST(REF("RetentionRule")))},
+    {"Scavenge",
+     OBJECT("\"state\",\"dry_run\",\"took_ms\",\"head\",\"examined\",\"considered\",\"gone\",\"young\",\"kept\","
+            "\"reasons\",\"gone_already\",\"body_bytes\",\"room_bytes\"",
+            "\"state\":" TEXT ",\"dry_run\":" BOOL ",\"took_ms\":" NUMBER ",\"head\":" NUMBER
+            ",\"examined\":" NUMBER ",\"considered\":" NUMBER ",\"gone\":" NUMBER ",\"young\":" NUMBER
+            ",\"kept\":" NUMBER ",\"reasons\":" MAP(NUMBER) ",\"gone_already\":" NUMBER
+            ",\"body_bytes\":" NUMBER ",\"room_bytes\":" NUMBER ",\"detail\":" TEXT)},
     {"Health", OBJECT("\"status\"", "\"status\":" TEXT)},
     {"Ready", OBJECT("\"status\",\"journal\",\"views\"",
                      "\"status\":" TEXT ",\"journal\":{\"type\":\"object\"},\"views\":" LIST(ANY))},
@@ -194,8 +205,10 @@ static void write_security(struct json_writer *w, const struct route_about *abou
 static void write_operation(struct json_writer *w, const struct http_route *route)
 {
     const struct route_about *about = route->data;
-    const char *method = strcmp(route->method, "GET") == 0 ? "get" : "post";
+    char method[16] = "";
 
+    for (size_t i = 0; route->method[i] && i < sizeof(method) - 1; i++)
+        method[i] = (char)(route->method[i] | 0x20); /* in small letters */
     json_write_key(w, method);
     json_write_object_begin(w);
     json_write_member_string(w, "operationId", about->operation);

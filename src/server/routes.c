@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "journal/retention.h"
 #include "replica/wire.h"
 #include "server/internal.h"
 
@@ -53,6 +54,38 @@ static const struct http_route routes[] = {
                "Append an event or an array of events to one stream; If-Match and If-None-Match guard it",
            .body = "StreamEvents", .answer = "Appended", .types = {JSON_TYPE},
            .statuses = {201, 412, 409, 422, 507})},
+    {"GET", "/v1/streams/{stream}/retention", handle_stream_retention, HTTP_BLOCKING,
+     ABOUT(.operation = "readStreamRetention", .role = ROLE_READER, .summary = "The retention rule of a stream",
+           .answer = "RetentionRule", .types = {JSON_TYPE}, .statuses = {200, 404})},
+    {"PUT", "/v1/streams/{stream}/retention", handle_stream_retention_set, HTTP_JSON | HTTP_BLOCKING,
+     RETENTION_BODY_SIZE_MAX,
+     ABOUT(.operation = "setStreamRetention", .role = ROLE_OPERATOR,
+           .summary = "How long a stream's events are kept: max_age_s, max_count, truncate_before",
+           .body = "Retention", .answer = "RetentionRule", .types = {JSON_TYPE}, .statuses = {200, 422, 507})},
+    {"DELETE", "/v1/streams/{stream}/retention", handle_stream_retention_remove, HTTP_BLOCKING,
+     ABOUT(.operation = "removeStreamRetention", .role = ROLE_OPERATOR,
+           .summary = "Remove the retention rule of a stream", .statuses = {204, 404, 507})},
+    {"GET", "/v1/retention", handle_retention, HTTP_BLOCKING,
+     ABOUT(.operation = "listRetention", .role = ROLE_READER, .summary = "All retention rules",
+           .answer = "RetentionRules", .types = {JSON_TYPE}, .statuses = {200})},
+    {"PUT", "/v1/retention", handle_prefix_retention_set, HTTP_JSON | HTTP_BLOCKING, RETENTION_BODY_SIZE_MAX,
+     ABOUT(.operation = "setPrefixRetention", .role = ROLE_OPERATOR,
+           .summary = "How long the events of all streams with a prefix are kept; the empty one is for every event",
+           .parameters = {"prefix: what the names of the streams begin with"}, .body = "Retention",
+           .answer = "RetentionRule", .types = {JSON_TYPE}, .statuses = {200, 422, 507})},
+    {"DELETE", "/v1/retention", handle_prefix_retention_remove, HTTP_BLOCKING,
+     ABOUT(.operation = "removePrefixRetention", .role = ROLE_OPERATOR,
+           .summary = "Remove the retention rule of a prefix",
+           .parameters = {"prefix: what the names of the streams begin with"}, .statuses = {204, 404, 507})},
+    {"POST", "/v1/scavenge", handle_scavenge, HTTP_JSON | HTTP_OPTIONAL_BODY | HTTP_BLOCKING, 1024,
+     ABOUT(.operation = "scavenge", .role = ROLE_OPERATOR,
+           .summary = "Take away the bodies of events that are past their retention and that nobody handles",
+           .parameters = {"dry_run: 1 tells what would go, and does nothing"}, .answer = "Scavenge",
+           .types = {JSON_TYPE}, .statuses = {202, 409})},
+    {"GET", "/v1/scavenge", handle_scavenge_state, 0,
+     ABOUT(.operation = "scavengeState", .role = ROLE_READER,
+           .summary = "How the scavenge under way stands, or how the last one ended", .answer = "Scavenge",
+           .types = {JSON_TYPE}, .statuses = {200})},
     {"GET", "/v1/events", handle_events_read, 0,
      ABOUT(.operation = "readEvents", .role = ROLE_READER,
            .summary = "Read the journal, filtered, or subscribe to it",

@@ -242,6 +242,8 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
     if (r == 0)
         r = log_feed_new(server, &server->log_feed);
     if (r == 0)
+        r = scavenger_new(server, &server->scavenger);
+    if (r == 0)
         r = door_new(server, &server->door);
     if (r < 0 && ret_error[0] == '\0')
         start_error(ret_error, r, "cannot start: %s", strerror(-r));
@@ -251,6 +253,7 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
 static void close_all(struct server *server)
 {
     follower_stop(server->follower);
+    scavenger_stop(server->scavenger);
     command_runtime_close(server->commands);
     view_set_close(server->views);
     feed_quiet(server->feed);
@@ -258,6 +261,7 @@ static void close_all(struct server *server)
     http_free(server->http);
     feed_free(server->feed);
     log_feed_free(server->log_feed);
+    scavenger_free(server->scavenger);
     journal_close(server->journal);
     door_free(server->door);
     auth_free(server->auth);

@@ -445,3 +445,15 @@ unsigned definition_line(struct definition_part part, size_t offset)
         line += part.sql.data[i] == '\n';
     return line;
 }
+
+bool definition_handles(const struct definition *definition, struct bytes type)
+{
+    bool system = type.size > 0 && type.data[0] == '$';
+
+    for (size_t s = 0; s < definition->section_count; s++)
+        for (size_t t = 0; t < definition->sections[s].type_count; t++)
+            if (bytes_equal(definition->sections[s].types[t], type) ||
+                (!system && bytes_equal_string(definition->sections[s].types[t], "*")))
+                return true;
+    return false;
+}

@@ -72,6 +72,9 @@ static inline void definition_freep(struct definition **definition)
     definition_free(*definition);
 }
 
+/* Whether a view has a section for events of this type. "*" is for all but daybook's own. */
+bool definition_handles(const struct definition *definition, struct bytes type);
+
 /* The file's line at which a part's byte `offset` stands: for SQLite's errors. */
 unsigned definition_line(struct definition_part part, size_t offset);
 

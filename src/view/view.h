@@ -235,6 +235,10 @@ int view_set_wait(struct view_set *set, uint64_t position, uint32_t timeout_ms);
  * view begins again this way. */
 int view_rebuild(struct view_set *set, struct bytes name);
 
+/* The name of a view with a section for this type: of the present definitions, and of older ones that still answer. NULL:
+ * none. Valid while the set is open. */
+const char *view_set_handles(struct view_set *set, struct bytes type);
+
 /* The named queries, for /openapi.json: name and parameters as "hotel,from,to". Valid while the set is open.
  */
 size_t view_query_count(const struct view_set *set);

@@ -1,0 +1,227 @@
+/* POST and GET /v1/scavenge: one run at a time, on a thread of its own; who handles an event that is past its retention. */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "journal/scavenge.h"
+#include "os/clock.h"
+#include "os/thread.h"
+#include "server/internal.h"
+#include "server/needs.h"
+
+struct scavenger {
+    struct server *server;
+    struct os_mutex lock; /* guards all that follows */
+    struct os_thread thread;
+    bool begun;   /* there is a thread to be joined */
+    bool running; /* it has not ended */
+    bool dry_run;
+    bool stop;
+    struct scavenge_report report; /* of the run under way, or the last one */
+    int answer;
+    char error[256];
+    uint64_t began_ns, ended_ns;
+    uint64_t runs, gone, body_bytes, room_bytes; /* of all real runs, for the metrics */
+};
+
+/* ---- a run ---- */
+
+static const char *keep(void *user, const struct journal_event *event)
+{
+    return needs_of(user, event);
+}
+
+static bool note_progress(void *user, const struct scavenge_report *report)
+{
+    struct scavenger *scavenger = needs_user(user);
+    _os_locked_(&scavenger->lock);
+
+    scavenger->report = *report;
+    return !scavenger->stop;
+}
+
+static void note_end(struct scavenger *scavenger, const struct scavenge_report *report, int answer,
+                     const char *error)
+{
+    _os_locked_(&scavenger->lock);
+
+    scavenger->report = *report;
+    scavenger->answer = answer;
+    snprintf(scavenger->error, sizeof(scavenger->error), "%s", error);
+    scavenger->ended_ns = os_monotonic_ns();
+    scavenger->running = false;
+    if (!scavenger->dry_run) {
+        scavenger->runs++;
+        scavenger->gone += report->gone;
+        scavenger->body_bytes += report->body_bytes;
+        scavenger->room_bytes += report->room_bytes;
+    }
+}
+
+static void scavenge_main(void *user)
+{
+    struct scavenger *scavenger = user;
+    struct scavenge_report *report = calloc(1, sizeof(*report));
+    struct needs *needs = NULL;
+    char error[256] = "no memory for it";
+    int r = report ? needs_new(scavenger->server, scavenger, &needs) : -ENOMEM;
+
+    if (r == 0)
+        r = journal_scavenge(scavenger->server->journal,
+                             &(struct scavenge_options){.dry_run = scavenger->dry_run,
+                                                        .keep = keep,
+                                                        .on_progress = note_progress,
+                                                        .user = needs},
+                             report, error);
+    note_end(scavenger, report ? report : &(struct scavenge_report){0}, r, r == 0 ? "" : error);
+    needs_free(needs);
+    free(report);
+}
+
+/* Begin one: 0; EBUSY: there is one, or the server ends; -errno. */
+static int begin(struct scavenger *scavenger, bool dry_run)
+{
+    _os_locked_(&scavenger->lock);
+    int r;
+
+    if (scavenger->running || scavenger->stop)
+        return EBUSY;
+    if (scavenger->begun)
+        os_thread_join(&scavenger->thread); /* it has ended, or is about to: it waits for nothing any more */
+    scavenger->begun = false;
+    scavenger->dry_run = dry_run;
+    scavenger->report = (struct scavenge_report){.head = journal_head(scavenger->server->journal)};
+    scavenger->answer = 0;
+    scavenger->error[0] = '\0';
+    scavenger->began_ns = scavenger->ended_ns = os_monotonic_ns();
+    r = os_thread_start(&scavenger->thread, "scavenge", scavenge_main, scavenger);
+    scavenger->begun = scavenger->running = r == 0;
+    return r;
+}
+
+/* ---- life ---- */
+
+int scavenger_new(struct server *server, struct scavenger **ret_scavenger)
+{
+    struct scavenger *scavenger = calloc(1, sizeof(*scavenger));
+
+    if (!scavenger)
+        return -ENOMEM;
+    scavenger->server = server;
+    os_mutex_init(&scavenger->lock);
+    *ret_scavenger = scavenger;
+    return 0;
+}
+
+void scavenger_stop(struct scavenger *scavenger)
+{
+    if (!scavenger)
+        return;
+    os_mutex_lock(&scavenger->lock);
+    bool begun = scavenger->begun;
+    scavenger->stop = true;
+    scavenger->begun = false;
+    os_mutex_unlock(&scavenger->lock);
+    if (begun)
+        os_thread_join(&scavenger->thread);
+}
+
+void scavenger_free(struct scavenger *scavenger)
+{
+    if (!scavenger)
+        return;
+    os_mutex_deinit(&scavenger->lock);
+    free(scavenger);
+}
+
+void scavenger_figures(struct scavenger *scavenger, struct scavenger_figures *ret_figures)
+{
+    _os_locked_(&scavenger->lock);
+
+    *ret_figures = (struct scavenger_figures){.runs = scavenger->runs,
+                                              .gone = scavenger->gone,
+                                              .body_bytes = scavenger->body_bytes,
+                                              .room_bytes = scavenger->room_bytes,
+                                              .running = scavenger->running};
+}
+
+/* ---- over HTTP ---- */
+
+static void write_report(struct json_writer *w, const struct scavenge_report *report)
+{
+    json_write_member_u64(w, "head", report->head);
+    json_write_member_u64(w, "examined", report->examined);
+    json_write_member_u64(w, "considered", report->ruled);
+    json_write_member_u64(w, "gone", report->gone);
+    json_write_member_u64(w, "young", report->young);
+    json_write_member_u64(w, "kept", report->kept);
+    json_write_key(w, "reasons");
+    json_write_object_begin(w);
+    for (size_t i = 0; i < report->reason_count; i++)
+        json_write_member_u64(w, report->reasons[i].text, report->reasons[i].count);
+    json_write_object_end(w);
+    json_write_member_u64(w, "gone_already", report->gone_already);
+    json_write_member_u64(w, "body_bytes", report->body_bytes);
+    json_write_member_u64(w, "room_bytes", report->room_bytes);
+}
+
+static const char *state_name(const struct scavenger *scavenger)
+{
+    if (scavenger->running)
+        return "running";
+    if (!scavenger->began_ns)
+        return "never";
+    return scavenger->answer == 0 ? "done" : scavenger->answer == -ECANCELED ? "stopped" : "failed";
+}
+
+static int write_state(struct scavenger *scavenger, struct buffer *body)
+{
+    struct json_writer w = json_writer(body);
+    _os_locked_(&scavenger->lock);
+    uint64_t end_ns = scavenger->running ? os_monotonic_ns() : scavenger->ended_ns;
+
+    json_write_object_begin(&w);
+    json_write_member_string(&w, "state", state_name(scavenger));
+    json_write_member_bool(&w, "dry_run", scavenger->dry_run);
+    json_write_member_u64(&w, "took_ms", (end_ns - scavenger->began_ns) / OS_NS_PER_MS);
+    write_report(&w, &scavenger->report);
+    if (scavenger->error[0] != '\0')
+        json_write_member_string(&w, "detail", scavenger->error);
+    json_write_object_end(&w);
+    return json_write_end(&w);
+}
+
+static void answer_state(struct http_request *request, unsigned status)
+{
+    struct buffer body = {0};
+    int r = write_state(server_of(request)->scavenger, &body);
+
+    http_header(request, "Cache-Control", "no-store");
+    if (r < 0)
+        answer_failure(request, r);
+    else
+        http_answer(request, status, "application/json", &body);
+    buffer_deinit(&body);
+}
+
+void handle_scavenge_state(struct http_request *request)
+{
+    if (!parameters_refused(request))
+        answer_state(request, 200);
+}
+
+void handle_scavenge(struct http_request *request)
+{
+    bool dry_run = false;
+    int r;
+
+    if (write_refused(request) || parameters_refused(request) || !ask_flag(request, "dry_run", &dry_run))
+        return;
+    r = begin(server_of(request)->scavenger, dry_run);
+    if (r == EBUSY)
+        http_answer_error(request, 409, "scavenge-running", "A scavenge is under way: GET /v1/scavenge tells.");
+    else if (r < 0)
+        answer_failure(request, r);
+    else
+        answer_state(request, 202);
+}

@@ -1,0 +1,175 @@
+"""Retention and scavenging over HTTP and on the command line: what goes, what stays for whom, and followers."""
+import json
+import pathlib
+
+from daybook_test import Server, Tap, daybook, folder, request, wait_for
+
+tap = Tap()
+
+VIEW = """-- view: counts
+-- version: 1
+create table counts (stream text primary key, n integer not null) without rowid;
+-- on Counted
+insert into counts values (:stream, 1) on conflict do update set n = n + 1;
+"""
+
+
+def append(server, stream, type, count, **more):
+    events = [{"type": type, "stream": stream, "data": {"secret": "x" * 20, "n": n}, **more} for n in range(count)]
+    answer = request(server, "POST", "/v1/append", {"events": events})
+    assert answer.status == 201, answer
+    return answer.json()["last"]
+
+
+def is_problem(answer, status, code):
+    assert answer.status == status and answer.json()["code"] == code, answer
+    return answer.json()
+
+
+def scavenge(server, query=""):
+    answer = request(server, "POST", "/v1/scavenge" + query)
+    assert answer.status == 202, answer
+    state = wait_for(lambda: (s := request(server, "GET", "/v1/scavenge").json())["state"] != "running" and s,
+                     "the scavenge ends", 30)
+    assert state["state"] == "done", state
+    return state
+
+
+def events(server, **more):
+    return request(server, "GET", "/v1/events?limit=1000" + "".join(f"&{k}={v}" for k, v in more.items())).json()["events"]
+
+
+def stubs(server):
+    return [event["position"] for event in events(server) if event.get("stub")]
+
+
+@tap.test
+def a_rule_is_set_shown_listed_and_removed():
+    with Server() as server:
+        is_problem(request(server, "GET", "/v1/streams/s/retention"), 404, "no-such-rule")
+        answer = request(server, "PUT", "/v1/streams/s/retention", {"max_count": 2, "max_age_s": 60})
+        assert answer.status == 200 and answer.position == 1, answer
+        assert answer.json()["rule"] == {"stream": "s", "max_age_s": 60, "max_count": 2}, answer
+        assert request(server, "GET", "/v1/streams/s/retention").json() == answer.json()
+        assert request(server, "PUT", "/v1/retention?prefix=log-", {"max_age_s": 5}).status == 200
+        assert request(server, "PUT", "/v1/retention?prefix=", {"max_age_s": 6}).status == 200
+        rules = [item["rule"] for item in request(server, "GET", "/v1/retention").json()["rules"]]
+        assert rules == [{"stream": "s", "max_age_s": 60, "max_count": 2}, {"prefix": "", "max_age_s": 6},
+                         {"prefix": "log-", "max_age_s": 5}], rules
+        assert request(server, "DELETE", "/v1/retention?prefix=log-").status == 204
+        is_problem(request(server, "DELETE", "/v1/retention?prefix=log-"), 404, "no-such-rule")
+        assert request(server, "DELETE", "/v1/streams/s/retention").status == 204
+        is_problem(request(server, "GET", "/v1/streams/s/retention"), 404, "no-such-rule")
+        assert events(server) == [], "rules are daybook's own events"
+        server.kill()
+        server.start()
+        assert len(request(server, "GET", "/v1/retention").json()["rules"]) == 1
+
+
+@tap.test
+def a_wrong_rule_is_refused_with_everything_that_is_wrong():
+    with Server() as server:
+        problem = is_problem(request(server, "PUT", "/v1/streams/s/retention", {"max_count": 0, "max_age_s": "1", "x": 1}),
+                             422, "invalid")
+        assert {v["pointer"] for v in problem["violations"]} == {"", "/max_age_s", "/max_count"}, problem
+        is_problem(request(server, "PUT", "/v1/streams/s/retention", "{"), 400, "malformed")
+        is_problem(request(server, "PUT", "/v1/streams/s/retention", "[1]"), 400, "malformed")
+        is_problem(request(server, "PUT", "/v1/streams/$x/retention", {"max_count": 1}), 400, "stream-invalid")
+        is_problem(request(server, "PUT", "/v1/retention", {"max_count": 1}), 400, "parameter-invalid")
+        is_problem(request(server, "PUT", "/v1/retention?prefix=$", {"max_count": 1}), 400, "parameter-invalid")
+        is_problem(request(server, "PUT", "/v1/retention?prefix=a", {"truncate_before": 1}), 422, "invalid")
+        is_problem(request(server, "PUT", "/v1/retention?prefix=a", "x" * 5000), 413, "body-too-large")
+        assert request(server, "GET", "/v1/retention").json() == {"rules": []}
+
+
+@tap.test
+def what_is_past_its_rule_goes_and_what_a_view_handles_stays():
+    with folder() as app:
+        (pathlib.Path(app) / "views").mkdir()
+        (pathlib.Path(app) / "views" / "counts.sql").write_text(VIEW)
+        with Server(app=app) as server:
+            append(server, "s", "Noted", 5)
+            append(server, "s", "Counted", 5)
+            append(server, "other", "Noted", 5)
+            last = append(server, "s", "Noted", 1)
+            assert request(server, "PUT", "/v1/streams/s/retention", {"max_count": 1}).status == 200
+            dry = scavenge(server, "?dry_run=1")
+            assert stubs(server) == [] and dry["dry_run"]
+            real = scavenge(server)
+            assert stubs(server) == [1, 2, 3, 4, 5]
+            for name in ("considered", "gone", "young", "kept", "reasons", "body_bytes", "head", "examined"):
+                assert dry[name] == real[name], (name, dry, real)
+            assert real["gone"] == 5 and real["kept"] == 5 and real["reasons"] == {"view counts": 5}, real
+            gone = events(server)[0]
+            assert gone["type"] == "Noted" and gone["version"] == 1 and "data" not in gone, gone
+            assert request(server, "GET", "/v1/events").json()["head"] == last + 2
+            rows = request(server, "GET", f"/v1/views/counts?min_position={last}").body
+            assert request(server, "POST", "/v1/views/counts/rebuild").status == 202
+            wait_for(lambda: request(server, "GET", "/v1/views").json()["views"][0]["generation"] == 2, "it is rebuilt")
+            assert request(server, "GET", f"/v1/views/counts?min_position={last}").body == rows
+            metrics = request(server, "GET", "/metrics").body
+            assert b"daybook_scavenge_events_total 5\n" in metrics and b"daybook_scavenge_runs_total 1\n" in metrics
+        code, text, _ = daybook("verify", str(server.data)) if server.data.exists() else (0, "", "")
+        assert code == 0, text
+
+
+@tap.test
+def ids_and_conditions_know_what_is_gone():
+    with Server() as server:
+        id = "01890a5d-ac96-774b-bcce-b302099a8057"
+        first = {"events": [{"type": "A", "stream": "s", "id": id, "tags": ["t"], "data": 1}]}
+        assert request(server, "POST", "/v1/append", first).status == 201
+        append(server, "s", "B", 1)
+        assert request(server, "PUT", "/v1/streams/s/retention", {"max_count": 1}).status == 200
+        scavenge(server)
+        assert stubs(server) == [1]
+        again = request(server, "POST", "/v1/append", first)
+        assert again.status == 201 and again.json()["replayed"] and again.json()["first"] == 1, again
+        first["events"][0]["tags"] = ["u"]
+        is_problem(request(server, "POST", "/v1/append", first), 422, "event-id-reused")
+        guarded = {"events": [{"type": "D", "data": 1}], "condition": {"failIfEventsMatch": {"items": [{"tags": ["t"]}]}}}
+        is_problem(request(server, "POST", "/v1/append", guarded), 409, "append-condition-failed")
+
+
+@tap.test
+def followers_forget_too_and_their_log_is_the_leaders():
+    def log(server):
+        return [{k: v for k, v in event.items()} for event in events(server, system=1)]
+    with Server() as leader, Server(follow=leader) as follower:
+        def caught_up(server):
+            head = request(leader, "GET", "/v1/events").json()["head"]
+            wait_for(lambda: request(server, "GET", "/v1/events").json()["head"] >= head, "it has followed", 30)
+        append(leader, "s", "A", 20)
+        caught_up(follower)
+        assert request(leader, "PUT", "/v1/retention?prefix=s", {"max_count": 3}).status == 200
+        scavenge(leader)
+        caught_up(follower)
+        assert stubs(follower) == list(range(1, 18)) == stubs(leader)
+        assert log(follower) == log(leader)
+        assert request(follower, "POST", "/v1/scavenge").status == 421
+        assert request(follower, "PUT", "/v1/streams/s/retention", {"max_count": 1}).status == 421
+        with Server(follow=leader) as late:
+            caught_up(late)
+            assert log(late) == log(leader)
+
+
+@tap.test
+def the_command_line_sets_rules_and_scavenges():
+    with Server() as server:
+        def run(*arguments):
+            return daybook(*arguments, "--url", server.url)
+        append(server, "s", "A", 4)
+        assert run("retention", "set", "s", "--max-count", "1")[0] == 0
+        assert run("retention", "set", "log-", "--prefix", "--max-age", "60")[0] == 0
+        code, text, _ = run("retention", "list")
+        assert code == 0 and "s  max count 1" in text and "log-…  max age (s) 60" in text, text
+        assert run("retention", "show", "s")[0] == 0 and run("retention", "show", "none")[0] == 1
+        assert run("retention", "set", "s")[0] == 2 and run("retention", "set")[0] == 2 and run("retention", "x")[0] == 2
+        code, text, _ = run("scavenge", "--dry-run")
+        assert code == 0 and "3 would go" in text and stubs(server) == [], text
+        code, text, _ = run("scavenge", "--json")
+        assert code == 0 and json.loads(text)["gone"] == 3 and stubs(server) == [1, 2, 3], text
+        assert run("retention", "remove", "s")[0] == 0 and run("retention", "remove", "s")[0] == 1
+
+
+tap.main()
