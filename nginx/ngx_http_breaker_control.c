@@ -158,6 +158,23 @@ ngx_http_breaker_obey(ngx_http_request_t *r, struct breaker *breaker, ngx_uint_t
 
 
 static ngx_int_t
+ngx_http_breaker_no_content(ngx_http_request_t *r)
+{
+    ngx_int_t rc;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    r->headers_out.status = NGX_HTTP_NO_CONTENT;
+    r->header_only = 1;
+
+    return ngx_http_send_header(r);
+}
+
+
+static ngx_int_t
 ngx_http_breaker_control_handler(ngx_http_request_t *r)
 {
     ngx_int_t rc;
@@ -165,8 +182,12 @@ ngx_http_breaker_control_handler(ngx_http_request_t *r)
     struct breaker breaker;
 
     if (r->method != NGX_HTTP_POST) {
-        if (ngx_http_breaker_add_header(r, "Allow", "POST") != NGX_OK) {
+        if (ngx_http_breaker_add_header(r, "Allow", "OPTIONS, POST") != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        if (r->method == NGX_HTTP_OPTIONS) { /* who gets here may give orders: the page shows its buttons */
+            return ngx_http_breaker_no_content(r);
         }
 
         return ngx_http_breaker_problem(r, NGX_HTTP_NOT_ALLOWED, "Method Not Allowed",

@@ -54,6 +54,40 @@ function rateRow(name, count, {total, least, threshold}) {
   return [h('dt', {}, t(name)), gauge, h('dd', {}, text)];
 }
 
+/** "800ms", "2s", "5m" as milliseconds. */
+function ms(duration) {
+  const [, number, unit] = /^([\d.]+)(us|ms|s|m|h)?$/.exec(duration ?? '') ?? [];
+  return (Number(number) || 0) * ({us: 0.001, ms: 1, s: 1000, m: 60_000, h: 3_600_000}[unit] ?? 0);
+}
+
+/** As people say it: 0.4 ms, 12 ms, 850 ms, 2.3 s. */
+function took(value) {
+  if (value >= 1000) return `${(value / 1000).toFixed(value < 10_000 ? 1 : 0)} s`;
+  return `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`;
+}
+
+const LEVELS = ['p50', 'p90', 'p99', 'max'];
+
+/** How long calls took within the last window; what is longer than slow_call is marked, and the limit is named. */
+function latency(breaker) {
+  const {calls, ...values} = breaker.latency ?? {calls: 0};
+  const slow = ms(/(?:^| )slow_call=(\S+)/.exec(breaker.config)?.[1]);
+  const cells = LEVELS.map(level => {
+    const value = values[`${level}_ms`];
+    const isSlow = calls > 0 && slow > 0 && value > slow;
+    return h(
+      'div',
+      {class: isSlow ? 'over' : null, 'data-level': level},
+      h('dt', {}, t(`level_${level}`)),
+      h('dd', {}, calls > 0 ? took(value) : '–'),
+    );
+  });
+  return [
+    h('dl', {class: 'levels', 'aria-label': t('latency')}, cells),
+    h('p', {class: 'legend'}, slow > 0 ? t('latency_slow', calls, took(slow)) : t('latency_of', calls)),
+  ];
+}
+
 function countRow(name, count, limit) {
   const gauge = h('dd', {class: `gauge${count >= limit ? ' over' : ''}`, 'aria-hidden': 'true'});
   const bar = h('i', {});
@@ -114,6 +148,12 @@ function plot(samples) {
   return [svg, legend];
 }
 
+/** What the window held when it opened: afterwards it is empty. */
+function evidence({to, total, failures, slow, hung, reason}) {
+  if (to !== 'open' || !total) return '';
+  return ` · ${reason === 'slow_rate' ? t('slow_of', slow + hung, total + hung) : t('failed_of', failures, total)}`;
+}
+
 function history(breaker, isOpened) {
   const events = breaker.events.slice(-HISTORY).reverse();
   if (events.length === 0) return h('p', {class: 'why'}, t('no_history'));
@@ -128,7 +168,7 @@ function history(breaker, isOpened) {
         h(
           'li',
           {},
-          h('span', {}, `${t(one.from)} → ${t(one.to)}`, t(one.reason) && ` · ${t(one.reason)}`),
+          h('span', {}, `${t(one.from)} → ${t(one.to)}`, t(one.reason) && ` · ${t(one.reason)}`, evidence(one)),
           h('time', {}, t('ago', Math.round(one.ago_ms / 1000))),
         ),
       ),
@@ -138,7 +178,7 @@ function history(breaker, isOpened) {
 
 const current = {forced_open: 'open', forced_closed: 'close'};
 
-export function card(breaker, {isOpened, onOrder}) {
+export function card(breaker, {isOpened, mayOrder, onOrder}) {
   const {name, state, mode} = breaker;
   const orders = ORDERS.map(order =>
     h(
@@ -158,8 +198,9 @@ export function card(breaker, {isOpened, onOrder}) {
     h('h2', {}, name, h('span', {class: 'state'}, t(state))),
     why(breaker),
     numbers(breaker),
+    ...latency(breaker),
     ...plot(breaker.samples),
     history(breaker, isOpened),
-    h('div', {class: 'orders'}, orders),
+    mayOrder && h('div', {class: 'orders'}, orders),
   );
 }

@@ -11,6 +11,7 @@ const samples = new Map(); // name → [{ok, failed, refused}], the last minute,
 const totals = new Map(); // name → what was counted at the last answer
 const states = new Map();
 let last = null;
+let mayOrder = false;
 
 const sum = object => Object.values(object ?? {}).reduce((all, one) => all + one, 0);
 
@@ -57,6 +58,8 @@ function draw() {
   at('language').textContent = t('language');
   at('language').lang = language() === 'ko' ? 'en' : 'ko';
   at('lost').textContent = t('lost');
+  at('looking').textContent = t('looking');
+  at('looking').hidden = mayOrder || !last;
   at('yes').textContent = t('yes');
   at('no').textContent = t('no');
   if (!last) return;
@@ -75,7 +78,7 @@ function draw() {
     main.replaceChildren(empty);
     return;
   }
-  main.replaceChildren(...breakers.map(one => card(one, {isOpened: opened.has(one.name), onOrder: confirmOrder})));
+  main.replaceChildren(...breakers.map(one => card(one, {isOpened: opened.has(one.name), mayOrder, onOrder: confirmOrder})));
   if (focused) main.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }
 
@@ -117,6 +120,12 @@ async function ask() {
   if (!at('confirm').open) draw();
 }
 
+/** Who may give orders is the gateway's to say: it answers OPTIONS to those who may. Without them there are no buttons. */
+async function askWhatIsAllowed() {
+  const answer = await fetch('../', {method: 'OPTIONS'}).catch(() => null);
+  mayOrder = answer?.ok === true;
+}
+
 async function run() {
   if (!document.hidden) await ask();
   setTimeout(run, ASK_MS);
@@ -127,4 +136,5 @@ at('language').addEventListener('click', () => {
   draw();
 });
 draw();
+await askWhatIsAllowed();
 run();

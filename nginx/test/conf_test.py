@@ -131,6 +131,8 @@ def orders_open_close_auto_and_reset(scene):
 def an_order_needs_post_json_and_a_known_host(scene):
     n = scene.nginx(site("", GOOD))
     assert n.get("/breakers/b/open").status == 405
+    a = n.get("/breakers/", method="OPTIONS")
+    assert a.status == 204 and a.headers["Allow"] == "OPTIONS, POST", a
     assert n.get("/breakers/b/open", method="POST", body=b"{}").status == 415
     assert n.order("b", "open", headers={"Content-Type": "text/plain"}).status == 415
     assert n.order("b", "open", headers={"Content-Type": "application/jsonp"}).status == 415

@@ -46,9 +46,9 @@ def a_background_update_that_is_refused_gives_its_permit_back(scene):
         a = wait_for(lambda: (lambda a: a if a.headers["Cache-Status"] == status else None)(n.get("/x")), status, 5)
         assert a.status == 200 and a.json["service"] == "one", a
     assert u.count() == 1
+    u.headers = {"Cache-Control": "max-age=100"}
     n.order("b", "auto")
     n.order("b", "reset")
-    u.headers = {"Cache-Control": "max-age=100"}
     wait_for(lambda: n.get("/x").headers["Cache-Status"] == "HIT", "not updated", 5)
     assert u.count() == 2 and n.breaker("b")["calls"]["ok"] >= 1, n.breaker("b")
 

@@ -62,9 +62,9 @@ export class Browser {
 
   /**
    * A new visitor at `url`: nothing remembered, nothing shared with others. `page.wrongs` collects errors on the
-   * console, exceptions, broken policies and requests to anywhere else. Waits for `until`.
+   * console, exceptions, broken policies and requests to anywhere else. Waits for `live`, if any, and `until`.
    */
-  async open(url, options = DESKTOP, {until = '#calendar-body [role="grid"]'} = {}) {
+  async open(url, options = DESKTOP, {live = '[data-state="live"]', until = '#calendar-body [role="grid"]'} = {}) {
     const context = await this.#browser.newContext(options);
     const page = await context.newPage();
     page.setDefaultTimeout(WAIT_MS_MAX);
@@ -77,7 +77,7 @@ export class Browser {
       if (new URL(request.url()).origin !== new URL(url).origin) page.wrongs.push(`request to ${request.url()}`);
     });
     await page.goto(url);
-    await page.waitForSelector('[data-state="live"]');
+    if (live) await page.waitForSelector(live);
     await page.waitForSelector(until);
     return page;
   }

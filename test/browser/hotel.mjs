@@ -155,7 +155,7 @@ print(json.dumps({"command": gateway.command(folder), "environment": gateway.env
   return JSON.parse(execFileSync('python3', ['-c', script, NGINX, folder, JSON.stringify(rules)], options));
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const probe = net.createServer().on('error', reject);
     probe.listen(0, '127.0.0.1', () => {
