@@ -70,6 +70,23 @@ int bytes_parse_u64(struct bytes text, uint64_t *ret_value)
     return 0;
 }
 
+/* Two digits a division: every answer holds positions and versions, and printf() takes ten times as long. */
+size_t bytes_format_u64(uint64_t value, char ret_text[BYTES_U64_TEXT_SIZE])
+{
+    char text[BYTES_U64_TEXT_SIZE];
+    size_t at = sizeof(text);
+
+    do {
+        unsigned pair = (unsigned)(value % 100);
+        value /= 100;
+        text[--at] = (char)('0' + pair % 10);
+        if (value > 0 || pair >= 10)
+            text[--at] = (char)('0' + pair / 10);
+    } while (value > 0);
+    memcpy(ret_text, text + at, sizeof(text) - at);
+    return sizeof(text) - at;
+}
+
 void buffer_init(struct buffer *buffer, size_t size_max)
 {
     *buffer = (struct buffer){.size_max = size_max};

@@ -79,6 +79,10 @@ char *bytes_dup_string(struct bytes bytes);
 enum { BYTES_E_NOT_NUMBER = 1, BYTES_E_RANGE };
 _must_check_ int bytes_parse_u64(struct bytes text, uint64_t *ret_value);
 
+/* The decimal digits of a number, without a NUL; returns how many there are. */
+enum { BYTES_U64_TEXT_SIZE = 20 };
+size_t bytes_format_u64(uint64_t value, char ret_text[BYTES_U64_TEXT_SIZE]);
+
 /* ---- buffers: each returns 0, -ENOMEM or -E2BIG (past the ceiling); on failure it changes nothing ---- */
 
 /* An empty buffer that will not hold more than size_max bytes; 0 means BUFFER_SIZE_MAX_DEFAULT. */

@@ -58,6 +58,23 @@ static void decimal_numbers_are_read_whole_or_refused(void **state)
     assert_int_equal(bytes_parse_u64(BYTES_LITERAL("99999999999999999999x"), &value), BYTES_E_NOT_NUMBER);
 }
 
+static void decimal_numbers_are_written_as_they_are_read(void **state)
+{
+    uint64_t number = 1;
+    char text[BYTES_U64_TEXT_SIZE];
+
+    for (unsigned power = 0; power < 20; power++, number *= 10) {
+        const uint64_t near[] = {number - 1, number, number + 1, UINT64_MAX - number};
+        for (size_t i = 0; i < 4; i++) {
+            uint64_t back = 1;
+            size_t size = bytes_format_u64(near[i], text);
+            assert_ok(bytes_parse_u64(bytes_make(text, size), &back));
+            assert_true(back == near[i]);
+            assert_true(size == 1 || text[0] != '0');
+        }
+    }
+}
+
 static void integers_are_stored_least_byte_first(void **state)
 {
     uint8_t raw[8];
@@ -200,6 +217,7 @@ int main(void)
         cmocka_unit_test(a_buffer_prints_and_ends_as_a_string),
         cmocka_unit_test(spans_compare_by_unsigned_bytes_and_prefixes_come_first),
         cmocka_unit_test(decimal_numbers_are_read_whole_or_refused),
+        cmocka_unit_test(decimal_numbers_are_written_as_they_are_read),
         cmocka_unit_test(integers_are_stored_least_byte_first),
         cmocka_unit_test(checked_arithmetic_refuses_to_wrap_and_leaves_the_result_alone),
         cmocka_unit_test(a_vector_keeps_its_items_when_it_grows),

@@ -349,6 +349,13 @@ int json_minify(struct bytes valid, struct buffer *out)
         return r;
     to = out->data + out->size;
     for (size_t i = 0; i < valid.size; i++) {
+        size_t run = in_string ? json_plain_run(valid, i) : 0;
+        if (run > 0)
+            memcpy(to, valid.data + i, run);
+        to += run;
+        i += run;
+        if (i == valid.size)
+            break;
         uint8_t c = valid.data[i];
 
         if (!in_string && (c == ' ' || c == '\n' || c == '\r' || c == '\t'))

@@ -14,6 +14,9 @@
 /* Up to this many keys, comparing all pairs is cheaper than sorting. */
 #define PAIRWISE_COUNT_MAX 8
 
+/* Room for a document of everyday size from the start. */
+#define NODE_COUNT_FIRST 32
+
 enum state {
     STATE_VALUE,        /* a value */
     STATE_ARRAY_FIRST,  /* a value or ] */
@@ -155,7 +158,7 @@ static const char *scan_escape(struct parser *p)
     return c == 'u' ? scan_unicode_escape(p) : NULL;
 }
 
-/* At a byte that is not plain ASCII. */
+/* At a byte that is not plain. */
 static const char *scan_special(struct parser *p)
 {
     uint32_t code_point;
@@ -179,16 +182,13 @@ static enum state scan_string(struct parser *p, enum state next)
     bool escaped = false;
 
     for (;;) {
+        p->offset += json_plain_run(p->text, p->offset);
         int c = peek(p);
         size_t offset = p->offset;
         const char *reason;
 
         if (c == '"')
             break;
-        if (c >= 0x20 && c < 0x80 && c != '\\') {
-            p->offset++;
-            continue;
-        }
         escaped = escaped || c == '\\';
         reason = scan_special(p);
         if (reason)
@@ -415,9 +415,10 @@ int json_parse(struct bytes text, struct json_doc *doc, struct json_error *ret_e
 
     doc->count = 0;
     doc->text = text;
-    if (text.size > JSON_SIZE_MAX)
+    parser.failure = vector_reserve(&doc->nodes, &doc->capacity, NODE_COUNT_FIRST);
+    if (parser.failure == 0 && text.size > JSON_SIZE_MAX)
         wrong(&parser, JSON_SIZE_MAX, "the text is larger than 1 GiB");
-    else
+    else if (parser.failure == 0)
         run(&parser);
     free(parser.keys);
     if (parser.failure == 0)

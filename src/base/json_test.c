@@ -319,6 +319,36 @@ static void the_writer_puts_commas_and_escapes_by_itself(void **state)
                         "\"i\":-9223372036854775808,\"b\":true,\"r\":[1.50],\"a\":[0.1,null,null,{}]}");
 }
 
+/* Strings are looked through eight bytes at a time: what is special must be seen wherever in the eight it stands. */
+static void a_special_byte_is_seen_wherever_it_stands(void **state)
+{
+    static const uint8_t specials[] = {0x00, 0x1f, 0x20, '!', '"', '#', '[', '\\', ']', 0x7f, 0x80, 0xc3, 0xff};
+
+    for (size_t length = 1; length < 20; length++) {
+        for (size_t at = 0; at < length; at++) {
+            for (size_t i = 0; i < sizeof(specials); i++) {
+                struct buffer out = {0};
+                struct json_doc doc = {0};
+                struct json_writer w = json_writer(&out);
+                uint8_t text[20], c = specials[i];
+                bool broken = c >= 0x80;
+                memset(text, 'a', sizeof(text));
+                text[at] = c;
+                json_write_bytes(&w, bytes_make(text, length));
+                assert_ok(json_write_end(&w));
+                assert_ok(json_parse(buffer_bytes(&out), &doc, NULL));
+                assert_true(json_string_equals_bytes(json_root(&doc), bytes_make(text, length)) != broken);
+                struct buffer same = {0};
+                assert_ok(json_minify(buffer_bytes(&out), &same));
+                assert_true(bytes_equal(buffer_bytes(&same), buffer_bytes(&out)));
+                buffer_deinit(&same);
+                buffer_deinit(&out);
+                json_doc_deinit(&doc);
+            }
+        }
+    }
+}
+
 static void a_writer_that_meets_its_ceiling_says_so_at_the_end(void **state)
 {
     _cleanup_(buffer_deinit) struct buffer out = {.size_max = 8};
@@ -344,6 +374,7 @@ int main(void)
         cmocka_unit_test(integers_are_read_exactly_or_refused_clearly),
         cmocka_unit_test(strings_come_out_with_their_escapes_undone),
         cmocka_unit_test(the_writer_puts_commas_and_escapes_by_itself),
+        cmocka_unit_test(a_special_byte_is_seen_wherever_it_stands),
         cmocka_unit_test(a_writer_that_meets_its_ceiling_says_so_at_the_end),
     };
 

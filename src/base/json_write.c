@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/hex.h"
-#include "base/json.h"
+#include "base/json_internal.h"
 #include "base/utf8.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
@@ -116,15 +116,16 @@ static size_t plain_run(struct bytes text, size_t offset)
 {
     size_t at = offset;
 
-    while (at < text.size) {
-        uint8_t c = text.data[at];
+    for (;;) {
         uint32_t code_point;
-        size_t size = 1;
+        size_t size;
 
-        if (c < 0x20 || c == '"' || c == '\\')
+        at += json_plain_run(text, at);
+        if (at == text.size)
             break;
-        if (c >= 0x80)
-            size = utf8_decode(bytes_make(text.data + at, text.size - at), &code_point);
+        if (text.data[at] < 0x80)
+            break;
+        size = utf8_decode(bytes_make(text.data + at, text.size - at), &code_point);
         if (size == 0)
             break;
         at += size;
@@ -188,10 +189,9 @@ void json_write_raw(struct json_writer *w, struct bytes valid)
 
 void json_write_u64(struct json_writer *w, uint64_t number)
 {
-    char text[24];
-    int size = snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
+    char text[BYTES_U64_TEXT_SIZE];
 
-    json_write_raw(w, bytes_make(text, (size_t)size));
+    json_write_raw(w, bytes_make(text, bytes_format_u64(number, text)));
 }
 
 void json_write_i64(struct json_writer *w, int64_t number)

@@ -59,34 +59,52 @@ bool time_date_exists(int64_t year, int64_t month, int64_t day)
     return day <= lengths[month - 1] + (month == 2 && is_leap(year));
 }
 
+/* `count` digits of a number, the last ones. Event times are in every event that is read; printf() is slow. */
+static char *put_digits(char *to, unsigned number, unsigned count)
+{
+    for (unsigned i = count; i-- > 0; number /= 10)
+        to[i] = (char)('0' + number % 10);
+    return to + count;
+}
+
+static char *put_date(char *to, struct time_civil date)
+{
+    to = put_digits(to, (unsigned)date.year, 4);
+    *to++ = '-';
+    to = put_digits(to, date.month, 2);
+    *to++ = '-';
+    return put_digits(to, date.day, 2);
+}
+
 int time_format(int64_t time_us, char ret_text[TIME_TEXT_SIZE])
 {
     int64_t days, us;
-    struct time_civil date;
-    int size;
+    char *to;
 
     if (time_us < TIME_US_MIN || time_us > TIME_US_MAX)
         return TIME_E_RANGE;
     days = floor_div(time_us, TIME_US_PER_DAY);
     us = time_us - days * TIME_US_PER_DAY;
-    date = time_civil_from_days(days);
-    size =
-        snprintf(ret_text, TIME_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ", (unsigned)date.year % 10000,
-                 date.month % 100u, date.day % 100u, (unsigned)(us / 3600000000) % 100u,
-                 (unsigned)(us / 60000000 % 60), (unsigned)(us / 1000000 % 60), (unsigned)(us % 1000000));
-    assert(size == TIME_TEXT_SIZE - 1);
+    to = put_date(ret_text, time_civil_from_days(days));
+    *to++ = 'T';
+    to = put_digits(to, (unsigned)(us / 3600000000), 2);
+    *to++ = ':';
+    to = put_digits(to, (unsigned)(us / 60000000 % 60), 2);
+    *to++ = ':';
+    to = put_digits(to, (unsigned)(us / 1000000 % 60), 2);
+    *to++ = '.';
+    to = put_digits(to, (unsigned)(us % 1000000), 6);
+    *to++ = 'Z';
+    *to = '\0';
+    assert(to - ret_text == TIME_TEXT_SIZE - 1);
     return 0;
 }
 
 int time_format_date(int64_t days, char ret_text[TIME_DATE_TEXT_SIZE])
 {
-    struct time_civil date;
-
     if (days < TIME_US_MIN / TIME_US_PER_DAY || days > TIME_US_MAX / TIME_US_PER_DAY)
         return TIME_E_RANGE;
-    date = time_civil_from_days(days);
-    (void)snprintf(ret_text, TIME_DATE_TEXT_SIZE, "%04u-%02u-%02u", (unsigned)date.year % 10000,
-                   date.month % 100u, date.day % 100u);
+    *put_date(ret_text, time_civil_from_days(days)) = '\0';
     return 0;
 }
 

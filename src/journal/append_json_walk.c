@@ -37,6 +37,10 @@ size_t append_json_path_enter(struct parser *parser, struct bytes key)
 {
     size_t before = parser->path.size;
     int r = buffer_append_byte(&parser->path, '/');
+    if (r == 0 && key.size > 0 && !memchr(key.data, '~', key.size) && !memchr(key.data, '/', key.size)) {
+        r = buffer_append_bytes(&parser->path, key);
+        key.size = 0;
+    }
     for (size_t i = 0; r == 0 && i < key.size; i++) {
         if (key.data[i] == '~')
             r = buffer_append_string(&parser->path, "~0");
@@ -50,9 +54,8 @@ size_t append_json_path_enter(struct parser *parser, struct bytes key)
 
 size_t append_json_path_enter_index(struct parser *parser, size_t index)
 {
-    char text[24];
-    snprintf(text, sizeof(text), "%zu", index);
-    return append_json_path_enter(parser, bytes_from_string(text));
+    char text[BYTES_U64_TEXT_SIZE];
+    return append_json_path_enter(parser, bytes_make(text, bytes_format_u64(index, text)));
 }
 
 void append_json_path_leave(struct parser *parser, size_t before)

@@ -8,7 +8,11 @@
 
 #include "base/checked.h"
 
-enum { ARENA_ALIGN = 16, ARENA_CHUNK_SIZE = 64 * 1024 };
+enum {
+    ARENA_ALIGN = 16,
+    ARENA_CHUNK_SIZE = 64 * 1024,
+    ARENA_CHUNK_SIZE_FIRST = 2048, /* an everyday append needs no more, and malloc() is at its fastest */
+};
 
 struct arena_chunk {
     struct arena_chunk *next;
@@ -53,7 +57,9 @@ void *arena_alloc(struct arena *arena, size_t size)
     if (size > ARENA_CHUNK_SIZE / 4)
         return alloc_large(arena, size);
     if (!arena->chunks || arena->chunks->size - arena->used < size) {
-        struct arena_chunk *chunk = chunk_new(arena, ARENA_CHUNK_SIZE);
+        struct arena_chunk *chunk =
+            chunk_new(arena, arena->chunks || size > ARENA_CHUNK_SIZE_FIRST ? ARENA_CHUNK_SIZE
+                                                                            : ARENA_CHUNK_SIZE_FIRST);
         if (!chunk)
             return NULL;
         chunk->next = arena->chunks;
@@ -93,7 +99,7 @@ void arena_reset(struct arena *arena)
     struct arena_chunk *kept = NULL;
     for (struct arena_chunk *chunk = arena->chunks, *next; chunk; chunk = next) {
         next = chunk->next;
-        if (!kept && chunk->size == ARENA_CHUNK_SIZE)
+        if (!kept && (chunk->size == ARENA_CHUNK_SIZE || chunk->size == ARENA_CHUNK_SIZE_FIRST))
             kept = chunk;
         else
             free(chunk);
