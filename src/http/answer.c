@@ -48,7 +48,7 @@ bool http_header_is_set(const struct http_request *request, const char *name)
 static void resume(struct http_request *request)
 {
     if (!request->suspended)
-        return; /* still inside on_request(), which looks at the answer next */
+        return; /* still inside on_request(), or polled by it, which looks at the answer next */
     request->suspended = false;
     MHD_resume_connection(request->connection->mhd);
 }
@@ -59,6 +59,11 @@ static void answer_arrived(struct http_task *task)
         (struct http_request *)((char *)task - offsetof(struct http_request, task));
 
     request->answered = true;
+    if (request->orphaned) {
+        request->http->orphan_count--;
+        request_free(request);
+        return;
+    }
     resume(request);
 }
 
@@ -69,13 +74,24 @@ static void answer_given(struct http_request *request, unsigned status, const ch
     request->given = true;
     request->status = status;
     request->type = type;
-    if (http_on_loop(request->http)) {
-        request->answered = true;
-        resume(request);
-        return;
-    }
     request->task.run = answer_arrived;
-    http_post(request->http, &request->task);
+    if (http_on_loop(request->http))
+        answer_arrived(&request->task);
+    else
+        http_post(request->http, &request->task);
+}
+
+struct buffer http_answer_buffer(struct http_request *request)
+{
+    struct buffer buffer = request->answer;
+
+    request->answer = (struct buffer){0};
+    return buffer;
+}
+
+void http_answer_soon(struct http_request *request)
+{
+    request->soon = true;
 }
 
 void http_answer(struct http_request *request, unsigned status, const char *type, struct buffer *body)
@@ -159,6 +175,7 @@ static ssize_t stream_read(void *user, uint64_t offset, char *buffer, size_t siz
 {
     struct http_request *request = user;
 
+    request->http->stirred = true;
     if (request->connection->gone || request->connection->left)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     if (!request->source.read || (request->source.endless && http_draining(request->http)))
@@ -203,6 +220,8 @@ static struct MHD_Response *answer_body(struct http_request *request)
     if (request->file_fd >= 0) {
         int fd = request->file_fd;
         request->file_fd = -1; /* libmicrohttpd closes it */
+        request->is_file = true;
+        request->http->file_count++;
         request->sent = request->file_size;
         return MHD_create_response_from_fd64(request->file_size, fd);
     }

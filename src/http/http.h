@@ -23,7 +23,8 @@
  *
  * Invariants:
  * T1 a request is answered exactly once; a second answer is a bug and asserted.
- * T2 a connection whose request is worked on elsewhere is suspended, so its request cannot vanish under the worker.
+ * T2 a request does not vanish under who works on it: its connection is suspended meanwhile, or, where the answer comes
+ *    soon, the request outlives its connection.
  * T3 memory for one connection is bounded: its header, one body, one answer. Streams hold nothing but what their
  *    source holds, and are asked for more only when the client has taken what it got.
  */
@@ -182,6 +183,13 @@ bool http_header_is_set(const struct http_request *request, const char *name);
 void http_answer(struct http_request *request, unsigned status, const char *type, struct buffer *body);
 /* The same with constant text; `text` NULL: no body. */
 void http_answer_text(struct http_request *request, unsigned status, const char *type, const char *text);
+/* An empty buffer to write the answer's body into, of the request's own memory where it has some: for http_answer(), or
+ * the caller's to deinit. Whoever works on the request. */
+struct buffer http_answer_buffer(struct http_request *request);
+/* Called by a handler on the loop that hands the request on: the answer comes within milliseconds as a rule, and whoever
+ * works on it looks at nothing that came in the header (T2: the connection may end meanwhile). It is then looked for each
+ * time round, for a while, instead of suspending the connection, which costs three system calls a request. */
+void http_answer_soon(struct http_request *request);
 /* Answer with `size` bytes of a file from its start; the descriptor is taken. */
 void http_answer_file(struct http_request *request, unsigned status, const char *type, int fd, uint64_t size);
 /* A problem (RFC 9457), with Retry-After if it has one. */

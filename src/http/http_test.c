@@ -113,6 +113,38 @@ static void handle_silent(struct http_request *request)
     http_answer_stream(request, 200, "text/plain", &source, NULL);
 }
 
+/* Requests that were handed on with the promise of an answer soon: the test gives it when it likes. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t more;
+    struct http_request *requests[128];
+    size_t count;
+} held = {.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
+
+static void handle_soon(struct http_request *request)
+{
+    http_answer_soon(request);
+    pthread_mutex_lock(&held.lock);
+    held.requests[held.count++] = request;
+    pthread_cond_signal(&held.more);
+    pthread_mutex_unlock(&held.lock);
+}
+
+/* Answer everything that is held once there are `count`. */
+static void held_answer(size_t count)
+{
+    pthread_mutex_lock(&held.lock);
+    while (held.count < count)
+        pthread_cond_wait(&held.more, &held.lock);
+    for (; held.count > 0; held.count--) {
+        struct http_request *request = held.requests[held.count - 1];
+        struct buffer body = http_answer_buffer(request);
+        assert_int_equal(buffer_append_string(&body, "after all"), 0);
+        http_answer(request, 200, "text/plain", &body);
+    }
+    pthread_mutex_unlock(&held.lock);
+}
+
 static const struct http_route routes[] = {
     {"GET", "/hello", handle_hello},
     {"POST", "/echo/{word}", handle_echo, .body_size_max = 1000},
@@ -121,6 +153,7 @@ static const struct http_route routes[] = {
     {"GET", "/tagged", handle_tagged},
     {"GET", "/count", handle_count},
     {"GET", "/silent", handle_silent},
+    {"GET", "/soon", handle_soon},
 };
 
 static void *serve(void *argument)
@@ -435,6 +468,72 @@ static void any_number_of_clients_at_once_is_served(void **state)
     stop(&fixture);
 }
 
+/* More than are looked for at once: the others' connections are suspended, and all have their answer. */
+static void answers_that_come_soon_are_sent_however_many_wait(void **state)
+{
+    struct fixture fixture;
+    int fds[100];
+
+    start(&fixture, NULL);
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < 100; i++) {
+            fds[i] = client_open(&fixture);
+            client_send(fds[i], REQUEST("GET /soon"));
+        }
+        held_answer(100);
+        for (size_t i = 0; i < 100; i++) {
+            assert_contains(client_read_all(fds[i]), "after all");
+            close(fds[i]);
+        }
+    }
+    stop(&fixture);
+}
+
+/* The stream takes ten milliseconds at least, longer than anything is looked for. */
+static void an_answer_that_was_to_come_soon_may_take_long(void **state)
+{
+    struct fixture fixture;
+
+    start(&fixture, NULL);
+    int fd = client_open(&fixture);
+    client_send(fd, REQUEST("GET /soon"));
+    assert_contains(ask(&fixture, REQUEST("GET /count")), "9;");
+    held_answer(1);
+    assert_contains(client_read_all(fd), "after all");
+    close(fd);
+    stop(&fixture);
+}
+
+/* T2: with a reset the connection ends at once, and the request is answered into the void and freed then. */
+static void a_request_outlives_its_client_until_it_is_answered(void **state)
+{
+    const struct linger reset = {.l_onoff = 1};
+    struct fixture fixture;
+    struct http_counters counters;
+    bool outlived = false;
+
+    start(&fixture, NULL);
+    for (int tries = 0; tries < 1000 && !outlived; tries++) {
+        int fd = client_open(&fixture);
+        client_send(fd, REQUEST("GET /soon"));
+        pthread_mutex_lock(&held.lock);
+        while (held.count == 0)
+            pthread_cond_wait(&held.more, &held.lock);
+        pthread_mutex_unlock(&held.lock);
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        close(fd);
+        /* Once it is suspended (the machine was busy) its leaving is not noticed: the next try. */
+        for (int looks = 0; looks < 10000 && !outlived; looks++) {
+            http_counters(fixture.http, &counters);
+            outlived = counters.connections_open == 0;
+        }
+        held_answer(1);
+    }
+    assert_true(outlived);
+    assert_contains(ask(&fixture, REQUEST("GET /hello")), "hello");
+    stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +548,9 @@ int main(void)
         cmocka_unit_test(one_connection_too_many_gets_503_and_the_others_go_on),
         cmocka_unit_test(a_client_that_leaves_a_silent_stream_is_noticed),
         cmocka_unit_test(draining_ends_endless_streams_and_idle_connections),
+        cmocka_unit_test(answers_that_come_soon_are_sent_however_many_wait),
+        cmocka_unit_test(an_answer_that_was_to_come_soon_may_take_long),
+        cmocka_unit_test(a_request_outlives_its_client_until_it_is_answered),
         cmocka_unit_test(any_number_of_clients_at_once_is_served),
     };
 

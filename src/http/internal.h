@@ -37,6 +37,14 @@ struct http_connection {
     char peer[48];
 };
 
+enum {
+    REQUEST_OWN_SIZE = 1536,        /* of memory in the request itself: enough for an everyday one */
+    REQUEST_BUFFER_SIZE_MAX = 8192, /* a buffer that has grown larger is not kept for the next request */
+    REQUEST_SPARE_COUNT_MAX = 256,  /* requests kept for the next ones: a bounded few megabytes */
+    POLLED_COUNT_MAX = 64,          /* requests whose answer is looked for, instead of suspending their connection */
+    POLLED_MS_MAX = 5,              /* and for how long */
+};
+
 /* A block that small pieces of memory are cut from; all of a request's go together. */
 struct request_memory {
     struct request_memory *next;
@@ -56,6 +64,8 @@ struct response_field {
     struct response_field *next;
 };
 
+/* The first members are made anew for each request; what stands behind `kept` goes from one request to the next, so that
+ * an everyday one takes no memory from malloc(), whose fast path a burst of requests overruns. */
 struct http_request {
     struct http *http;
     struct http_connection *connection;
@@ -74,13 +84,17 @@ struct http_request {
     struct request_end *ends;
     struct http_task task; /* on its way to a worker, or with its answer back to the loop */
     bool suspended;
+    bool soon;     /* its handler said so: http_answer_soon() */
+    bool polled;   /* not suspended though worked on elsewhere: libmicrohttpd asks for the answer each time round */
+    uint64_t polled_until_ms;
+    bool orphaned; /* was polled, and its connection has ended: freed when its answer comes */
     bool discarding; /* the answer stands already; the rest of the body is thrown away */
 
     /* the answer */
     bool given;    /* T1: whoever works on the request has answered it */
     bool answered; /* and the loop knows */
     bool queued;
-    bool is_stream;
+    bool is_stream, is_file;
     unsigned status;
     const char *type;
     struct response_field *fields, **fields_tail;
@@ -91,6 +105,11 @@ struct http_request {
     struct http_source source;
     void *source_user;
     uint64_t sent; /* bytes of a stream */
+    size_t own_used;
+
+    struct http_request *kept; /* among the spare ones: the next */
+    struct buffer body_kept, answer_kept;
+    _Alignas(16) uint8_t own[REQUEST_OWN_SIZE];
 };
 
 struct http {
@@ -103,6 +122,12 @@ struct http {
     uint64_t drain_deadline_ms, sweep_ms;
     struct http_connection *connections;
     size_t connection_count;
+    struct http_request *spare;
+    size_t spare_count;
+    size_t polled_count, orphan_count;
+    size_t file_count; /* answers being sent from files */
+    uint64_t now_ms; /* when this turn of the loop began */
+    bool stirred;    /* libmicrohttpd did something in its last run: it may have more to do at once */
     struct http_timer accept_timer;
     struct http_timer **timers; /* heap by due_ms, from slot 1 */
     size_t timer_count, timer_capacity;
@@ -134,6 +159,7 @@ void connection_left(struct http *http, int fd);
 /* request.c */
 struct http_request *request_new(struct http_connection *connection, const char *target);
 void request_free(struct http_request *request);
+void request_spares_free(struct http *http);
 /* The header is there: find the route, check what can be checked. Answers by itself when something is wrong. */
 void request_begin(struct http_request *request, const char *method);
 void request_body(struct http_request *request, const void *data, size_t size);

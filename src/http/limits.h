@@ -11,7 +11,7 @@
 /* X(name, default, unit, sentence) */
 #define HTTP_LIMITS(X)                                                                                       \
     X(connection_count_max, 4096, "connections", "open at once; one more is answered 503 and closed")        \
-    X(header_size_max, 16384, "bytes", "request line and header fields together; more is 431")               \
+    X(header_size_max, 8192, "bytes", "request line and header fields together; more is 431")                \
     X(header_count_max, 100, "fields", "header fields of a request; more is 431")                            \
     X(target_size_max, 8192, "bytes", "path and query of a request; more is 414")                            \
     X(parameter_count_max, 64, "parameters", "of a query string; more is 400")                               \

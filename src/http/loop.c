@@ -24,6 +24,7 @@ enum {
     LISTEN_BACKLOG = 1024,
     SWEEP_MS = 100,        /* between two looks at deadlines */
     ACCEPT_PAUSE_MS = 100, /* without file descriptors */
+    POLLED_PAUSE_MS = 1,
 };
 
 uint64_t http_now_us(void)
@@ -103,6 +104,7 @@ void http_free(struct http *http)
         MHD_stop_daemon(http->daemon);
     if (http->listen_fd >= 0)
         close(http->listen_fd);
+    request_spares_free(http);
     if (http->wake_fd >= 0)
         close(http->wake_fd);
     if (http->epoll_fd >= 0)
@@ -296,6 +298,9 @@ static void drain_begin(struct http *http)
         http->options.drained(http->options.user);
 }
 
+/* libmicrohttpd counts a polled request as work at hand and would be called again and again for it. What else it has to do
+ * shows in that it did something in its last run, or sends a file; only a header larger than what was read at once does not,
+ * and waits here for POLLED_PAUSE_MS. */
 static int loop_timeout_ms(struct http *http, uint64_t now_ms)
 {
     MHD_UNSIGNED_LONG_LONG mhd_ms;
@@ -303,6 +308,8 @@ static int loop_timeout_ms(struct http *http, uint64_t now_ms)
 
     if (http->connection_count > 0 && (timeout_ms < 0 || timeout_ms > SWEEP_MS))
         timeout_ms = SWEEP_MS;
+    if (http->polled_count > 0 && !http->stirred && http->file_count == 0)
+        return timeout_ms < POLLED_PAUSE_MS ? timeout_ms : POLLED_PAUSE_MS;
     if (MHD_get_timeout(http->daemon, &mhd_ms) == MHD_YES &&
         (timeout_ms < 0 || mhd_ms < (unsigned)timeout_ms))
         timeout_ms = (int)mhd_ms;
@@ -332,15 +339,16 @@ static int loop_turn(struct http *http)
 
     if (count < 0 && errno != EINTR)
         return error_from_errno();
+    http->now_ms = now_ms = http_now_ms();
     for (int i = 0; i < count; i++)
         loop_event(http, &events[i]);
     tasks_run(http);
-    now_ms = http_now_ms();
     timers_run(http, now_ms);
     if (now_ms >= http->sweep_ms) {
         connection_sweep(http, now_ms);
         http->sweep_ms = now_ms + SWEEP_MS;
     }
+    http->stirred = false;
     return MHD_run(http->daemon) == MHD_YES ? 0 : -EIO;
 }
 
@@ -363,11 +371,13 @@ int http_run(struct http *http)
     int r = 0;
 
     http->loop = pthread_self();
+    http->now_ms = http_now_ms();
     http->running = true;
     for (;;) {
         if (http->draining && !http->drain_begun)
             drain_begin(http);
-        if (http->drain_begun && (http->connection_count == 0 || drain_overdue(http, &r)))
+        if (http->drain_begun &&
+            (http->connection_count + http->orphan_count == 0 || drain_overdue(http, &r)))
             return r;
         r = loop_turn(http);
         if (r < 0)

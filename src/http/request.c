@@ -16,17 +16,79 @@ enum { MEMORY_BLOCK_SIZE = 1024 };
 
 /* ---- life ---- */
 
+/* One that was used before, or a new one; all but its buffers as if new. */
+static struct http_request *request_take(struct http *http)
+{
+    struct http_request *request = http->spare;
+
+    if (!request)
+        return calloc(1, sizeof(*request));
+    http->spare = request->kept;
+    http->spare_count--;
+    memset(request, 0, offsetof(struct http_request, kept));
+    request->body = request->body_kept;
+    request->answer = request->answer_kept;
+    return request;
+}
+
+/* Its memory, or NULL when it has grown too large to be kept. */
+static struct buffer buffer_keep(struct buffer *buffer)
+{
+    struct buffer kept = {.data = buffer->data, .capacity = buffer->capacity};
+
+    if (kept.capacity <= REQUEST_BUFFER_SIZE_MAX)
+        return kept;
+    buffer_deinit(buffer);
+    return (struct buffer){0};
+}
+
+static void request_drop(struct http_request *request)
+{
+    buffer_deinit(&request->body);
+    buffer_deinit(&request->answer);
+    free(request);
+}
+
+static void request_give(struct http_request *request)
+{
+    struct http *http = request->http;
+
+    if (http->spare_count >= REQUEST_SPARE_COUNT_MAX) {
+        request_drop(request);
+        return;
+    }
+    request->body_kept = buffer_keep(&request->body);
+    request->answer_kept = buffer_keep(&request->answer);
+    request->kept = http->spare;
+    http->spare = request;
+    http->spare_count++;
+}
+
+void request_spares_free(struct http *http)
+{
+    while (http->spare) {
+        struct http_request *request = http->spare;
+        http->spare = request->kept;
+        buffer_deinit(&request->body_kept);
+        buffer_deinit(&request->answer_kept);
+        free(request);
+    }
+    http->spare_count = 0;
+}
+
 struct http_request *request_new(struct http_connection *connection, const char *target)
 {
-    struct http_request *request = calloc(1, sizeof(*request));
+    struct http_request *request = request_take(connection->http);
+    size_t size = strlen(target) + 1;
 
     if (!request)
         return NULL;
-    request->target = strdup(target);
+    request->target = http_request_alloc(request, size);
     if (!request->target) {
-        free(request);
+        request_drop(request);
         return NULL;
     }
+    memcpy(request->target, target, size);
     request->http = connection->http;
     request->connection = connection;
     request->file_fd = -1;
@@ -49,12 +111,10 @@ void request_free(struct http_request *request)
         free(memory);
     }
     request->http->counters.requests_open--;
+    request->http->file_count -= request->is_file;
     if (request->file_fd >= 0)
         close(request->file_fd);
-    buffer_deinit(&request->body);
-    buffer_deinit(&request->answer);
-    free(request->target);
-    free(request);
+    request_give(request);
 }
 
 void *http_request_alloc(struct http_request *request, size_t size)
@@ -65,6 +125,11 @@ void *http_request_alloc(struct http_request *request, size_t size)
     if (size > SIZE_MAX / 2)
         return NULL;
     size = (size + 15) & ~(size_t)15;
+    if (size <= REQUEST_OWN_SIZE - request->own_used) {
+        piece = request->own + request->own_used;
+        request->own_used += size;
+        return memset(piece, 0, size);
+    }
     if (!block || block->size - block->used < size) {
         size_t block_size = size > MEMORY_BLOCK_SIZE ? size : MEMORY_BLOCK_SIZE;
         block = calloc(1, sizeof(*block) + block_size);
@@ -332,7 +397,7 @@ static void check_body(struct http_request *request)
     request->body_size_max = request->http->options.limits.body_size_max;
     if (route && route->body_size_max > 0 && route->body_size_max < request->body_size_max)
         request->body_size_max = route->body_size_max;
-    buffer_init(&request->body, request->body_size_max);
+    request->body.size_max = request->body_size_max;
     if (route && route->flags & HTTP_JSON && !(route->flags & HTTP_OPTIONAL_BODY && !has_body(request)) &&
         !http_media_type_is(type, "application/json") &&
         !(route->type_also && http_media_type_is(type, route->type_also)))

@@ -171,7 +171,7 @@ static void page_start(struct reading *reading)
 
 static void page_answer(struct http_request *request, struct page *page, const struct buffer *tail)
 {
-    struct buffer body = {0};
+    struct buffer body = http_answer_buffer(request);
     int r = buffer_append_string(&body, "{\"events\":[");
 
     r = r < 0 ? r : buffer_append_bytes(&body, buffer_bytes(&page->events));

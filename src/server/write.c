@@ -231,7 +231,9 @@ static void slot_submit(struct write_slot *slot, struct append_json_item *item)
     struct write_call *call = slot->call;
     struct journal_result result = {0};
 
-    buffer_init(&slot->body, RESULT_SIZE_MAX);
+    if (!call->parsed->many)
+        slot->body = http_answer_buffer(call->request);
+    slot->body.size_max = RESULT_SIZE_MAX;
     if (item->violation_count > 0) {
         slot_invalid(slot, item);
         call_ended(call);
@@ -286,6 +288,7 @@ static void call_start(struct write_call *call)
 {
     call->task.run = call_run;
     if (http_request_body(call->request).size <= PARSE_INLINE_SIZE_MAX) {
+        http_answer_soon(call->request); /* one group commit away; of the header nothing is needed any more then */
         call_run(&call->task);
     } else if (http_work(http_request_server(call->request), &call->task) != 0) {
         answer_busy(call->request);
