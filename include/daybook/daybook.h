@@ -113,7 +113,8 @@ struct daybook_event_new {
     struct daybook_bytes meta;         /* a JSON object, or empty */
     bool has_id;                       /* else the journal makes one */
     uint8_t id[16]; /* a UUID. An append whose ids are known with the same content is not made twice */
-    uint64_t reserved[4];
+    struct daybook_bytes subject; /* whom it is about: sealed with that subject's key, see daybook_erase(); or empty */
+    uint64_t reserved[2];
 };
 
 /* An item matches an event whose type is one of its types (none: any) and that has all its tags. */
@@ -174,6 +175,14 @@ struct daybook_result {
 DAYBOOK_API int daybook_append(struct daybook *book, const struct daybook_append *append,
                                struct daybook_result *ret_result);
 
+/* ---- erasing ---- */
+
+/* Erase the data and meta of every event about a subject: its key is destroyed, in this folder, and refused for ever if an
+ * older copy brings it back. What stands in tags, types, names of streams and your own copies is not erased. `ret_position`
+ * (may be NULL) is where the journal says so. 0; DAYBOOK_E_MISSING: there is nothing about this subject; the answers of an
+ * append; -errno: ask again. */
+DAYBOOK_API int daybook_erase(struct daybook *book, struct daybook_bytes subject, uint64_t *ret_position);
+
 /* ---- reading ---- */
 
 /* An event as it was stored. Valid until the reader's next call. */
@@ -185,8 +194,10 @@ struct daybook_event_stored {
     struct daybook_bytes stream, type, data, content_type, meta;
     const struct daybook_bytes *tags;
     size_t tag_count;
-    bool erased; /* its data and meta were taken away */
-    uint64_t reserved[4];
+    bool erased; /* its data and meta were taken away: by daybook_erase(), or because they were old */
+    bool sealed; /* its data and meta are there, but the key is not in this folder */
+    struct daybook_bytes subject;
+    uint64_t reserved[2];
 };
 
 struct daybook_read {

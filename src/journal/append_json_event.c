@@ -105,6 +105,17 @@ static int take_event_meta(struct parser *parser, struct json_value value, void 
     return append_json_keep_minified(parser, json_raw(value), &parts->event->meta);
 }
 
+static int take_event_subject(struct parser *parser, struct json_value value, void *into)
+{
+    struct event_parts *parts = into;
+    return append_json_take_name(parser, value, NAME_TAG, false, &parts->event->subject);
+}
+
+static int take_event_sealed(struct parser *parser, struct json_value value, void *into)
+{
+    return append_json_violation(parser, "an event whose key is missing cannot be taken in");
+}
+
 static int take_event_stub(struct parser *parser, struct json_value value, void *into)
 {
     return append_json_violation(parser, "an event whose data was erased cannot be taken in");
@@ -115,6 +126,7 @@ static const struct field event_fields[] = {
     {"stream", take_event_stream},
     {"id", take_event_id},
     {"tags", take_event_tags},
+    {"subject", take_event_subject},
     {"data", take_event_data},
     {"data_base64", take_event_base64},
     {"content_type", take_event_content_type},
@@ -128,10 +140,13 @@ static const struct field line_fields[] = {
     {"version", NULL},
     {"time", NULL},
     {"stub", take_event_stub},
+    {"erased", take_event_stub},
+    {"sealed", take_event_sealed},
     {"type", take_event_type},
     {"stream", take_event_stream},
     {"id", take_event_id},
     {"tags", take_event_tags},
+    {"subject", take_event_subject},
     {"data", take_event_data},
     {"data_base64", take_event_base64},
     {"content_type", take_event_content_type},

@@ -6,6 +6,7 @@
 
 #include "base/vector.h"
 #include "journal/check.h"
+#include "journal/seal.h"
 #include "journal/validate.h"
 
 void batch_init(struct batch *batch, struct past *past, struct source *source)
@@ -16,6 +17,7 @@ void batch_init(struct batch *batch, struct past *past, struct source *source)
 void batch_deinit(struct batch *batch)
 {
     arena_deinit(&batch->arena);
+    buffer_deinit(&batch->plain);
     free(batch->appends);
     free(batch->entries);
 }
@@ -37,25 +39,37 @@ bool batch_is_full(const struct batch *batch)
 
 /* ---- putting events into the batch ---- */
 
-static int encode(struct batch *batch, const struct journal_event *event, struct log_record *record)
+/* `key`: what its body is sealed with; NULL: it is not. */
+static int encode(struct batch *batch, const struct journal_event *event, const struct vault_id *key,
+                  struct log_record *record)
 {
-    size_t head_size = codec_head_size(event), body_size = codec_body_size(event);
+    size_t head_size = codec_head_size(event);
+    size_t body_size = key ? seal_body_size(event) : codec_body_size(event);
     uint8_t *memory = arena_alloc(&batch->arena, head_size + body_size);
+    int r = 0;
     if (!memory)
         return -ENOMEM;
     codec_write_head(event, memory);
-    codec_write_body(event, memory + head_size);
+    if (key)
+        r = seal_write_body(batch->vault, batch->source->random, key, event, bytes_make(memory, head_size),
+                            &batch->plain, memory + head_size);
+    else
+        codec_write_body(event, memory + head_size);
+    if (r < 0)
+        return r;
     record->head = bytes_make(memory, head_size);
     record->body = bytes_make(memory + head_size, body_size);
     batch->size += head_size + body_size;
     return 0;
 }
 
-static int put_event(struct batch *batch, const struct journal_append *append, size_t index,
+static int put_event(struct batch *batch, const struct batch_append *item, size_t index,
                      uint64_t append_first, int64_t time_us, struct log_record *record,
                      struct journal_result *result)
 {
+    const struct journal_append *append = item->append;
     const struct journal_event_new *wanted = &append->events[index];
+    const struct vault_id *key = wanted->subject.size > 0 ? &item->keys[index] : NULL;
     struct journal_event event = {
         .position = append_first + index,
         .time_us = time_us,
@@ -66,10 +80,13 @@ static int put_event(struct batch *batch, const struct journal_append *append, s
         .content_type = check_content_type(wanted->content_type),
         .data = wanted->data,
         .meta = wanted->meta,
+        .subject = wanted->subject,
         .key = append->key,
         .key_hash = append->key_hash,
     };
     int r = check_sort_tags(&batch->arena, wanted, &event.tags, &event.tag_count);
+    if (r == 0 && key)
+        r = seal_add_tag(&batch->arena, key, &event.tags, &event.tag_count);
     if (r == 0 && wanted->stream.size > 0) {
         r = past_stream_version(batch->past, wanted->stream, &event.version);
         event.version++;
@@ -79,7 +96,7 @@ static int put_event(struct batch *batch, const struct journal_append *append, s
     else if (r == 0)
         r = source_id(batch->source, time_us, event.id);
     if (r == 0)
-        r = encode(batch, &event, record);
+        r = encode(batch, &event, key, record);
     if (r == 0)
         r = past_push(batch->past, &event);
     if (r == 0)
@@ -101,7 +118,7 @@ static int put_append(struct batch *batch, struct batch_append *item)
         return -ENOMEM;
     int r = vector_reserve(&batch->entries, &batch->entry_capacity, batch->entry_count + 1);
     for (size_t i = 0; r == 0 && i < count; i++)
-        r = put_event(batch, append, i, first, time_us, &records[i], result);
+        r = put_event(batch, item, i, first, time_us, &records[i], result);
     if (r < 0)
         return r;
     batch->entries[batch->entry_count++] = (struct log_entry){.records = records, .count = count};
@@ -153,6 +170,8 @@ int batch_take(struct batch *batch, struct journal_append *append)
     struct batch_append *item = &batch->appends[batch->append_count];
     *item = (struct batch_append){.append = append};
     r = decide(batch, append, &item->result);
+    if (r == 0)
+        r = seal_keys(batch->vault, &batch->arena, append, &item->keys, &item->result);
     if (r == 0) {
         r = put_append(batch, item);
         if (r < 0)

@@ -21,6 +21,7 @@ struct batch_append {
     struct journal_append *append;
     struct journal_result result; /* what it will be told when the batch is durable; lives in the arena */
     bool written;                 /* its events are in the batch */
+    struct vault_id *keys;        /* one an event; NULL: none has a subject */
 };
 
 struct batch {
@@ -35,6 +36,8 @@ struct batch {
     size_t size; /* encoded bytes */
     size_t event_count;
     uint64_t conflict_count, replay_count;
+    struct vault *vault; /* set after batch_init(); NULL: no event may have a subject */
+    struct buffer plain; /* what is about to be sealed */
 };
 
 /* Inside prepare(): what journal_turn_*() look at. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "journal/query.h"
+#include "journal/seal.h"
 
 /* ---- what is stored of an event ---- */
 
@@ -55,18 +56,31 @@ void check_note_version(struct journal_stream_version *streams, size_t *count, s
 
 /* ---- ids ---- */
 
-/* Meta and time do not count; data of a stub is gone and cannot be compared. */
+/* Daybook's own tag does not count. */
+static bool same_tags(const struct journal_event *event, const struct bytes *tags, size_t tag_count)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < event->tag_count; i++) {
+        if (seal_is_own_tag(event->tags[i]))
+            continue;
+        if (at == tag_count || !bytes_equal(event->tags[i], tags[at]))
+            return false;
+        at++;
+    }
+    return at == tag_count;
+}
+
+/* Meta and time do not count; data that is gone, or sealed away, cannot be compared. */
 static bool same_content(const struct journal_event *event, const struct journal_event_new *wanted,
                          const struct bytes *tags, size_t tag_count)
 {
     if (!bytes_equal(event->stream, wanted->stream) || !bytes_equal(event->type, wanted->type) ||
-        event->tag_count != tag_count)
+        !same_tags(event, tags, tag_count))
         return false;
-    for (size_t i = 0; i < tag_count; i++)
-        if (!bytes_equal(event->tags[i], tags[i]))
-            return false;
-    return event->stub || (bytes_equal(event->data, wanted->data) &&
-                           bytes_equal(event->content_type, check_content_type(wanted->content_type)));
+    if (event->stub || event->erased || event->sealed)
+        return true;
+    return (bytes_equal(event->subject, wanted->subject) && bytes_equal(event->data, wanted->data) &&
+            bytes_equal(event->content_type, check_content_type(wanted->content_type)));
 }
 
 _printf_(3, 4) static int reused(struct journal_result *result, size_t index, const char *format, ...)

@@ -6,6 +6,7 @@
 #include <assert.h>
 
 #include "base/names.h"
+#include "vault/vault.h"
 
 enum { FLAG_STREAM = 1u, FLAG_KEY = 2u, FLAGS_KNOWN = FLAG_STREAM | FLAG_KEY };
 
@@ -199,6 +200,37 @@ static const char *read_body(struct bytes body, struct journal_event *event)
     return NULL;
 }
 
+size_t codec_plain_size(const struct journal_event *event)
+{
+    return CODEC_PLAIN_FIXED_SIZE + event->subject.size + codec_body_size(event);
+}
+
+void codec_write_plain(const struct journal_event *event, uint8_t *to)
+{
+    bytes_put_u16(to, (uint16_t)event->subject.size);
+    codec_write_body(event, put(to + CODEC_PLAIN_FIXED_SIZE, event->subject));
+}
+
+const char *codec_read_plain(struct bytes plain, struct journal_event *event)
+{
+    struct bytes size;
+    if (!take(&plain, CODEC_PLAIN_FIXED_SIZE, &size) ||
+        !take(&plain, bytes_get_u16(size.data), &event->subject))
+        return "what was sealed ends within the subject";
+    if (!name_good(NAME_TAG, event->subject))
+        return "the subject is not a name";
+    if (plain.size < CODEC_BODY_FIXED_SIZE || plain.data[0] != CODEC_FORMAT)
+        return "what was sealed is no event's body";
+    return read_body(plain, event);
+}
+
+static const char *read_sealed(struct bytes body, struct journal_event *event)
+{
+    struct vault_id fingerprint;
+    event->sealed = true;
+    return vault_sealed_check(body, &fingerprint);
+}
+
 static int refuse(int answer, const char *rule, const char **ret_rule)
 {
     if (ret_rule)
@@ -223,11 +255,12 @@ int codec_read(const struct log_record *record, struct codec_tags *tags, struct 
         *ret_event = event;
         return 0;
     }
-    if (record->body.size > 0 && record->body.data[0] > CODEC_FORMAT)
+    if (record->body.size > 0 && record->body.data[0] > CODEC_FORMAT_SEALED)
         return refuse(CODEC_E_NEWER, "the body has a format newer than this daybook", ret_rule);
-    if (record->body.size < CODEC_BODY_FIXED_SIZE || record->body.data[0] != CODEC_FORMAT)
+    if (record->body.size < CODEC_BODY_FIXED_SIZE || record->body.data[0] == 0)
         return refuse(CODEC_E_DAMAGED, "the body is no event's", ret_rule);
-    rule = read_body(record->body, &event);
+    rule = record->body.data[0] == CODEC_FORMAT ? read_body(record->body, &event)
+                                                : read_sealed(record->body, &event);
     if (rule)
         return refuse(CODEC_E_DAMAGED, rule, ret_rule);
     *ret_event = event;

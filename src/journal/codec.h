@@ -8,6 +8,8 @@
 
 enum {
     CODEC_FORMAT = 1,
+    CODEC_FORMAT_SEALED = 2, /* of bodies only */
+    CODEC_PLAIN_FIXED_SIZE = 2,
     CODEC_HEAD_FIXED_SIZE = 48,
     CODEC_BODY_FIXED_SIZE = 8,
     CODEC_KEY_HASH_SIZE = 16,
@@ -33,7 +35,13 @@ size_t codec_body_size(const struct journal_event *event);
 void codec_write_head(const struct journal_event *event, uint8_t *to);
 void codec_write_body(const struct journal_event *event, uint8_t *to);
 
-/* Read a record. 0: `ret_event` points into the record and into `tags`. Else CODEC_E_*, and `*ret_rule` (may be NULL)
+/* What is sealed of an event: its subject, then its body. Reading: NULL, or the broken rule; `event` gets subject, content
+ * type, meta and data, which point into `plain`. */
+size_t codec_plain_size(const struct journal_event *event);
+void codec_write_plain(const struct journal_event *event, uint8_t *to);
+const char *codec_read_plain(struct bytes plain, struct journal_event *event);
+
+/* Read a record; one with a sealed body is an event that is `sealed`, which journal/seal.h opens. 0: `ret_event` points into the record and into `tags`. Else CODEC_E_*, and `*ret_rule` (may be NULL)
  * is the broken rule, a static text: "version must be 0 outside of streams". */
 _must_check_ int codec_read(const struct log_record *record, struct codec_tags *tags,
                             struct journal_event *ret_event, const char **ret_rule);

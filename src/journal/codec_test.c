@@ -126,7 +126,7 @@ static void a_newer_format_is_refused_as_newer(void **state)
     memory[0] = CODEC_FORMAT + 1;
     assert_int_equal(codec_read(&record, &tags, &read, NULL), CODEC_E_NEWER);
     memory[0] = CODEC_FORMAT;
-    memory[record.head.size] = CODEC_FORMAT + 1;
+    memory[record.head.size] = CODEC_FORMAT_SEALED + 1;
     assert_int_equal(codec_read(&record, &tags, &read, NULL), CODEC_E_NEWER);
 }
 

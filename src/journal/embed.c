@@ -13,6 +13,7 @@
 #include "log/file_log.h"
 #include "os/clock.h"
 #include "os/thread.h"
+#include "vault/vault.h"
 
 static_assert(sizeof(struct daybook_bytes) == sizeof(struct bytes) &&
                   offsetof(struct daybook_bytes, data) == offsetof(struct bytes, data) &&
@@ -32,6 +33,7 @@ static_assert((int)DAYBOOK_EXPECT_ANY == JOURNAL_EXPECT_ANY &&
               "likewise expectations");
 
 struct daybook {
+    struct vault *vault;
     struct journal *journal;
 };
 
@@ -82,19 +84,23 @@ static int answer_of_open(int r)
     case FILE_LOG_E_DAMAGED: return DAYBOOK_E_DAMAGED;
     case FILE_LOG_E_MISSING: return DAYBOOK_E_MISSING;
     case -EPROTO: return DAYBOOK_E_NEWER;
+    case -EBADMSG: return DAYBOOK_E_DAMAGED;
     default: return r;
     }
 }
 
-static int open_journal(const char *folder, const struct daybook_options *options,
-                        struct journal **ret_journal, char *ret_error)
+static int open_journal(const char *folder, const struct daybook_options *options, struct daybook *book,
+                        char *ret_error)
 {
     struct file_log_options log_options = {.durability = options->async ? LOG_ASYNC : LOG_SYNC,
                                            .read_only = options->read_only};
     struct journal_options journal_options = {.read_only = options->read_only};
-    char path[OS_PATH_SIZE_MAX];
+    struct vault_options vault_options = {.read_only = options->read_only};
+    char path[OS_PATH_SIZE_MAX], keys[OS_PATH_SIZE_MAX];
     struct log *log;
     int r = os_path(path, folder, "log");
+    if (r == 0)
+        r = os_path(keys, folder, "keys");
     if (r == 0 && !options->read_only)
         r = os_file_real()->make_folder(os_file_real(), folder);
     if (r < 0) {
@@ -102,7 +108,15 @@ static int open_journal(const char *folder, const struct daybook_options *option
         return r;
     }
     r = file_log_open(path, &log_options, &log, ret_error);
-    return r == 0 ? journal_open(log, &journal_options, ret_journal, ret_error) : r;
+    if (r != 0)
+        return r;
+    r = vault_open(keys, &vault_options, &book->vault, ret_error);
+    if (r != 0) {
+        (void)log_close(log);
+        return r == VAULT_E_NEWER ? -EPROTO : r == VAULT_E_DAMAGED ? -EBADMSG : r;
+    }
+    journal_options.vault = book->vault;
+    return journal_open(log, &journal_options, &book->journal, ret_error);
 }
 
 int daybook_open(const char *folder, const struct daybook_options *options, struct daybook **ret_book,
@@ -111,7 +125,7 @@ int daybook_open(const char *folder, const struct daybook_options *options, stru
     static const struct daybook_options defaults = {0};
     char error[DAYBOOK_ERROR_SIZE] = "";
     struct daybook *book = calloc(1, sizeof(*book));
-    int r = book ? open_journal(folder, options ? options : &defaults, &book->journal, error) : -ENOMEM;
+    int r = book ? open_journal(folder, options ? options : &defaults, book, error) : -ENOMEM;
     if (r == 0) {
         *ret_book = book;
         return 0;
@@ -119,6 +133,8 @@ int daybook_open(const char *folder, const struct daybook_options *options, stru
     r = answer_of_open(r);
     if (ret_error)
         snprintf(ret_error, DAYBOOK_ERROR_SIZE, "%s", error[0] ? error : daybook_error_text(r));
+    if (book)
+        vault_close(book->vault);
     free(book);
     return r;
 }
@@ -128,6 +144,7 @@ void daybook_close(struct daybook *book)
     if (!book)
         return;
     journal_close(book->journal);
+    vault_close(book->vault);
     free(book);
 }
 
@@ -197,6 +214,7 @@ static int copy_events(struct waiting *waiting, const struct daybook_append *app
                                                .data = ours(event->data),
                                                .content_type = ours(event->content_type),
                                                .meta = ours(event->meta),
+                                               .subject = ours(event->subject),
                                                .has_id = event->has_id};
         memcpy(events[i].id, event->id, sizeof(events[i].id));
     }
@@ -285,6 +303,17 @@ int daybook_append(struct daybook *book, const struct daybook_append *append,
     return waiting.answer;
 }
 
+/* ---- erasing ---- */
+
+int daybook_erase(struct daybook *book, struct daybook_bytes subject, uint64_t *ret_position)
+{
+    struct journal_erasure erasure;
+    int r = journal_erase(book->journal, ours(subject), &erasure);
+    if (r == 0 && ret_position)
+        *ret_position = erasure.position;
+    return r == JOURNAL_E_NO_SUBJECT ? DAYBOOK_E_MISSING : r;
+}
+
 /* ---- reading ---- */
 
 int daybook_reader_new(struct daybook *book, const struct daybook_read *read,
@@ -333,7 +362,9 @@ int daybook_reader_next(struct daybook_reader *reader, struct daybook_event_stor
                                                .meta = theirs(event.meta),
                                                .tags = (const struct daybook_bytes *)event.tags,
                                                .tag_count = event.tag_count,
-                                               .erased = event.stub};
+                                               .erased = event.stub || event.erased,
+                                               .subject = theirs(event.subject),
+                                               .sealed = event.sealed};
     memcpy(ret_event->id, event.id, sizeof(ret_event->id));
     return 0;
 }

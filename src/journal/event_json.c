@@ -40,10 +40,12 @@ static int write_base64(struct json_writer *w, struct bytes data)
 
 static int write_content(struct json_writer *w, const struct journal_event *event)
 {
-    if (event->stub) {
-        json_write_member_bool(w, "stub", true);
+    if (event->stub || event->erased || event->sealed) {
+        json_write_member_bool(w, event->stub ? "stub" : event->erased ? "erased" : "sealed", true);
         return 0;
     }
+    if (event->subject.size > 0)
+        json_write_member_bytes(w, "subject", event->subject);
     if (event->content_type.size > 0) {
         int r = write_base64(w, event->data);
         if (r < 0)

@@ -5,7 +5,9 @@
  *
  * Always in this order, without white space. `stream` and `version` are left out for an event in no stream, `meta` when
  * there is none. Data of content type application/json stands as it is stored; other data is `data_base64` with its
- * `content_type`. A stub says `"stub":true` and has neither data nor meta. An event with an idempotency key does not
+ * `content_type`. A stub says `"stub":true` and has neither data nor meta; so does an event whose subject's key was
+ * destroyed, `"erased":true`, and one whose key is not here, `"sealed":true`. `subject` stands before the data of an event
+ * that is about one. An event with an idempotency key does not
  * show it: it is the client's secret with the server.
  *
  * Written and read again, an event is the same in id, stream, type, tags, data, content type and meta. Position, version

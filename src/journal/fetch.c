@@ -5,6 +5,9 @@ int fetch_init(struct fetch *fetch, struct log *log)
     fetch->log_reader = NULL;
     fetch->at = 0;
     fetch->lost = false;
+    fetch->vault = NULL;
+    fetch->own_tags = false;
+    fetch->plain = (struct buffer){0};
     int r = log_reader_new(log, 0, &fetch->log_reader);
     return r > 0 ? -EIO : r;
 }
@@ -14,6 +17,9 @@ void fetch_deinit(struct fetch *fetch)
     if (fetch->log_reader)
         log_reader_free(fetch->log_reader);
     fetch->log_reader = NULL;
+    if (fetch->plain.capacity > 0)
+        explicit_bzero(fetch->plain.data, fetch->plain.capacity);
+    buffer_deinit(&fetch->plain);
 }
 
 static int go_before(struct fetch *fetch, uint64_t position)
@@ -39,7 +45,12 @@ int fetch_event(struct fetch *fetch, uint64_t position, struct journal_event *re
         return r < 0 ? r : -EBADMSG;
     }
     fetch->at = record.position;
-    if (record.position != position || codec_read(&record, &fetch->tags, ret_event, NULL) != 0)
+    struct journal_event event;
+    if (record.position != position || codec_read(&record, &fetch->tags, &event, NULL) != 0)
         return -EBADMSG;
-    return 0;
+    if (event.sealed)
+        r = seal_open(fetch->vault, &record, fetch->own_tags, &fetch->tags, &fetch->plain, &event);
+    if (r == 0)
+        *ret_event = event;
+    return r;
 }

@@ -4,13 +4,16 @@
  */
 #pragma once
 
-#include "journal/codec.h"
+#include "journal/seal.h"
 
 struct fetch {
     struct log_reader *log_reader;
     uint64_t at; /* the log reader stands after this position */
     bool lost;   /* the last step failed: seek before the next */
     struct codec_tags tags;
+    struct vault *vault; /* set after fetch_init(): opens what is sealed; NULL: it stays so */
+    bool own_tags;       /* likewise: show daybook's own tags */
+    struct buffer plain; /* of the last event that was opened */
 };
 
 /* 0 or -errno. */

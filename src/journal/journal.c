@@ -169,6 +169,14 @@ static int finish_scavenge(struct journal *journal)
     return r == -ENOMEM ? r : 0;
 }
 
+/* Fences that a crash, or an older copy of the keys, has left to obey. Behind damage there is nothing to be read. */
+static int obey_fences(struct journal *journal)
+{
+    uint64_t after = 0;
+    int r = journal_obey_fences(journal, &after);
+    return r == -EBADMSG ? 0 : r;
+}
+
 static int start(struct journal *journal, char *error)
 {
     struct log_status status;
@@ -187,7 +195,11 @@ static int start(struct journal *journal, char *error)
     }
     if (r == 0)
         r = past_init(&journal->past, journal->log, journal->key, journal->index);
+    journal->past.fetch.vault = journal->options.vault;
     batch_init(&journal->batch, &journal->past, &journal->source);
+    journal->batch.vault = journal->options.vault;
+    if (r == 0)
+        r = obey_fences(journal);
     if (r == 0 && journal->writable && !journal->options.follower)
         r = finish_scavenge(journal);
     if (r == 0 && journal->writable && !journal->options.follower)

@@ -78,6 +78,7 @@ struct journal_event_new {
     bool has_id;
     uint8_t id[16]; /* else the journal makes a UUIDv7 */
     bool system;    /* daybook's own: names may begin with `$` */
+    struct bytes subject; /* not empty: whom the data is about; data and meta are sealed with that subject's key */
 };
 
 /* An event as read. Points into the reader's memory, valid until its next call. */
@@ -94,6 +95,9 @@ struct journal_event {
     struct bytes key;      /* idempotency key with scope, or empty */
     struct bytes key_hash; /* hash of the request body it came with */
     bool stub;             /* scavenged: data and meta are gone */
+    struct bytes subject;  /* whom the data is about, or empty */
+    bool erased; /* the subject's key was destroyed: data, meta, content type and subject are empty, for ever */
+    bool sealed; /* the subject's key is not here: likewise, until it comes */
 };
 
 /* A query: OR of items; an item matches when the type is one of its types (none: any) AND all its tags are on the event.
@@ -179,7 +183,10 @@ struct journal_append {
     struct journal_append *next; /* the journal's */
 };
 
+struct vault;
+
 struct journal_options {
+    struct vault *vault; /* keys of subjects, the caller's, until the journal is closed; NULL: an event has none */
     const struct os_clock *clock;                                   /* NULL: the real one */
     const struct os_random *random;                                 /* NULL: the real one */
     bool follower;                                                  /* only journal_replicate() writes */
@@ -281,6 +288,28 @@ void journal_listen(struct journal *journal, struct journal_listener *listener);
 void journal_unlisten(struct journal *journal, struct journal_listener *listener);
 /* Wait until the head is beyond `after`: 0; -ETIMEDOUT after `timeout_ms`; -ECANCELED when the journal is closing. */
 int journal_wait(struct journal *journal, uint64_t after, uint32_t timeout_ms);
+
+/* --- erasing ---------------------------------------------------------------------------------------------------------- */
+
+/* What journal_erase() did. */
+struct journal_erasure {
+    uint64_t position; /* of the `$SubjectErased` event: the fence */
+    int64_t time_us;
+    bool again;       /* it stood there already, and nothing of the subject was appended since */
+    size_t key_count; /* keys that were destroyed there */
+};
+
+enum { JOURNAL_E_NO_SUBJECT = 12 }; /* nothing was ever sealed for this subject */
+
+/* Erase a subject's data: fence its keys in the journal, durably, then destroy them. When it returns 0 nobody can read that
+ * data from this journal and vault; what was derived from it is the caller's to clear. What is appended about the subject
+ * afterwards is sealed with a new key. JOURNAL_E_NO_SUBJECT; the answers of an append; -errno: the fence may stand, and
+ * asking again finishes it. A crash in between is finished by journal_open(). */
+int journal_erase(struct journal *journal, struct bytes subject, struct journal_erasure *ret_erasure);
+
+/* Obey the fences that stand in the journal after `*after`, which is moved on: destroy their keys. For followers, whose
+ * fences come with the log; journal_open() has done it for those it found. 0 or -errno. */
+int journal_obey_fences(struct journal *journal, uint64_t *after);
 
 /* --- a follower's ------------------------------------------------------------------------------------------------------ */
 

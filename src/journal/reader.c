@@ -193,6 +193,8 @@ int journal_reader_new(struct journal *journal, const struct journal_read *read,
     reader->after = read->after;
     reader->before = read->before;
     int r = fetch_init(&reader->fetch, journal->log);
+    reader->fetch.vault = journal->options.vault;
+    reader->fetch.own_tags = read->system;
     if (r == 0)
         r = set_filter(reader, read);
     if (r == 0)

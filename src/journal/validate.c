@@ -7,6 +7,10 @@
 #include "base/names.h"
 #include "journal/codec.h"
 #include "journal/query.h"
+#include "journal/seal.h"
+
+/* What a subject adds to a record, beside its name: the own tag with its size, and the sealing. */
+enum { SEALED_EXTRA = 2 + SEAL_TAG_SIZE + VAULT_SEALED_EXTRA + CODEC_PLAIN_FIXED_SIZE };
 
 _printf_(3, 4) static int invalid(struct journal_result *result, size_t index, const char *format, ...)
 {
@@ -48,6 +52,12 @@ static int check_event(const struct journal_event_new *event, size_t index, stru
         if (problem)
             return invalid(result, index, "tag %zu of event %zu %s", i, index, problem);
     }
+    problem = event->subject.size > 0 ? name_problem(NAME_TAG, event->subject, false) : NULL;
+    if (problem)
+        return invalid(result, index, "the subject of event %zu %s", index, problem);
+    if (event->subject.size > 0 && event->tag_count == JOURNAL_TAG_COUNT_MAX)
+        return invalid(result, index, "event %zu has a subject and more than %d tags", index,
+                       JOURNAL_TAG_COUNT_MAX - 1);
     if (!content_type_good(event->content_type))
         return invalid(result, index,
                        "the content type of event %zu must be at most %d printable ASCII characters", index,
@@ -89,6 +99,8 @@ size_t validate_append_size(const struct journal_append *append)
                                       .tag_count = event->tag_count};
         bool fits = checked_add_size(size, codec_head_size(&shape), &size) &&
                     checked_add_size(size, CODEC_BODY_FIXED_SIZE + LOG_RECORD_SIZE_EXTRA, &size) &&
+                    checked_add_size(size, event->subject.size > 0 ? SEALED_EXTRA : 0, &size) &&
+                    checked_add_size(size, event->subject.size, &size) &&
                     checked_add_size(size, event->content_type.size, &size) &&
                     checked_add_size(size, event->meta.size, &size) &&
                     checked_add_size(size, event->data.size, &size);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "journal/seal.h"
 #include "journal/state.h"
 
 enum { JOURNAL_FENCED_COUNT_MAX = 16 };
@@ -306,7 +307,11 @@ static void commit(struct journal *journal, struct append_list *pending, unsigne
     struct log_batch log_batch = {
         .tail_expected = index_last(journal->index), .entries = batch->entries, .count = batch->entry_count};
     enum log_outcome outcome = LOG_DURABLE;
-    int r = batch->entry_count > 0 ? journal_log_write(journal, &log_batch, &outcome) : 0;
+    int r = 0;
+    if (journal->options.vault)
+        seal_sync(journal->options.vault, &outcome);
+    if (batch->entry_count > 0 && outcome == LOG_DURABLE)
+        r = journal_log_write(journal, &log_batch, &outcome);
 
     if (r == 0 && outcome == LOG_FENCED) {
         end_fenced(journal, pending, fenced_count);
