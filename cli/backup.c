@@ -11,6 +11,7 @@
 #include "progress.h"
 
 static const char *until_text;
+static const char *fences_folder;
 
 static void on_progress(void *user, uint64_t done, uint64_t total)
 {
@@ -133,8 +134,10 @@ static int restore_run(int argument_count, char **arguments)
     if (code != CLI_DONE)
         return code;
     progress_begin(&progress, "bytes", 0, 0);
-    int r = journal_restore(arguments[0], arguments[1], until_text ? &until : NULL, on_progress, &progress,
-                            &report, error);
+    int r = fences_folder ? journal_join_fences(fences_folder, arguments[1], error) : 0;
+    if (r == 0)
+        r = journal_restore(arguments[0], arguments[1], until_text ? &until : NULL, on_progress, &progress,
+                                &report, error);
     progress_end(&progress);
     if (r != 0)
         return fail(r, error);
@@ -145,6 +148,8 @@ static int restore_run(int argument_count, char **arguments)
 static const struct cli_option restore_options[] = {
     {"--until", "POS|TIME", "stop after the last whole append at or before this position or time (RFC 3339)",
      CLI_TEXT, &until_text, 0, 0},
+    {"--fences", "DATA", "what was erased in this data folder since the backup stays erased", CLI_TEXT, &fences_folder,
+     0, 0},
     {0},
 };
 
@@ -155,6 +160,7 @@ const struct cli_command cli_restore = {
     .story = "BACKUP may be any data folder, also one that is served. DATA must be empty or missing. Its journal has an "
              "id of its\n"
              "own: cursors and followers of the old one are told so (other-journal), and views are built anew.\n\n"
+             "A backup made before an erasure still has the key: give --fences the folder that knows of it.\n\n"
              "  daybook restore /backup/hotel ./data --until 2026-11-23T06:00:00Z",
     .options = restore_options,
     .offline = true,

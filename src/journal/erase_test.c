@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "journal/event_json.h"
 #include "journal/seal.h"
+#include "journal/tools.h"
 #include "lib/journal_kit.h"
 #include "lib/sim_disk.h"
 
@@ -387,6 +388,49 @@ static void a_sealed_record_of_format_2_is_read(void **state)
     sim_disk_free(disk);
 }
 
+/* As cli's `restore --fences` does it: an erased subject stays erased, whatever backup comes back. */
+static void a_restored_backup_with_the_fences_joined_stays_erased(void **state)
+{
+    char *folder = kit_folder_new();
+    char data[256], backup[256], restored[256], keys[300], log_folder[300], error[256] = "";
+    struct stage stage = {0};
+    struct journal_erasure erasure;
+    struct file_log_copied copied;
+    struct journal_restore_report report;
+    struct log *log;
+    snprintf(data, sizeof(data), "%s/data", folder);
+    snprintf(backup, sizeof(backup), "%s/backup", folder);
+    snprintf(restored, sizeof(restored), "%s/restored", folder);
+    for (int round = 0; round < 2; round++) {
+        const char *here = round == 0 ? data : restored;
+        assert_ok(os_file_real()->make_folder(os_file_real(), here));
+        snprintf(keys, sizeof(keys), "%s/keys", here);
+        snprintf(log_folder, sizeof(log_folder), "%s/log", here);
+        assert_ok(
+            file_log_open(log_folder, &(struct file_log_options){.segment_size = 64 * 1024}, &log, error));
+        assert_ok(vault_open(keys, NULL, &stage.vault, error));
+        assert_ok(journal_open(log, &(struct journal_options){.vault = stage.vault}, &stage.journal, error));
+        if (round == 0) {
+            append(&stage, "guest-17", "{\"n\":1}");
+            append(&stage, "guest-18", "{\"n\":2}");
+            assert_ok(journal_backup(data, backup, NULL, NULL, &copied, error));
+            assert_int_equal(copied.head, 2);
+            assert_ok(journal_erase(stage.journal, B("guest-17"), &erasure));
+        } else {
+            assert_event(&stage, 1, TAGS ",\"erased\":true}");
+            assert_event(&stage, 2,
+                         TAGS ",\"subject\":\"guest-18\",\"data\":{\"n\":2},\"meta\":{\"by\":\"desk\"}}");
+        }
+        journal_close(stage.journal);
+        vault_close(stage.vault);
+        if (round == 0) {
+            assert_ok(journal_join_fences(data, restored, error));
+            assert_ok(journal_restore(backup, restored, NULL, NULL, NULL, &report, error));
+        }
+    }
+    kit_folder_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +445,7 @@ int main(void)
         cmocka_unit_test(erased_events_still_count_for_conditions_and_at_turns),
         cmocka_unit_test(the_keys_tag_finds_what_was_sealed_and_is_hidden),
         cmocka_unit_test(a_subject_is_a_name_and_needs_keys_and_room_for_a_tag),
+        cmocka_unit_test(a_restored_backup_with_the_fences_joined_stays_erased),
         cmocka_unit_test(a_sealed_record_of_format_2_is_read),
         cmocka_unit_test(no_event_is_acknowledged_whose_key_is_not_durable),
     };

@@ -48,6 +48,8 @@ int fetch_event(struct fetch *fetch, uint64_t position, struct journal_event *re
     struct journal_event event;
     if (record.position != position || codec_read(&record, &fetch->tags, &event, NULL) != 0)
         return -EBADMSG;
+    if (event.stub && !fetch->own_tags)
+        seal_hide_tag(&fetch->tags, &event);
     if (event.sealed)
         r = seal_open(fetch->vault, &record, fetch->own_tags, &fetch->tags, &fetch->plain, &event);
     if (r == 0)

@@ -115,7 +115,7 @@ int seal_write_body(struct vault *vault, const struct os_random *random, const s
 
 /* ---- on the way out ---- */
 
-static void take_own_tag_away(struct codec_tags *tags, struct journal_event *event)
+void seal_hide_tag(struct codec_tags *tags, struct journal_event *event)
 {
     for (size_t i = 0; i < event->tag_count; i++) {
         if (!seal_is_own_tag(tags->tags[i]))
@@ -131,7 +131,7 @@ int seal_open(struct vault *vault, const struct log_record *record, bool own_tag
 {
     assert(event->sealed && event->tags == tags->tags);
     if (!own_tags)
-        take_own_tag_away(tags, event);
+        seal_hide_tag(tags, event);
     int r = vault_unseal(vault, record->head, record->body, plain);
     switch (r) {
     case 0: event->sealed = false; return codec_read_plain(buffer_bytes(plain), event) == NULL ? 0 : -EBADMSG;

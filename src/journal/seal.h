@@ -36,6 +36,9 @@ _must_check_ int seal_write_body(struct vault *vault, const struct os_random *ra
                                  const struct vault_id *key, const struct journal_event *event,
                                  struct bytes head, struct buffer *plain, uint8_t *to);
 
+/* Take daybook's own tag off an event read into `tags`. */
+void seal_hide_tag(struct codec_tags *tags, struct journal_event *event);
+
 /* Open an event that codec_read() found sealed: its data and meta point into `plain` then. Without its key: erased or
  * sealed. `own_tags`: leave daybook's own tag on it. 0; -EBADMSG: it is not what was sealed; -ENOMEM. */
 _must_check_ int seal_open(struct vault *vault, const struct log_record *record, bool own_tags,

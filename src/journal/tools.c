@@ -9,6 +9,7 @@
 #include "journal/fetch.h"
 #include "os/clock.h"
 #include "os/thread.h"
+#include "vault/vault.h"
 
 enum { FLOOR_WAIT_MS = 150 }; /* file_log_options.idle_floor_ms and some */
 
@@ -71,6 +72,38 @@ static int make_data_folder(const char *folder, char ret_log[OS_PATH_SIZE_MAX], 
     return r < 0 ? tools_fail(ret_error, r, "cannot make the folder", folder) : 0;
 }
 
+/* ---- keys and fences ---- */
+
+/* The answers of a vault, in words of the log's: both are files of a newer daybook, or broken ones. */
+static int answer_of_vault(int r)
+{
+    return r == VAULT_E_NEWER ? FILE_LOG_E_NEWER : r == VAULT_E_DAMAGED ? FILE_LOG_E_DAMAGED : r;
+}
+
+/* DATA/keys of both; a log's own folder has none. */
+static int copy_keys(const char *data_folder, const char *target, char *ret_error)
+{
+    char from[OS_PATH_SIZE_MAX], into[OS_PATH_SIZE_MAX];
+    if (has_log_head(data_folder))
+        return 0;
+    int r = os_path(from, data_folder, "keys");
+    if (r == 0)
+        r = os_path(into, target, "keys");
+    return r == 0 ? answer_of_vault(vault_backup(from, into, NULL, ret_error)) : r;
+}
+
+int journal_join_fences(const char *from, const char *data_folder, char *ret_error)
+{
+    char theirs[OS_PATH_SIZE_MAX], ours[OS_PATH_SIZE_MAX], log[OS_PATH_SIZE_MAX];
+    int r = os_path(theirs, from, "keys");
+    if (r == 0)
+        r = os_path(ours, data_folder, "keys");
+    if (r < 0)
+        return tools_fail(ret_error, r, "cannot use the path", from);
+    r = make_data_folder(data_folder, log, ret_error);
+    return r == 0 ? answer_of_vault(vault_union_fences(theirs, ours, NULL, ret_error)) : r;
+}
+
 /* ---- backup ---- */
 
 int journal_backup(const char *data_folder, const char *target, journal_tools_progress *on_progress,
@@ -84,12 +117,15 @@ int journal_backup(const char *data_folder, const char *target, journal_tools_pr
     if (r < 0)
         return r;
     wait_for_the_floor();
-    return file_log_backup(source_log, target_log, NULL, on_progress, user, ret_copied, ret_error);
+    r = file_log_backup(source_log, target_log, NULL, on_progress, user, ret_copied, ret_error);
+    /* Keys after the log: then every event that was copied has its key in the copy, or a fence. */
+    return r == 0 ? copy_keys(data_folder, target, ret_error) : r;
 }
 
 /* ---- restore ---- */
 
-/* DATA must hold nothing; a log in it is file_log_restore()'s to judge, which knows an interrupted restore. */
+/* DATA must hold nothing but keys, which are joined; a log in it is file_log_restore()'s to judge, which knows an
+ * interrupted restore. */
 static int check_data_folder(const char *folder, char *ret_error)
 {
     _cleanup_(buffer_deinit) struct buffer names = {0};
@@ -99,7 +135,8 @@ static int check_data_folder(const char *folder, char *ret_error)
     if (r < 0)
         return tools_fail(ret_error, r, "cannot look into", folder);
     for (size_t offset = 0; offset < names.size; offset += strlen((char *)names.data + offset) + 1) {
-        if (strcmp((char *)names.data + offset, "log") == 0)
+        const char *name = (char *)names.data + offset;
+        if (strcmp(name, "log") == 0 || strcmp(name, "keys") == 0)
             continue;
         if (ret_error)
             snprintf(ret_error, 256, "%.150s holds something: a restore makes a new folder and replaces none",
@@ -182,6 +219,8 @@ int journal_restore(const char *backup, const char *data_folder, const struct jo
         r = check_data_folder(data_folder, ret_error);
     if (r == 0)
         r = make_data_folder(data_folder, target_log, ret_error);
+    if (r == 0)
+        r = copy_keys(backup, data_folder, ret_error); /* first: no log is ever there without its fences */
     if (r == 0)
         r = file_log_restore(source_log, target_log, NULL, position, on_progress, user, &report.copied, ret_error);
     if (r != 0)

@@ -23,7 +23,7 @@ typedef void journal_tools_progress(void *user, uint64_t done, uint64_t total);
 /* Copy the journal of `data_folder`, also one that is being written to by another process, up to its durable head, into
  * `target`/log: what was acknowledged before the call is in the copy. `target` is made if it is missing; an earlier backup
  * of the same journal is continued, and only what is new is copied. It is a data folder at every moment; its first writer
- * gives it a new journal id. 0; else as file_log_backup(). `ret_error`: 256 bytes or NULL. */
+ * gives it a new journal id. The keys of subjects and the fences go along (docs/erasure.md). 0; else as file_log_backup(). `ret_error`: 256 bytes or NULL. */
 int journal_backup(const char *data_folder, const char *target, journal_tools_progress *on_progress,
                    void *user, struct file_log_copied *ret_copied, char *ret_error);
 
@@ -41,11 +41,15 @@ struct journal_restore_report {
 
 /* Make a new data folder from a backup, or any other data folder: all of it, or (`until` not NULL) up to the last whole
  * append at or before that position or time. The journal gets a new id, so that cursors and followers of the old one
- * notice; views and index are derived and made anew by who serves it. `data_folder` must be empty or missing. 0; else as
- * file_log_restore(). */
+ * notice; views and index are derived and made anew by who serves it. `data_folder` must be empty or missing, but for fences
+ * that journal_join_fences() put there. 0; else as file_log_restore(). */
 int journal_restore(const char *backup, const char *data_folder, const struct journal_until *until,
                     journal_tools_progress *on_progress, void *user, struct journal_restore_report *ret_report,
                     char *ret_error);
+
+/* Add the fences of the data folder `from` to those of `data_folder`, which is made if it is missing and not being served:
+ * what was erased there stays erased here. 0; FILE_LOG_E_NEWER, -errno; a sentence. */
+int journal_join_fences(const char *from, const char *data_folder, char *ret_error);
 
 struct journal_verify_report {
     struct file_log_report log; /* damage_count: damage of both kinds */
