@@ -28,5 +28,6 @@ int daybook_app(const struct daybook_host *daybook, struct daybook_app *ret_app)
     ret_app->kind_count = sizeof(kinds) / sizeof(kinds[0]);
     ret_app->commands = hotel_commands;
     ret_app->command_count = hotel_command_count;
+    ret_app->state_version = 1; /* one more when struct reservation or struct rooms changes */
     return 0;
 }

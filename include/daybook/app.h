@@ -149,6 +149,11 @@ struct daybook_app {
     size_t command_count;
     const struct daybook_upcaster *upcasters;
     size_t upcaster_count;
+
+    /* Of all states, one higher whenever what is in one changes, in layout or meaning. Not 0: a state may be kept in the
+     * journal in place of the events it was folded from, as the bytes it is (A2), and is given back only to an application
+     * of this name and state_version. 0: states are never kept. */
+    uint32_t state_version;
 };
 
 /* ---- what the application is handed ---- */

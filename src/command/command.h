@@ -46,6 +46,7 @@ enum {
     COMMAND_VIOLATION_COUNT_MAX = 100,   /* violations listed; more are counted */
     COMMAND_ATTEMPT_COUNT_MAX = 8,       /* turns on which too much was new to fold: then contention */
     COMMAND_DELTA_COUNT_MAX = 256,       /* events folded for one tag at a turn; more go back to load */
+    COMMAND_COMPACT_SIZE_MAX = 512 * 1024, /* bytes of a state that can be compacted */
 };
 
 /* How a command ended. */
@@ -63,6 +64,8 @@ enum {
     COMMAND_E_CLOSING = 9,     /* the runtime is closing */
     COMMAND_E_APP = 10,        /* the application broke its contract: `detail` says how. Nothing was stored */
     COMMAND_E_JOURNAL = 11,    /* the journal did not take it: journal_answer is a JOURNAL_E_*, or < 0 */
+    COMMAND_E_SCAVENGED = 12,  /* the state of a tag cannot be folded: events of it went, and no compacted state that
+                                * this application can use stands for them */
     COMMAND_E_COUNT,
 };
 
@@ -137,6 +140,15 @@ static inline void command_runtime_closep(struct command_runtime **runtime)
 /* Take a command. Everything in the request is copied. done() is called exactly once, maybe before this
  * returns. */
 void command_submit(struct command_runtime *runtime, const struct command_request *request);
+
+/* ---- compacting ---- */
+
+/* Write the state of a tag into the journal, to stand for every event with the tag before it (compact.h). `data`: JSON for
+ * views, or empty. Waits: not on the journal's writer thread, nor in done(). 0 and its position; COMMAND_E_INVALID: no tag
+ * of a kind, states are not to be kept, or above COMMAND_COMPACT_SIZE_MAX; COMMAND_E_APP, _CONTENTION, _SCAVENGED,
+ * _JOURNAL; -errno. `ret_detail`: 256 bytes, a sentence. */
+int command_compact(struct command_runtime *runtime, struct bytes tag, struct bytes data,
+                    uint64_t *ret_position, char *ret_detail);
 
 /* ---- what there is: for /openapi.json and the command line ---- */
 

@@ -78,8 +78,13 @@ void flight_answer_failure(struct flight *flight, int failure)
                                                    .detail = strerror(-failure)});
 }
 
-const char *flight_fold_detail(struct flight *flight, const struct flight_tag *tag)
+const char *flight_fold_detail(struct flight *flight, const struct flight_tag *tag, int answer)
 {
+    if (answer == COMMAND_E_SCAVENGED)
+        return memory_printf(&flight->arena,
+                             "events with the tag %.*s were scavenged, and no compacted state of it is of this "
+                             "application's name and state_version",
+                             BYTES_PRINT(tag->tag));
     return memory_printf(&flight->arena,
                          "the application could not carry the state of %.*s: it grew too large, "
                          "or an upcaster built no event",

@@ -2,35 +2,11 @@
  * journal's files and may take their time; neither the caller's thread nor the writer's may wait for that. */
 
 #include "base/cleanup.h"
+#include "command/compact.h"
 #include "command/runtime.h"
 #include "os/clock.h"
 
 /* ---- load ---- */
-
-/* Carry the state on to the head. 0, COMMAND_E_APP, -errno. */
-static int fold_to_head(struct journal *journal, struct command_state *state, struct bytes tag,
-                        struct command_folder *folder)
-{
-    const struct journal_item item = {.tags = &tag, .tag_count = 1};
-    const struct journal_query query = {.items = &item, .count = 1};
-    _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
-    int r = journal_reader_new(
-        journal, &(struct journal_read){.query = &query, .after = state->position, .system = true}, &reader);
-    if (r != 0)
-        return r < 0 ? r : -EIO;
-
-    struct journal_event event;
-    while ((r = journal_reader_next(reader, &event)) == 0) {
-        r = command_state_fold(state, folder, &event);
-        if (r != 0)
-            return r;
-    }
-    if (r != JOURNAL_E_END)
-        return r < 0 ? r : -EIO;
-    if (journal_reader_examined(reader) > state->position)
-        state->position = journal_reader_examined(reader);
-    return 0;
-}
 
 /* A tag that stands twice in the boundary is loaded once. */
 static bool earlier_in_boundary(const struct flight *flight, size_t index)
@@ -48,15 +24,12 @@ static int load(struct flight *flight, struct command_folder *folder)
         if ((tag->entry->ready && !tag->reload) || earlier_in_boundary(flight, i))
             continue;
 
-        _cleanup_(command_state_freep) struct command_state *state = take_ptr(tag->offer);
-        int r = state ? 0 : command_state_new(tag->kind, &state);
-        if (r == 0)
-            r = fold_to_head(flight->runtime->journal, state, tag->tag, folder);
+        int r = compact_load(flight->runtime->journal, tag->kind, tag->tag, folder, take_ptr(tag->offer),
+                             &tag->offer);
         if (r > 0)
-            flight->detail = flight_fold_detail(flight, tag);
+            flight->detail = flight_fold_detail(flight, tag, r);
         if (r != 0)
             return r;
-        tag->offer = take_ptr(state);
         tag->reload = false;
         tag->entry->ready = true;
     }

@@ -118,8 +118,12 @@ static int carry_state(struct flight *flight, struct flight_tag *tag, struct jou
         return 0;
     }
     drop_state(flight, entry);
+    if (r == COMMAND_E_SCAVENGED) { /* compacted since: a worker begins there */
+        tag->reload = true;
+        return TURN_RELOAD;
+    }
     if (r == COMMAND_E_APP) {
-        flight->detail = flight_fold_detail(flight, tag);
+        flight->detail = flight_fold_detail(flight, tag, r);
         return TURN_APP;
     }
     return r < 0 ? r : -EIO;

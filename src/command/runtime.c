@@ -49,6 +49,7 @@ static const char *const answer_names[COMMAND_E_COUNT] = {
     [COMMAND_E_CLOSING] = "closing",
     [COMMAND_E_APP] = "application-error",
     [COMMAND_E_JOURNAL] = "journal",
+    [COMMAND_E_SCAVENGED] = "scavenged",
 };
 
 const char *command_answer_name(int answer)

@@ -92,7 +92,8 @@ void flight_answer_plain(struct flight *flight, int answer,
                          const char *detail);                   /* an answer with nothing but a detail */
 void flight_answer_failure(struct flight *flight, int failure); /* -errno */
 
-const char *flight_fold_detail(struct flight *flight, const struct flight_tag *tag); /* why folding failed */
+const char *flight_fold_detail(struct flight *flight, const struct flight_tag *tag,
+                               int answer); /* why folding failed */
 
 /* flight_load.c: what workers do. */
 void flight_work(struct flight *flight, struct command_folder *folder);

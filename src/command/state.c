@@ -133,14 +133,26 @@ static int event_upcast(struct command_folder *folder, struct daybook_out *out)
     return COMMAND_E_APP;
 }
 
+/* Daybook's own event on the tag, `$compacted`, says nothing new. */
+static bool is_system(const struct journal_event *stored)
+{
+    return stored->type.size > 0 && stored->type.data[0] == '$';
+}
+
 int command_state_fold(struct command_state *state, struct command_folder *folder,
                        const struct journal_event *stored)
 {
+    if (is_system(stored)) {
+        state->position = stored->position;
+        return 0;
+    }
+    if (stored->stub)
+        return COMMAND_E_SCAVENGED;
     const bool json =
         stored->content_type.size == 0 || bytes_equal_string(stored->content_type, "application/json");
     struct daybook_event as_stored = {.position = stored->position, .time_us = stored->time_us};
     event_set(&folder->event, &as_stored, stored->type,
-              json && !stored->stub ? stored->data : (struct bytes){0});
+              json ? stored->data : (struct bytes){0});
 
     struct daybook_out out = {.app = folder->app, .arena = &folder->memory};
     int r = 0;

@@ -51,8 +51,8 @@ static inline void command_state_freep(struct command_state **state)
 size_t command_state_size(const struct command_state *state);
 
 /* Fold one event in, upcast first if the application says so, and move the position to it. 0; COMMAND_E_APP: the
- * application could not (an upcaster that builds no event, a state above its limit); -ENOMEM. Unless it is 0 the
- * state must be thrown away. */
+ * application could not (an upcaster that builds no event, a state above its limit); COMMAND_E_SCAVENGED: the event is a
+ * stub; -ENOMEM. Unless it is 0 the state must be thrown away. Daybook's own events are passed over. */
 _must_check_ int command_state_fold(struct command_state *state, struct command_folder *folder,
                                     const struct journal_event *event);
 

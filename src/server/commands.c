@@ -19,6 +19,7 @@ static const struct command_outcome {
     [COMMAND_E_BUSY] = {429, "busy", 1},
     [COMMAND_E_CLOSING] = {503, "draining", 1},
     [COMMAND_E_APP] = {500, "application-failed", 0},
+    [COMMAND_E_SCAVENGED] = {409, "scavenged", 0},
 };
 
 /* ---- decided ---- */

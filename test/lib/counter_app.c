@@ -196,5 +196,6 @@ int counter_app(const struct daybook_host *daybook, struct daybook_app *ret_app)
     ret_app->kind_count = 1;
     ret_app->commands = commands;
     ret_app->command_count = sizeof(commands) / sizeof(commands[0]);
+    ret_app->state_version = 3;
     return 0;
 }
