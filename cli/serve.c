@@ -11,6 +11,7 @@ enum { LIMIT_COUNT_MAX = 32 };
 
 static const char *data_folder = "data", *listen_at = "127.0.0.1:7070", *follow, *hosts, *limits, *log_format;
 static const char *durability = "sync";
+static const char *checkpoint_key;
 static const char *jwks, *issuer, *audience;
 static bool limits_wanted;
 
@@ -113,6 +114,7 @@ static int read_options(struct server_options *options, char address[64], char *
     options->data_folder = data_folder;
     options->follow = follow;
     options->token_file = cli_token_file;
+    options->checkpoint_key = checkpoint_key;
     options->jwks_file = jwks;
     options->issuer = issuer;
     options->audience = audience;
@@ -163,6 +165,8 @@ static const struct cli_option options_table[] = {
      0},
     {"--issuer", "TEXT", "with --jwks: what their iss must be", CLI_TEXT, &issuer, 0, 0},
     {"--audience", "TEXT", "with --jwks: what their aud must name", CLI_TEXT, &audience, 0, 0},
+    {"--checkpoint-key", "FILE", "sign checkpoints with this private key: GET /v1/checkpoint", CLI_TEXT, &checkpoint_key,
+     0, 0},
     {"--durability", "MODE",
      "sync: answered when on the disk; async: a power cut loses up to a second (sync)", CLI_TEXT, &durability,
      0, 0},

@@ -47,7 +47,7 @@ int tools_fail(char *ret_error, int r, const char *what, const char *folder)
 /* Another process sees of a writer's last batch nothing until a floor vouches for it: in the next batch, or after a moment
  * of idleness (docs/formats/log.md). After that moment everything acknowledged before this call is seen. There is
  * nothing to watch meanwhile, so this one waits for the time alone. */
-static void wait_for_the_floor(void)
+void tools_wait_for_the_floor(void)
 {
     struct os_mutex lock = OS_MUTEX_INIT;
     struct os_cond never;
@@ -116,7 +116,7 @@ int journal_backup(const char *data_folder, const char *target, journal_tools_pr
     r = make_data_folder(target, target_log, ret_error);
     if (r < 0)
         return r;
-    wait_for_the_floor();
+    tools_wait_for_the_floor();
     r = file_log_backup(source_log, target_log, NULL, on_progress, user, ret_copied, ret_error);
     /* Keys after the log: then every event that was copied has its key in the copy, or a fence. */
     return r == 0 ? copy_keys(data_folder, target, ret_error) : r;

@@ -1,4 +1,4 @@
-/* tools: what is done with a journal beside serving it: backup, restore, verify, export and import.
+/* tools: what is done with a journal beside serving it: backup, restore, verify, signed checkpoints, export and import.
  *
  * A data folder is what `daybook serve --data` takes: DATA/log holds the journal, everything else in it is derived. These
  * functions take either, DATA or the log's own folder. None of them needs the server to be stopped.
@@ -8,13 +8,18 @@
 #include <stdio.h>
 
 #include "journal/journal.h"
+#include "journal/signed_checkpoint.h"
 #include "log/file_log.h"
 
-enum { JOURNAL_IMPORT_PENDING_COUNT_MAX = 1024 }; /* appends of an import on their way at once */
+enum {
+    JOURNAL_IMPORT_PENDING_COUNT_MAX = 1024, /* appends of an import on their way at once */
+    JOURNAL_KEY_FILE_SIZE_MAX = 4096,        /* bytes of a file with a key for checkpoints */
+};
 
 /* Answers: those of file_log_open() and file_log_backup() (FILE_LOG_E_*), those of journal.h, and: */
 enum {
     JOURNAL_TOOLS_E_LINE = 32, /* import: a line is no event, or was refused; the report says which and why */
+    JOURNAL_TOOLS_E_KEY = 33,  /* a file has no key for checkpoints in it */
 };
 
 /* Told now and then: units done, units in all (0: unknown). */
@@ -59,11 +64,35 @@ struct journal_verify_report {
 /* Read everything and check it: the log's checksums and chain, then each event by the rules of docs/formats/event.md, and
  * that versions have no gaps, appends are whole, times do not go back and no id stands twice. Each damage is told with
  * file and offset. Changes nothing and needs no lock; of a journal being written to, it checks what is durable. 0: read to
- * the end, report.log.damage_count says how it is; else as file_log_open(). */
+ * the end, report.log.acknowledged_count says how it is; else as file_log_open(). */
 int journal_verify(const char *data_folder,
                    void (*on_damage)(void *user, const struct file_log_damage *damage),
                    journal_tools_progress *on_progress, void *user, struct journal_verify_report *ret_report,
                    char *ret_error);
+
+/* Read a key of signed checkpoints from a file: its first line is the key, public or private (base/note.h). 0;
+ * JOURNAL_TOOLS_E_KEY: there is none in it; -errno. */
+int journal_key_read(const char *path, struct note_key *ret_key, char *ret_error);
+
+/* Sign how far a data folder's journal is durable, also of one that is being written to, as the owner of `key`: the note is
+ * appended to `out`. 0; else as file_log_open(). */
+int journal_sign(const char *data_folder, const struct note_key *key, struct buffer *out, char *ret_error);
+
+/* Whether a journal still contains what was signed. */
+enum journal_verdict {
+    JOURNAL_CONTAINS,  /* the chain at that position is the one that was signed */
+    JOURNAL_DIFFERS,   /* it is another one: something before it was changed, left out or put in */
+    JOURNAL_TOO_SHORT, /* the journal ends before that position */
+};
+struct journal_audit {
+    enum journal_verdict verdict;
+    uint64_t head;
+    bool other_journal; /* it was signed by a journal with another id: the one this was restored from, or a stranger */
+};
+/* Hold a checkpoint against a data folder. It compares with the chain as it stands in the folder: that the chain is the one
+ * of the records is what journal_verify() finds out. 0; else as file_log_open(). */
+int journal_audit(const char *data_folder, const struct signed_checkpoint *checkpoint,
+                  struct journal_audit *ret_audit, char *ret_error);
 
 /* Write what `read` shows to `out` as NDJSON, an event a line (event_json.h). 0 and how many; -errno: `out` could not be
  * written, or the journal not be read. */

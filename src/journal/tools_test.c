@@ -353,6 +353,134 @@ static void a_restore_replaces_nothing(void **state)
     kit_folder_remove(folder);
 }
 
+/* ---- signed checkpoints ---- */
+
+static struct note_key make_key(uint8_t first)
+{
+    uint8_t seed[NOTE_SEED_SIZE] = {first};
+    struct note_key key;
+    assert_ok(note_key_make("example.com/hotel", seed, &key));
+    return key;
+}
+
+/* `count` events; the third says `third`. With the same id and key as another log: a forger has all that the folder has. */
+static void write_history(const char *log_folder, const struct log_status *twin_of, unsigned count, const char *third)
+{
+    struct file_log_options options = {.id = twin_of ? twin_of->id : NULL, .key = twin_of ? twin_of->key : NULL};
+    struct journal *journal;
+    struct log *log;
+    assert_ok(file_log_open(log_folder, &options, &log, NULL));
+    assert_ok(journal_open(log, NULL, &journal, NULL));
+    for (unsigned i = 1; i <= count; i++)
+        assert_ok(kit_append(journal, "s", "A", "x", i == 3 ? third : "{}", NULL));
+    journal_close(journal);
+}
+
+static struct signed_checkpoint sign(const char *data, const struct note_key *key)
+{
+    struct buffer note = {0};
+    struct signed_checkpoint checkpoint;
+    const char *reason;
+    char error[256];
+    assert_ok(journal_sign(data, key, &note, error));
+    assert_ok(signed_checkpoint_open(buffer_bytes(&note), key, &checkpoint, &reason));
+    buffer_deinit(&note);
+    return checkpoint;
+}
+
+static struct log_status status_of(const char *log_folder)
+{
+    struct file_log_options options = {.read_only = true};
+    struct log_status status;
+    struct log *log;
+    assert_ok(file_log_open(log_folder, &options, &log, NULL));
+    log_status(log, &status);
+    assert_ok(log_close(log));
+    return status;
+}
+
+/* A history that was written anew from one record on, with every checksum and the whole chain right, is whole; but it is not
+ * what was signed. */
+static void a_consistent_forgery_is_whole_and_is_not_what_was_signed(void **state)
+{
+    char *folder = kit_folder_new(), *data = in_folder(folder, "data"), *log = in_folder(data, "log");
+    char *forged = in_folder(folder, "forged"), *forged_log = in_folder(forged, "log");
+    struct note_key key = make_key(1);
+    struct journal_audit audit;
+    struct heard heard;
+    char error[256];
+    assert_ok(mkdir(data, 0755));
+    assert_ok(mkdir(forged, 0755));
+    write_history(log, NULL, 6, "{\"paid\":false}");
+    struct signed_checkpoint checkpoint = sign(data, &key);
+    assert_int_equal(checkpoint.position, 6);
+    struct log_status status = status_of(log);
+    write_history(forged_log, &status, 9, "{\"paid\":true}");
+    verify_expecting(forged, 0, &heard);
+    assert_ok(journal_audit(forged, &checkpoint, &audit, error));
+    assert_int_equal(audit.verdict, JOURNAL_DIFFERS);
+    assert_false(audit.other_journal);
+    assert_int_equal(audit.head, 9);
+    assert_ok(journal_audit(data, &checkpoint, &audit, error));
+    assert_int_equal(audit.verdict, JOURNAL_CONTAINS);
+    write_history(log, NULL, 2, NULL); /* going on changes nothing before */
+    assert_ok(journal_audit(data, &checkpoint, &audit, error));
+    assert_int_equal(audit.verdict, JOURNAL_CONTAINS);
+    assert_int_equal(audit.head, 8);
+    free(forged_log);
+    free(forged);
+    free(log);
+    free(data);
+    kit_folder_remove(folder);
+}
+
+static void a_restored_journal_contains_what_was_signed_before_its_cut(void **state)
+{
+    char *folder = kit_folder_new(), *data = in_folder(folder, "data"), *log = in_folder(data, "log");
+    char *whole = in_folder(folder, "whole"), *cut = in_folder(folder, "cut");
+    struct note_key key = make_key(1);
+    struct journal_restore_report report;
+    struct journal_audit audit;
+    char error[256];
+    assert_ok(mkdir(data, 0755));
+    write_history(log, NULL, 6, "{}");
+    struct signed_checkpoint checkpoint = sign(data, &key);
+    assert_ok(journal_restore(data, whole, NULL, NULL, NULL, &report, error));
+    assert_ok(journal_audit(whole, &checkpoint, &audit, error));
+    assert_int_equal(audit.verdict, JOURNAL_CONTAINS);
+    assert_true(audit.other_journal);
+    assert_ok(journal_restore(data, cut, &(struct journal_until){.position = 5}, NULL, NULL, &report, error));
+    assert_ok(journal_audit(cut, &checkpoint, &audit, error));
+    assert_int_equal(audit.verdict, JOURNAL_TOO_SHORT);
+    free(cut);
+    free(whole);
+    free(log);
+    free(data);
+    kit_folder_remove(folder);
+}
+
+static void a_key_file_is_one_line_and_small(void **state)
+{
+    static const char good[] = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n";
+    char *folder = kit_folder_new(), *path = in_folder(folder, "key");
+    struct note_key key;
+    char error[256] = "";
+    assert_int_equal(journal_key_read(path, &key, error), -ENOENT);
+    FILE *file = fopen(path, "w");
+    fputs(good, file);
+    fclose(file);
+    assert_ok(journal_key_read(path, &key, error));
+    assert_string_equal(key.name, "PeterNeumann");
+    file = fopen(path, "a");
+    for (size_t size = strlen(good); size <= JOURNAL_KEY_FILE_SIZE_MAX; size++)
+        fputc('\n', file); /* as good as nothing, but too much */
+    fclose(file);
+    assert_int_equal(journal_key_read(path, &key, error), JOURNAL_TOOLS_E_KEY);
+    assert_non_null(strstr(error, "keygen"));
+    free(path);
+    kit_folder_remove(folder);
+}
+
 /* ---- export and import ---- */
 
 static uint64_t export_all(struct journal *journal, FILE *out)
@@ -441,6 +569,9 @@ int main(void)
         cmocka_unit_test(a_backup_is_taken_while_the_journal_is_written_and_becomes_a_journal_of_its_own),
         cmocka_unit_test(a_restore_stops_at_a_position_or_a_time_with_whole_appends),
         cmocka_unit_test(a_restore_replaces_nothing),
+        cmocka_unit_test(a_consistent_forgery_is_whole_and_is_not_what_was_signed),
+        cmocka_unit_test(a_restored_journal_contains_what_was_signed_before_its_cut),
+        cmocka_unit_test(a_key_file_is_one_line_and_small),
         cmocka_unit_test(what_is_exported_and_imported_is_the_same_journal),
         cmocka_unit_test(an_import_ends_with_the_first_line_that_is_wrong_and_names_it),
     };

@@ -26,6 +26,7 @@ static void tell(struct verify *verify, uint64_t position, const char *what)
 {
     struct file_log_damage damage = {.position = position, .acknowledged = true};
     verify->report.log.damage_count++;
+    verify->report.log.acknowledged_count++;
     if (!verify->on_damage)
         return;
     file_log_reader_place(verify->reader, damage.file, &damage.offset);
@@ -139,8 +140,8 @@ int journal_verify(const char *data_folder,
     r = file_log_verify(folder, NULL, on_damage, on_progress, user, &verify->report.log, ret_error);
     if (r != 0)
         return r;
-    /* What the log cannot vouch for has been told; its events need not be looked at. */
-    if (verify->report.log.damage_count == 0) {
+    /* What the log cannot vouch for has been told; its events need not be looked at. A torn tail is no part of it. */
+    if (verify->report.log.acknowledged_count == 0) {
         verify->on_damage = on_damage;
         verify->user = user;
         r = file_log_open(folder, &options, &log, ret_error);

@@ -52,7 +52,8 @@ struct file_log_damage {
 struct file_log_report {
     uint64_t records, frames, segments, bytes, head, floor;
     struct log_chain chain; /* after the last good record */
-    size_t damage_count;    /* all of them, also those not reported */
+    size_t damage_count;       /* all of them, also those not reported */
+    size_t acknowledged_count; /* those of them at or below the durable floor: the others are what a crash leaves */
 };
 
 /* Read everything, check every checksum and the whole chain. `on_damage` and `on_progress` (bytes done, bytes in all) may

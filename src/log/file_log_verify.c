@@ -34,6 +34,7 @@ static void damage_at(struct verify *verify, uint64_t position, uint64_t offset,
     };
 
     verify->report.damage_count++;
+    verify->report.acknowledged_count += damage.acknowledged;
     if (!verify->on_damage)
         return;
     segment_name(verify->segment_first, damage.file);

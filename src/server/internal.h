@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "base/note.h"
 #include "command/command.h"
 #include "http/http.h"
 #include "journal/journal.h"
@@ -36,6 +37,7 @@ struct server {
     struct view_set *views;           /* never NULL once started; may hold none */
     struct follower *follower;        /* NULL: a leader */
     struct auth *auth;                /* NULL: nobody needs a token */
+    struct note_key *checkpoint_key;  /* NULL: nothing is signed */
     struct door *door;
     struct feed *feed;
     struct log_feed *log_feed;
@@ -188,6 +190,14 @@ int log_feed_new(struct server *server, struct log_feed **ret_feed);
 void log_feed_quiet(struct log_feed *feed);
 void log_feed_free(struct log_feed *feed);
 uint64_t log_feed_open_count(const struct log_feed *feed);
+
+/* ---- checkpoint.c: signed checkpoints for auditors ---- */
+
+void handle_checkpoint(struct http_request *request);
+void handle_checkpoint_key(struct http_request *request);
+/* Reads the key that the options name, if they name one. 0; SERVER_E_START with a sentence; -ENOMEM. */
+int checkpoint_key_open(struct server *server, char *ret_error);
+void checkpoint_key_close(struct server *server);
 
 /* ---- lines.c: events as NDJSON ---- */
 

@@ -228,6 +228,8 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
     if (r == 0 && (server->options->token_file || server->options->jwks_file))
         r = open_auth(server, ret_error);
     if (r == 0)
+        r = checkpoint_key_open(server, ret_error);
+    if (r == 0)
         r = open_http(server, ret_port, ret_error);
     if (r == 0)
         r = open_journal(server, ret_error);
@@ -265,6 +267,7 @@ static void close_all(struct server *server)
     journal_close(server->journal);
     door_free(server->door);
     auth_free(server->auth);
+    checkpoint_key_close(server);
 }
 
 /* ---- running ---- */

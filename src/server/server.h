@@ -33,6 +33,7 @@ struct server_options {
     const char *token_file;
     const char *jwks_file;         /* public keys of those who sign tokens, or NULL */
     const char *issuer, *audience; /* with jwks_file: what a signed token must say; NULL: anything */
+    const char *checkpoint_key;    /* file of the private key that signs checkpoints, or NULL */
     const char *app_folder;        /* or NULL: a plain event store */
     const char *hosts[SERVER_HOST_COUNT_MAX];
     size_t host_count;

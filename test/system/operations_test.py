@@ -123,8 +123,91 @@ def a_backup_into_something_else_is_refused_and_changes_nothing():
 
 
 @tap.test
+def a_history_written_anew_is_whole_and_fails_the_auditors_checkpoint():
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        key, data, forged = place / "hotel.key", place / "data", place / "forged"
+        assert daybook("keygen", "--name", "example.com/hotel", key)[0] == 0
+        assert key.stat().st_mode & 0o777 == 0o600
+        assert daybook("keygen", "--name", "example.com/hotel", key)[0] == 1  # a key is not replaced
+        with Server(data=data, options=("--checkpoint-key", str(key))) as server:
+            for number in range(4):
+                append(server, number)
+            answer = request(server, "GET", "/v1/checkpoint")
+            assert answer.status == 200 and answer.position == 8, answer
+            assert answer.headers["Content-Type"].startswith("text/plain"), answer.headers
+            public = request(server, "GET", "/v1/checkpoint/key").body.decode().strip()
+            lines = [json.loads(line) for line in request(
+                server, "GET", "/v1/events", headers={"Accept": "application/x-ndjson"}).body.splitlines()]
+            append(server, 4)
+        note = place / "march.note"
+        note.write_bytes(answer.body)
+        assert answer.body.decode().splitlines()[:2] == ["example.com/hotel", "8"], answer.body
+        assert (key.parent / "hotel.key.pub").read_text().strip() == public
+        audit = report("verify", data, "--checkpoint", note, "--public-key", public)["checkpoint"]
+        assert audit == {"origin": "example.com/hotel", "position": 8, "verdict": "contained", "other_journal": False}, audit
+        later = daybook("checkpoint", data, "--key", key)
+        assert later[0] == 0 and later[1].splitlines()[1] == "10", later
+
+        lines[2]["data"] = {"n": 777}  # somebody writes history anew
+        with Server(data=forged) as server:
+            for line in lines:
+                event = {name: line[name] for name in ("type", "stream", "tags", "data", "id") if name in line}
+                assert request(server, "POST", "/v1/append", {"events": [event]}).status == 201
+        assert report("verify", forged)["damage_count"] == 0
+        told = report("verify", forged, "--checkpoint", note, "--public-key", str(key) + ".pub", code=1)
+        assert told["damage_count"] == 0 and told["checkpoint"]["verdict"] == "differs", told
+        code, page, _ = daybook("verify", forged, "--checkpoint", note, "--public-key", public)
+        assert code == 1 and "is not what was signed" in page and "NOT contained" in page, page
+        note.write_bytes(answer.body.replace(b"\n8\n", b"\n6\n"))
+        code, _, error = daybook("verify", data, "--checkpoint", note, "--public-key", public)
+        assert code == 1 and "signature does not hold" in error, (code, error)
+
+
+@tap.test
+def without_a_key_nothing_is_signed_and_a_wrong_key_is_said():
+    with tempfile.TemporaryDirectory() as place:
+        key = pathlib.Path(place) / "key"
+        with Server() as server:
+            for path in ("/v1/checkpoint", "/v1/checkpoint/key"):
+                answer = request(server, "GET", path)
+                assert answer.status == 404 and answer.json()["code"] == "no-checkpoint-key", answer
+        assert daybook("keygen", "--name", "two words", key)[0] == 2
+        assert daybook("keygen", "--name", "a", key)[0] == 0
+        code, _, error = daybook("serve", "--data", place + "/data", "--listen", "0", "--checkpoint-key", str(key) + ".pub")
+        assert code == 3 and "public key" in error, (code, error)
+        key.write_text("nonsense")
+        code, _, error = daybook("serve", "--data", place + "/data", "--listen", "0", "--checkpoint-key", key)
+        assert code == 3 and "keygen" in error, (code, error)
+        assert daybook("verify", place + "/data", "--checkpoint", key)[0] == 2
+
+
+@tap.test
+def verify_names_damage_by_file_and_offset_and_says_how_it_stands():
+    with tempfile.TemporaryDirectory() as place:
+        data = pathlib.Path(place) / "data"
+        with Server(data=data) as server:
+            for number in range(3):
+                append(server, number)
+        code, page, _ = daybook("verify", data)
+        assert code == 0 and "is whole" in page, page
+        for name in ("segments", "frames", "events", "streams", "head", "floor", "chain", "read"):
+            assert f"\n  {name} " in page, (name, page)
+        told = report("verify", data)
+        assert (told["head"], told["floor"], told["records"], told["appends"]) == (6, 6, 6, 3), told
+        segment = data / "log" / "00000000000000000001.seg"
+        content = bytearray(segment.read_bytes())
+        content[300] ^= 1
+        segment.write_bytes(content)
+        told = report("verify", data, code=1)
+        assert told["acknowledged_damage_count"] >= 1 and told["damages"][0]["file"] == segment.name, told
+        code, page, _ = daybook("verify", data)
+        assert code == 1 and segment.name + " at byte 80" in page and "is damaged in" in page, page
+
+
+@tap.test
 def what_talks_to_no_server_does_not_offer_to():
-    for command in ("backup", "restore", "verify", "serve"):
+    for command in ("backup", "restore", "verify", "keygen", "checkpoint", "serve"):
         code, output, _ = daybook(command, "--help")
         listed = [line for line in output.splitlines() if line.startswith("  --token-file")]
         assert code == 0 and "--url" not in output and len(listed) == (command == "serve"), output
