@@ -34,6 +34,7 @@ src/command/command_fields_fuzz command
 src/view/view_grammar_fuzz grammar
 src/view/view_definition_fuzz definition
 src/replica/replica_wire_fuzz wire
+src/group/group_record_fuzz group
 src/http/http_text_fuzz http
 src/server/server_jwt_fuzz jwt
 breaker/breaker_attach_fuzz breaker_attach'

@@ -163,7 +163,7 @@ static ssize_t stream_wait(struct http_request *request)
     struct http_connection *connection = request->connection;
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.fd = connection->fd};
 
-    if (request->source.endless && !connection->watched)
+    if ((request->source.endless || request->source.watched) && !connection->watched)
         connection->watched = epoll_ctl(request->http->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) == 0;
     connection_phase_set(connection, PHASE_WAITING);
     request->suspended = true;

@@ -208,7 +208,8 @@ struct http_source {
     ssize_t (*read)(void *user, uint8_t *buffer, size_t size);
     /* Always called once, last, when the answer is over or the client gone; also when the answer never began. */
     void (*free)(void *user);
-    bool endless; /* a subscription: ended, as by HTTP_SOURCE_END, when the server drains */
+    bool endless; /* a subscription: ended, as by HTTP_SOURCE_END, when the server drains; also watched */
+    bool watched; /* it may wait for long: a client that leaves meanwhile is noticed at once */
 };
 void http_answer_stream(struct http_request *request, unsigned status, const char *type,
                         const struct http_source *source, void *user);

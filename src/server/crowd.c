@@ -19,7 +19,8 @@ static void crowd_called(struct http_task *task)
 {
     struct crowd *crowd = (struct crowd *)((char *)task - offsetof(struct crowd, called));
 
-    atomic_store(&crowd->called_posted, false); /* before the turn: what moves during it asks for another (C1) */
+    atomic_store(&crowd->called_posted,
+                 false); /* before the turn: what moves during it asks for another (C1) */
     crowd->turn(crowd);
 }
 

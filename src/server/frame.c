@@ -14,7 +14,7 @@ void frame_unref(struct frame *frame)
 }
 
 int frame_text(const struct server *server, const struct journal_event *event, struct buffer *out,
-                      size_t *ret_name_size)
+               size_t *ret_name_size)
 {
     char cursor[CURSOR_TEXT_SIZE];
     int r = buffer_printf(out, "event: %.*s\n", BYTES_PRINT(event->type));

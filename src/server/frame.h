@@ -15,7 +15,8 @@ struct frame {
 };
 
 /* With one reference, the caller's. 0, -ENOMEM, -E2BIG. */
-_must_check_ int frame_new(const struct server *server, const struct journal_event *event, struct frame **ret_frame);
+_must_check_ int frame_new(const struct server *server, const struct journal_event *event,
+                           struct frame **ret_frame);
 /* NULL is fine. */
 void frame_unref(struct frame *frame);
 /* Bytes it takes. */
@@ -23,5 +24,5 @@ size_t frame_size(const struct frame *frame);
 
 /* Appends `event: TYPE`, which only those get who want names, and behind `ret_name_size` bytes id and data, alike for
  * all. 0, -ENOMEM, -E2BIG. */
-_must_check_ int frame_text(const struct server *server, const struct journal_event *event, struct buffer *out,
-                            size_t *ret_name_size);
+_must_check_ int frame_text(const struct server *server, const struct journal_event *event,
+                            struct buffer *out, size_t *ret_name_size);

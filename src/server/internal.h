@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/note.h"
 #include "command/command.h"
+#include "group/group.h"
 #include "http/http.h"
 #include "journal/journal.h"
 #include "server/auth.h"
@@ -27,6 +28,7 @@ enum {
 struct door;
 struct feed;
 struct log_feed;
+struct consumers;
 struct follower;
 struct scavenger;
 
@@ -42,6 +44,8 @@ struct server {
     struct feed *feed;
     struct log_feed *log_feed;
     struct scavenger *scavenger;
+    struct groups *groups; /* NULL: a follower */
+    struct consumers *consumers;
     struct journal_id leader_id; /* a new follower's log is made with it */
     struct http *http;
     uint64_t started_us;
@@ -87,6 +91,16 @@ void handle_query(struct http_request *request);
 void handle_views(struct http_request *request);
 void handle_rebuild(struct http_request *request);
 void handle_log(struct http_request *request);
+void handle_groups(struct http_request *request);
+void handle_group_status(struct http_request *request);
+void handle_group_create(struct http_request *request);
+void handle_group_delete(struct http_request *request);
+void handle_group_fetch(struct http_request *request);
+void handle_group_ack(struct http_request *request);
+void handle_group_nack(struct http_request *request);
+void handle_group_extend(struct http_request *request);
+void handle_group_parked(struct http_request *request);
+void handle_group_replay(struct http_request *request);
 void handle_dcb_read(struct http_request *request);
 void handle_dcb_append(struct http_request *request);
 void handle_health(struct http_request *request);
@@ -198,6 +212,28 @@ void handle_checkpoint_key(struct http_request *request);
 /* Reads the key that the options name, if they name one. 0; SERVER_E_START with a sentence; -ENOMEM. */
 int checkpoint_key_open(struct server *server, char *ret_error);
 void checkpoint_key_close(struct server *server);
+
+/* ---- consume.c: consumers that fetch from a group, and wait ---- */
+
+int consumers_new(struct server *server, struct consumers **ret_consumers);
+/* For groups_options.changed: somebody who waits may get something now. Any thread. */
+void consumers_call(void *consumers);
+/* Draining has begun: who waits is answered. */
+void consumers_drain(struct consumers *consumers);
+void consumers_quiet(struct consumers *consumers);
+void consumers_free(struct consumers *consumers);
+uint64_t consumers_open_count(const struct consumers *consumers);
+
+/* ---- metrics.c ---- */
+
+/* The head of a family of /metrics. */
+_must_check_ int metric_family(struct buffer *out, const char *name, const char *type, const char *help);
+
+/* ---- groups.c ---- */
+
+int server_groups_open(struct server *server);
+/* Families of /metrics. */
+_must_check_ int group_metrics(struct server *server, struct buffer *out);
 
 /* ---- lines.c: events as NDJSON ---- */
 

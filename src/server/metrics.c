@@ -15,7 +15,7 @@ struct figures {
     struct journal_status journal;
     struct feed_figures feed;
     struct scavenger_figures scavenge;
-    uint64_t followers;
+    uint64_t followers, consumers;
     struct view_counters views;
     struct command_metrics commands;
     bool has_commands;
@@ -30,6 +30,7 @@ static void figures_take(struct server *server, struct figures *figures)
     feed_figures(server->feed, &figures->feed);
     scavenger_figures(server->scavenger, &figures->scavenge);
     figures->followers = log_feed_open_count(server->log_feed);
+    figures->consumers = consumers_open_count(server->consumers);
     view_set_counters(server->views, &figures->views);
     figures->has_commands = server->commands != NULL;
     if (server->commands)
@@ -63,6 +64,7 @@ static void figures_take(struct server *server, struct figures *figures)
     X(scavenge_body_bytes_total, counter, "of these bodies", f->scavenge.body_bytes)                         \
     X(scavenge_room_bytes_total, counter, "of these, given back to the disk", f->scavenge.room_bytes)        \
     X(subscribers, gauge, "open subscriptions", f->feed.open)                                                \
+    X(group_waiting, gauge, "fetches from consumer groups that wait or are under way", f->consumers)           \
     X(subscription_events_total, counter, "events handed to subscribers", f->feed.delivered)                 \
     X(subscription_refused_total, counter, "subscriptions above the limit", f->feed.refused)                 \
     X(subscription_buffer_bytes, gauge, "encoded events kept for subscribers", f->feed.frames_bytes)         \
@@ -81,7 +83,7 @@ static void figures_take(struct server *server, struct figures *figures)
     X(http_received_bytes_total, counter, "bytes of request bodies", f->http.bytes_received)                 \
     X(http_worker_queue, gauge, "requests waiting for a worker", f->http.worker_queue)
 
-static int family(struct buffer *out, const char *name, const char *type, const char *help)
+int metric_family(struct buffer *out, const char *name, const char *type, const char *help)
 {
     size_t size = strlen(name);
     /* A counter's family is called without its _total. */
@@ -96,7 +98,7 @@ static int write_plain(const struct figures *f, struct buffer *out)
     int r = 0;
 
 #define METRIC_WRITE(name, type, help, value)                                                                \
-    r = error_first(r, family(out, #name, #type, help));                                                     \
+    r = error_first(r, metric_family(out, #name, #type, help));                                                     \
     r = error_first(r, buffer_printf(out, "daybook_" #name " %.17g\n", (double)(value)));
     METRICS(METRIC_WRITE)
 #undef METRIC_WRITE
@@ -105,7 +107,7 @@ static int write_plain(const struct figures *f, struct buffer *out)
 
 static int write_answers(const struct figures *f, struct buffer *out)
 {
-    int r = family(out, "http_answers_total", "counter", "answers by the hundreds of their status");
+    int r = metric_family(out, "http_answers_total", "counter", "answers by the hundreds of their status");
 
     for (size_t i = 1; i < 6 && r == 0; i++)
         r = buffer_printf(out, "daybook_http_answers_total{status=\"%zuxx\"} %" PRIu64 "\n", i,
@@ -128,7 +130,7 @@ static int write_views(struct server *server, struct buffer *out)
     int r = 0;
 
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && r == 0; i++) {
-        r = family(out, families[i].name, families[i].type, families[i].help);
+        r = metric_family(out, families[i].name, families[i].type, families[i].help);
         for (size_t j = 0; j < view_set_count(server->views) && r == 0; j++) {
             view_set_status(server->views, j, &status);
             const uint64_t values[] = {status.position, status.lag, status.events, status.batches,
@@ -143,7 +145,7 @@ static int write_views(struct server *server, struct buffer *out)
 static int write_commands(const struct figures *f, struct buffer *out)
 {
     int r = f->has_commands
-                ? family(out, "command_step_seconds", "summary", "what each step of a command takes")
+                ? metric_family(out, "command_step_seconds", "summary", "what each step of a command takes")
                 : 1;
 
     if (r > 0)
@@ -154,12 +156,12 @@ static int write_commands(const struct figures *f, struct buffer *out)
                           "\ndaybook_command_step_seconds_sum{step=\"%s\"} %.9f\n",
                           command_step_name(i), f->commands.steps[i].count, command_step_name(i),
                           (double)f->commands.steps[i].ns_total / 1e9);
-    r = error_first(r, family(out, "command_answers_total", "counter", "commands by how they ended"));
+    r = error_first(r, metric_family(out, "command_answers_total", "counter", "commands by how they ended"));
     for (int i = 0; i < COMMAND_E_COUNT && r == 0; i++)
         r = buffer_printf(out, "daybook_command_answers_total{answer=\"%s\"} %" PRIu64 "\n",
                           command_answer_name(i), f->commands.answers[i]);
     r = error_first(
-        r, family(out, "command_retries_total", "counter", "turns of commands that went back to load"));
+        r, metric_family(out, "command_retries_total", "counter", "turns of commands that went back to load"));
     return error_first(
         r, buffer_printf(out, "daybook_command_retries_total %" PRIu64 "\n", f->commands.retries));
 }
@@ -176,6 +178,7 @@ void handle_metrics(struct http_request *request)
     r = r < 0 ? r : write_answers(&figures, &body);
     r = r < 0 ? r : write_views(server, &body);
     r = r < 0 ? r : write_commands(&figures, &body);
+    r = r < 0 ? r : group_metrics(server, &body);
     if (r == 0 && server->follower)
         r = follower_metrics(server->follower, &body);
     r = r < 0 ? r : buffer_append_string(&body, "# EOF\n");

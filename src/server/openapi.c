@@ -77,6 +77,35 @@ static const struct {
             ",\"examined\":" NUMBER ",\"considered\":" NUMBER ",\"gone\":" NUMBER ",\"young\":" NUMBER
             ",\"kept\":" NUMBER ",\"reasons\":" MAP(NUMBER) ",\"gone_already\":" NUMBER
             ",\"body_bytes\":" NUMBER ",\"room_bytes\":" NUMBER ",\"detail\":" TEXT)},
+    {"GroupDefinition", OBJECT("", "\"types\":" LIST(TEXT) ",\"tags\":" LIST(
+                                       TEXT) ",\"prefix\":" TEXT ",\"after\":" ANY ",\"order\":" TEXT
+                                             ",\"lease_seconds\":" NUMBER ",\"tries_max\":" NUMBER)},
+    {"Group", OBJECT("\"group\",\"definition\",\"cursor\",\"lag\",\"in_flight\",\"parked\",\"consumers\"",
+                     "\"group\":" TEXT ",\"definition\":" REF(
+                         "GroupDefinition") ",\"cursor\":" NUMBER ",\"head\":" NUMBER ",\"lag\":" NUMBER
+                                            ",\"in_flight\":" NUMBER ",\"parked\":" NUMBER
+                                            ",\"consumers\":" LIST(OBJECT("\"consumer\",\"in_flight\"",
+                                                                          "\"consumer\":" TEXT
+                                                                          ",\"in_flight\":" NUMBER)))},
+    {"Groups", OBJECT("\"groups\"", "\"groups\":" LIST(REF("Group")))},
+    {"GroupFetch",
+     OBJECT("\"consumer\"", "\"consumer\":" TEXT ",\"count\":" NUMBER ",\"wait_seconds\":" NUMBER)},
+    {"GroupBatch", OBJECT("\"events\",\"lease_seconds\"",
+                          "\"events\":" LIST(OBJECT("\"token\",\"tries\",\"event\"",
+                                                    "\"token\":" TEXT ",\"tries\":" NUMBER ",\"event\":" REF(
+                                                        "Event"))) ",\"lease_seconds\":" NUMBER)},
+    {"GroupTokens", OBJECT("\"tokens\"", "\"tokens\":" LIST(TEXT))},
+    {"GroupNack",
+     OBJECT("\"tokens\"", "\"tokens\":" LIST(TEXT) ",\"delay_seconds\":" NUMBER ",\"reason\":" TEXT)},
+    {"GroupExtend", OBJECT("\"tokens\"", "\"tokens\":" LIST(TEXT) ",\"lease_seconds\":" NUMBER)},
+    {"GroupReplay", OBJECT("", "\"positions\":" LIST(NUMBER))},
+    {"GroupDone", OBJECT("\"done\"", "\"done\":" NUMBER ",\"parked\":" NUMBER)},
+    {"GroupParked",
+     OBJECT("\"parked\",\"more\"",
+            "\"parked\":" LIST(
+                OBJECT("\"position\",\"tries\",\"reason\",\"time\"",
+                       "\"position\":" NUMBER ",\"tries\":" NUMBER ",\"reason\":" TEXT
+                       ",\"time\":{\"type\":\"string\",\"format\":\"date-time\"}")) ",\"more\":" BOOL)},
     {"Health", OBJECT("\"status\"", "\"status\":" TEXT)},
     {"Ready", OBJECT("\"status\",\"journal\",\"views\"",
                      "\"status\":" TEXT ",\"journal\":{\"type\":\"object\"},\"views\":" LIST(ANY))},

@@ -1,6 +1,6 @@
 /* Wiring: what is opened in which order, who is told when it ends, and the closing in reverse.
  *
- * Opening: tokens, port, log, journal, application, views, follower, feed, HTTP. The port comes early so that "in use" is
+ * Opening: tokens, port, log, journal, application, views, follower, feed, groups, HTTP. The port comes early so that "in use" is
  * said before a long journal is read; connections that come meanwhile wait in its backlog.
  * Ending: HTTP drains first, so that whoever asked is answered; then what feeds on the journal; the journal last. */
 
@@ -78,6 +78,14 @@ static void on_decorate(void *user, struct http_request *request)
     http_header(request, "Daybook-Role", server->options->follow ? "follower" : "leader");
     if (!http_header_is_set(request, "Daybook-Position"))
         answer_position(request, journal_head(server->journal));
+}
+
+static void on_drained(void *user)
+{
+    struct server *server = user;
+
+    if (server->consumers)
+        consumers_drain(server->consumers);
 }
 
 /* ---- opening ---- */
@@ -195,7 +203,8 @@ static int open_http(struct server *server, uint16_t *ret_port, char *ret_error)
                                         .log_fd = options->log_json ? STDERR_FILENO : -1,
                                         .user = server,
                                         .authorize = door_authorize,
-                                        .decorate = on_decorate};
+                                        .decorate = on_decorate,
+                                        .drained = on_drained};
 
     http_options.routes = server_routes(&http_options.route_count);
     if (options->app_folder && os_path(folder, options->app_folder, "public") == 0 &&
@@ -246,6 +255,10 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
     if (r == 0)
         r = scavenger_new(server, &server->scavenger);
     if (r == 0)
+        r = consumers_new(server, &server->consumers);
+    if (r == 0 && !server->options->follow)
+        r = server_groups_open(server);
+    if (r == 0)
         r = door_new(server, &server->door);
     if (r < 0 && ret_error[0] == '\0')
         start_error(ret_error, r, "cannot start: %s", strerror(-r));
@@ -260,10 +273,13 @@ static void close_all(struct server *server)
     view_set_close(server->views);
     feed_quiet(server->feed);
     log_feed_quiet(server->log_feed);
+    consumers_quiet(server->consumers);
     http_free(server->http);
     feed_free(server->feed);
     log_feed_free(server->log_feed);
     scavenger_free(server->scavenger);
+    groups_close(server->groups);
+    consumers_free(server->consumers);
     journal_close(server->journal);
     door_free(server->door);
     auth_free(server->auth);

@@ -26,9 +26,10 @@ static void send_own(struct subscriber *subscriber, const char *name, uint64_t p
 
     cursor_format(server, position, cursor);
     buffer_clear(&subscriber->own);
-    int r = buffer_printf(&subscriber->own,
-                          "event: daybook.%s\nid: %s\ndata: {\"journal\":\"%s\",\"position\":%" PRIu64 "}\n\n",
-                          name, cursor, server->journal_id, position);
+    int r =
+        buffer_printf(&subscriber->own,
+                      "event: daybook.%s\nid: %s\ndata: {\"journal\":\"%s\",\"position\":%" PRIu64 "}\n\n",
+                      name, cursor, server->journal_id, position);
     assert(subscriber->own.size < OWN_FRAME_SIZE_MAX);
     if (r == 0)
         subscriber->told = position;

@@ -258,6 +258,37 @@ def limits_of_what_is_appended():
 
 
 @tap.test
+def consumer_groups_have_their_limits():
+    with limited("group_count_max", 1) as server:
+        assert request(server, "POST", "/v1/groups/a", {}).status == 201
+        answer = request(server, "POST", "/v1/groups/b", {})
+        assert answer.status == 409 and answer.json()["code"] == "too-many-groups", answer
+    with limited("group_waiting_count_max", 0) as server:
+        assert request(server, "POST", "/v1/groups/a", {}).status == 201
+        answer = request(server, "POST", "/v1/groups/a/fetch", {"consumer": "c"})
+        assert answer.status == 429 and answer.json()["code"] == "too-many-consumers", answer
+    with limited("group_wait_seconds_max", 2) as server:
+        assert request(server, "POST", "/v1/groups/a", {}).status == 201
+        answer = request(server, "POST", "/v1/groups/a/fetch", {"consumer": "c", "wait_seconds": 3})
+        assert answer.status == 422 and "to 2" in answer.json()["violations"][0]["detail"], answer
+
+
+@tap.test
+def acknowledgements_are_written_together_within_their_delay():
+    with limited("group_ack_delay_ms", 600000) as server:
+        assert request(server, "POST", "/v1/groups/a", {"types": ["A"]}).status == 201
+        append(server, 1, 2)
+        batch = request(server, "POST", "/v1/groups/a/fetch", {"consumer": "c"}).json()["events"]
+        for one in batch:
+            assert request(server, "POST", "/v1/groups/a/ack", {"tokens": [one["token"]]}).status == 200
+        own = "/v1/events?system=1&type=$GroupAcked"
+        assert request(server, "GET", own).json()["events"] == []
+        assert server.stop() == 0  # the end does not wait for it
+        server.start()
+        assert len(request(server, "GET", own).json()["events"]) == 1
+
+
+@tap.test
 def every_limit_has_its_test():
     code, text, _ = daybook("serve", "--limits", "--json")
     names = {row["name"] for row in json.loads(text)}
