@@ -129,6 +129,12 @@ def check_port(port, what, option):
                           f"Something else listens there; choose another with {option} PORT.", USED_WRONGLY) from None
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def lock(folder):
     """Only one hotel for each folder. The file stays open, and locked, as long as we run."""
     file = open(folder / "lock", "a+")
@@ -155,13 +161,18 @@ def services_of(arguments, folder):
         return [daybook, "serve", "--data", folder / name, "--listen", f"127.0.0.1:{port}", *more, hotel]
 
     url = r"http://[0-9.]+:\d+"
-    gateway.write(folder / "gateway", build=build, port=arguments.port, leader=arguments.leader_port,
+    spoilt = free_port() if arguments.spoil else None
+    spoiler = [Service("spoiler", "what spoils service 1", [ROOT / "tools" / "spoil.py", "--listen", spoilt, "--to",
+                                                            arguments.leader_port, "--at", folder / "spoil"],
+                       "^spoils ", folder / "spoiler.log")] if spoilt else []
+    gateway.write(folder / "gateway", build=build, port=arguments.port, leader=spoilt or arguments.leader_port,
                   follower=arguments.follower_port)
     return [
         Service("leader", "service 1 (the leader)", serve("leader", arguments.leader_port), url, folder / "leader.log"),
         Service("follower", "service 2 (the follower)",
                 serve("follower", arguments.follower_port, "--follow", f"http://127.0.0.1:{arguments.leader_port}"), url,
                 folder / "follower.log"),
+        *spoiler,
         Service("gateway", "the gateway (nginx)", gateway.command(folder / "gateway"), gateway.READY,
                 folder / "gateway.log", gateway.environment(build)),
     ]
@@ -260,6 +271,8 @@ def parse():
     parser.add_argument("--follower-port", type=port_number, default=7071, help="service 2 (7071)")
     parser.add_argument("--restart-after", type=float, default=20.0, metavar="SECONDS",
                         help="when a service that ended is started again (20)")
+    parser.add_argument("--spoil", action="store_true",
+                        help="put something before service 1 that tools/spoil.py makes slow, or answer 500")
     parser.add_argument("--empty", action="store_true", help="open an empty hotel")
     return parser.parse_args()
 

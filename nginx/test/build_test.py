@@ -17,7 +17,7 @@ from harness import HERE, Skip, test
 ROOT = pathlib.Path(HERE).resolve().parents[1]
 HEADERS = pathlib.Path(os.environ.get("NGINX_HEADERS", "/usr/share/nginx/src"))
 SOURCE = os.environ.get("NGINX_SOURCE", "")
-SUITES = ["verdict", "answer", "traffic", "life", "peers", "conf", "control_fuzz", "ready", "authority", "monitoring"]
+SUITES = ["verdict", "answer", "retries", "traffic", "life", "peers", "conf", "control_fuzz", "ready", "authority", "monitoring"]
 
 
 def run(command, cwd=None, **environment):
