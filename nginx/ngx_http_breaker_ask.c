@@ -157,8 +157,34 @@ ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
 }
 
 
-/* A proxy_pass to a variable host has no upstream block and no peer.init: ask in the last phase before the
- * content, after access and limits (a 401 must not burn a probe). */
+/* Would it be refused whatever it is? While it is open, and where no cache could answer, a refusal here spares the
+ * request to the service that would be built, and nginx's own error answer that would be dropped. Who may be granted
+ * is asked at peer.get: by then the client's body is there, and a probe does not wait for it. */
+static ngx_uint_t
+ngx_http_breaker_is_open(ngx_http_breaker_loc_conf_t *blcf)
+{
+    struct breaker *handle = &blcf->breaker->handle;
+
+    if (blcf->shadow || blcf->breaker->key || blcf->proxy == NULL) {
+        return 0;
+    }
+
+#if (NGX_HTTP_CACHE)
+    if (blcf->proxy->cache) {
+        return 0;
+    }
+#endif
+
+    switch (breaker_state(handle)) {
+    case BREAKER_FORCED_OPEN: return 1;
+    case BREAKER_OPEN: return breaker_retry_after(handle, ngx_http_breaker_now()) > 0;
+    default: return 0;
+    }
+}
+
+
+/* In the last phase before the content, after access and limits (a 401 must not burn a probe). A proxy_pass to a variable
+ * host has no upstream block and no peer.init: it is always asked here. */
 ngx_int_t
 ngx_http_breaker_early_handler(ngx_http_request_t *r)
 {
@@ -167,7 +193,7 @@ ngx_http_breaker_early_handler(ngx_http_request_t *r)
 
     blcf = ngx_http_get_module_loc_conf(r, ngx_http_breaker_module);
 
-    if (blcf->breaker == NULL || !blcf->early) {
+    if (blcf->breaker == NULL || !blcf->passing || (!blcf->early && !ngx_http_breaker_is_open(blcf))) {
         return NGX_DECLINED;
     }
 

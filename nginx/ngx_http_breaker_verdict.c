@@ -233,10 +233,29 @@ ngx_http_breaker_fill(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *conf, 
 }
 
 
+/* Static text: most calls end so, and few are asked how. */
 static void
-ngx_http_breaker_explain(ngx_http_request_t *r, ngx_http_breaker_end_t *end, ngx_str_t *ret_reason)
+ngx_http_breaker_explain_status(ngx_uint_t status, ngx_str_t *ret_reason)
 {
-    u_char *p;
+    static u_char names[NGX_HTTP_BREAKER_STATUS_MAX + 1][sizeof("http_599")];
+
+    if (status > NGX_HTTP_BREAKER_STATUS_MAX) { /* a service may say 999 */
+        ngx_str_set(ret_reason, "http_other");
+        return;
+    }
+
+    if (names[status][0] == '\0') {
+        ngx_sprintf(names[status], "http_%03ui", status);
+    }
+
+    ret_reason->data = names[status];
+    ret_reason->len = sizeof("http_599") - 1;
+}
+
+
+static void
+ngx_http_breaker_explain(ngx_http_breaker_end_t *end, ngx_str_t *ret_reason)
+{
     ngx_uint_t i;
 
     if (end->race) {
@@ -251,11 +270,7 @@ ngx_http_breaker_explain(ngx_http_request_t *r, ngx_http_breaker_end_t *end, ngx
         }
     }
 
-    p = ngx_pnalloc(r->pool, sizeof("http_599") - 1);
-    if (p != NULL) {
-        ret_reason->data = p;
-        ret_reason->len = ngx_sprintf(p, "http_%03ui", end->status % 1000) - p;
-    }
+    ngx_http_breaker_explain_status(end->status, ret_reason);
 }
 
 
@@ -270,7 +285,7 @@ ngx_http_breaker_judge(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx, ngx_h
     ctx->failed = result.outcome == BREAKER_FAILURE || result.outcome == BREAKER_TIMEOUT;
 
     if (!ctx->shadow) {
-        ngx_http_breaker_explain(r, end, &ctx->reason);
+        ngx_http_breaker_explain(end, &ctx->reason);
     }
 
     (void) breaker_report_result(&ctx->handle, &ctx->permit, &result, ngx_http_breaker_now());

@@ -126,14 +126,42 @@ def a_page_with_parts_shows_the_fallback_of_the_part_that_failed(scene):
     assert one.count() <= 2 and n.breaker("b")["in_flight"] == 0
 
 
+def post_in_parts(n):
+    """A connection over which the beginning of a long body was sent."""
+    s = socket.create_connection(("127.0.0.1", n.port), timeout=5)
+    s.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc")
+    return s
+
+
 @test
 def a_body_that_is_still_coming_goes_nowhere_else(scene):
     n, one, other = two(scene, "@service2 503=/sorry.json", extra="proxy_request_buffering off;", mode="ok")
-    n.order("b", "open")
-    s = socket.create_connection(("127.0.0.1", n.port), timeout=5)
-    s.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc")
+    one.stop()
+    s = post_in_parts(n)
     answer = s.recv(65536)
     assert b" 503 " in answer and other.count() == 0, answer
+    s.close()
+
+
+@test
+def a_body_that_no_one_has_read_yet_goes_to_the_other_service_whole(scene):
+    n, one, other = two(scene, "@service2 503=/sorry.json", extra="proxy_request_buffering off;", mode="ok")
+    n.order("b", "open")
+    s = post_in_parts(n)
+    s.sendall(b"x" * (100000 - 3))
+    assert b" 200 " in s.recv(65536)
+    assert [len(r[3]) for r in other.requests] == [100000] and one.count() == 0
+    s.close()
+
+
+@test
+def a_call_that_is_refused_holds_nothing_while_its_body_comes(scene):
+    n, one, other = two(scene, "503=/sorry.json", breaker=ONE + " max_in_flight=1", mode="ok")
+    n.order("b", "open")
+    s = post_in_parts(n)
+    assert b" 503 " in s.recv(65536)
+    n.order("b", "close")
+    assert n.get("/x").status == 200 and n.breaker("b")["in_flight"] == 0
     s.close()
 
 
