@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A service to break: answers 200, and after a signal 500 (USR1), after 300 ms (USR2), or by turns of a second 200 and 500 (HUP).
+"""A service to break: answers 200, and after a signal 500 (USR1), after 300 ms (USR2), or by turns of a second 200 and 500 (HUP);
+WINCH heals it.
 
     bench/service.py PORT
 """
@@ -41,7 +42,8 @@ def become(name):
 
 async def main():
     loop = asyncio.get_running_loop()
-    for number, name in ((signal.SIGUSR1, "500"), (signal.SIGUSR2, "slow"), (signal.SIGHUP, "flap")):
+    for number, name in ((signal.SIGUSR1, "500"), (signal.SIGUSR2, "slow"), (signal.SIGHUP, "flap"),
+                         (signal.SIGWINCH, "ok")):
         loop.add_signal_handler(number, become, name)
     server = await loop.create_server(Service, "127.0.0.1", int(sys.argv[1]), backlog=512)
     print("listens", flush=True)
