@@ -300,12 +300,12 @@ static void events_appended_by_others_count(void **state)
 
 enum { RIVAL_EVENTS = COMMAND_DELTA_COUNT_MAX + 50 };
 
-/* An append from outside of more events than a turn folds. done() holds the log again, so that the next batch waits. */
+/* An append from outside of more events than a turn folds, and more than the journal waits with: it makes a batch at once,
+ * on top of those on their way. */
 struct rival {
     struct journal_append append;
     struct journal_event_new events[RIVAL_EVENTS];
     struct bytes tag;
-    struct memory_store *_Atomic store; /* NULL: do not hold */
     _Atomic bool landed;
 };
 
@@ -313,17 +313,13 @@ static void rival_done(struct journal_append *append, const struct journal_resul
 {
     struct rival *rival = append->user;
     assert_int_equal(result->answer, 0);
-    struct memory_store *store = rival->store;
-    if (store)
-        memory_store_hold(store);
     rival->landed = true;
 }
 
-static struct rival *rival_submit(struct world *world, bool hold)
+static struct rival *rival_submit(struct world *world)
 {
     struct rival *rival = calloc(1, sizeof(*rival));
     rival->tag = BYTES_LITERAL("counter:a");
-    rival->store = hold ? world->store : NULL;
     for (int i = 0; i < RIVAL_EVENTS; i++)
         rival->events[i] = (struct journal_event_new){.type = BYTES_LITERAL("CounterChanged"),
                                                       .tags = &rival->tag,
@@ -348,7 +344,7 @@ static void too_much_news_for_a_turn_goes_back_to_load(void **state)
     struct kit_command command;
     struct command_metrics before, after;
     add(world, &command, "a", 1);
-    rival_end(rival_submit(world, false));
+    rival_end(rival_submit(world));
     command_metrics(world->runtime, &before);
     assert_int_equal(add(world, &command, "a", -RIVAL_EVENTS - 1), 0);
     command_metrics(world->runtime, &after);
@@ -356,36 +352,35 @@ static void too_much_news_for_a_turn_goes_back_to_load(void **state)
     assert_int_equal(value_of(world, "a"), 0);
 }
 
-/* COMMAND_ATTEMPT_COUNT_MAX. Each time the command is on its way again, a rival stands before it in the queue already,
- * and its events are not durable when the command's states are loaded. A turn takes one batch or two. */
+/* COMMAND_ATTEMPT_COUNT_MAX. Each time the command is on its way again, a rival stands before it already, and its events
+ * are not durable when the command's states are loaded. */
 static void turns_lost_again_and_again_end_in_contention(void **state)
 {
-    enum { RIVALS_MAX = 2 * COMMAND_ATTEMPT_COUNT_MAX + 2 };
+    enum { RIVALS_MAX = 2 * COMMAND_ATTEMPT_COUNT_MAX + 1 };
     struct world *world = *state;
     struct rival *rivals[RIVALS_MAX];
     struct kit_command command;
     size_t count = 0;
     memory_store_hold(world->store);
-    rivals[count++] = rival_submit(world, true);
+    rivals[count++] = rival_submit(world);
     assert_true(memory_store_wait_held(world->store));
     kit_command_submit(world->runtime, &command, "Add", add_json("a", -1), NULL, NULL);
     for (;;) {
-        WAIT_UNTIL(kit_command_is_done(&command) ||
-                   (memory_store_batches(world->store) == count && queue_count(world) == 2));
+        WAIT_UNTIL(kit_command_is_done(&command) || queue_count(world) == 2);
         if (kit_command_is_done(&command))
             break;
-        assert_true(memory_store_wait_held(world->store));
-        assert_true(count < RIVALS_MAX);
-        rivals[count++] = rival_submit(world, true);
-        memory_store_release(world->store);
+        assert_true(count + 2 <= RIVALS_MAX);
+        rivals[count++] = rival_submit(world); /* with it in one batch comes the command's turn, on top of the last rival */
+        assert_true(memory_store_wait_batches(world->store, count));
+        memory_store_step(world->store);
+        rivals[count++] = rival_submit(world); /* and this one is on its way when the command begins anew */
+        assert_true(memory_store_wait_batches(world->store, count));
+        memory_store_step(world->store);
     }
     assert_int_equal(command.answer, COMMAND_E_CONTENTION);
-    for (size_t i = 0; i < count; i++)
-        rivals[i]->store = NULL;
     memory_store_release(world->store);
     for (size_t i = 0; i < count; i++)
         rival_end(rivals[i]);
-    memory_store_release(world->store);
     assert_int_equal(add(world, &command, "a", -1), 0);
 }
 

@@ -16,19 +16,23 @@ void batch_init(struct batch *batch, struct past *past, struct source *source)
 
 void batch_deinit(struct batch *batch)
 {
+    layer_deinit(&batch->layer);
     arena_deinit(&batch->arena);
     buffer_deinit(&batch->plain);
     free(batch->appends);
     free(batch->entries);
 }
 
-int batch_reset(struct batch *batch)
+void batch_begin(struct batch *batch)
 {
     arena_reset(&batch->arena);
     batch->append_count = batch->entry_count = 0;
     batch->size = batch->event_count = 0;
     batch->conflict_count = batch->replay_count = 0;
-    return past_rebase(batch->past);
+    batch->taken = 0;
+    batch->landed = false;
+    batch->outcome = LOG_DURABLE;
+    past_begin(batch->past, &batch->layer);
 }
 
 bool batch_is_full(const struct batch *batch)

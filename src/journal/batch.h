@@ -1,8 +1,8 @@
 /* batch: appends in turn, checked and encoded, for one group commit.
  *
  * Each append taken is compared with the past (journal/past.h), which afterwards includes its events, so that the next
- * one sees them. Nothing here is answered or written: the writer hands the entries to the log and then answers all
- * appends of the batch, winners and losers (J4), or forgets the batch and begins again.
+ * one sees them, be it of this batch or of one built on top of it. Nothing here is answered or written: the writer hands
+ * the entries to the log and then answers all appends of the batch, winners and losers (J4), or drops it from the past.
  */
 #pragma once
 
@@ -27,7 +27,7 @@ struct batch_append {
 struct batch {
     struct past *past;
     struct source *source;
-    uint64_t era;
+    struct layer layer; /* its events, in the past */
     struct arena arena;
     struct batch_append *appends;
     size_t append_count, append_capacity;
@@ -38,6 +38,13 @@ struct batch {
     uint64_t conflict_count, replay_count;
     struct vault *vault; /* set after batch_init(); NULL: no event may have a subject */
     struct buffer plain; /* what is about to be sealed */
+
+    /* The writer's, once it is built (writer.c). */
+    struct log_batch log_batch;
+    struct journal *journal;
+    int taken;   /* what log_append() answered; < 0 also: it could not be built */
+    bool landed; /* its end is known; under queue_lock */
+    enum log_outcome outcome;
 };
 
 /* Inside prepare(): what journal_turn_*() look at. */
@@ -48,8 +55,8 @@ struct journal_turn {
 void batch_init(struct batch *batch, struct past *past, struct source *source);
 void batch_deinit(struct batch *batch);
 
-/* Forget everything taken, here and in the past. 0 or -ENOMEM. */
-_must_check_ int batch_reset(struct batch *batch);
+/* Forget what was taken before, and begin on top of the past. */
+void batch_begin(struct batch *batch);
 
 /* Give the append its turn. 0: it is in the batch, with its result. -ENOMEM, or -errno when there is no randomness for
  * ids or a version cannot be read: nothing is known of the batch any more, and it must be reset. */

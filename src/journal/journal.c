@@ -124,6 +124,7 @@ static void init_locks(struct journal *journal)
     os_mutex_init(&journal->queue_lock);
     os_cond_init(&journal->queue_filled);
     os_cond_init(&journal->task_done);
+    os_cond_init(&journal->landed);
     os_mutex_init(&journal->listen_lock);
     os_mutex_init(&journal->state_lock);
     os_cond_init(&journal->moved);
@@ -132,7 +133,8 @@ static void init_locks(struct journal *journal)
 
 static void journal_free(struct journal *journal)
 {
-    batch_deinit(&journal->batch);
+    for (size_t i = 0; i < JOURNAL_BATCHES_IN_FLIGHT_MAX; i++)
+        batch_deinit(&journal->batches[i]);
     past_deinit(&journal->past);
     times_deinit(&journal->times);
     index_free(journal->index);
@@ -141,6 +143,7 @@ static void journal_free(struct journal *journal)
     os_mutex_deinit(&journal->queue_lock);
     os_cond_deinit(&journal->queue_filled);
     os_cond_deinit(&journal->task_done);
+    os_cond_deinit(&journal->landed);
     os_mutex_deinit(&journal->listen_lock);
     os_mutex_deinit(&journal->state_lock);
     os_cond_deinit(&journal->moved);
@@ -196,8 +199,10 @@ static int start(struct journal *journal, char *error)
     if (r == 0)
         r = past_init(&journal->past, journal->log, journal->key, journal->index);
     journal->past.fetch.vault = journal->options.vault;
-    batch_init(&journal->batch, &journal->past, &journal->source);
-    journal->batch.vault = journal->options.vault;
+    for (size_t i = 0; i < JOURNAL_BATCHES_IN_FLIGHT_MAX; i++) {
+        batch_init(&journal->batches[i], &journal->past, &journal->source);
+        journal->batches[i].vault = journal->options.vault;
+    }
     if (r == 0)
         r = obey_fences(journal);
     if (r == 0 && journal->writable && !journal->options.follower)

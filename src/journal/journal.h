@@ -6,19 +6,23 @@
  * what was submitted end, then closes the log.
  *
  * Threads: every function may be called from any thread unless it says otherwise. prepare() and done() of an append run on
- * the writer thread and must be quick; done() may submit further appends. A reader belongs to one thread at a time.
+ * the writer and must be quick; done() may submit further appends. The writer is a thread of the journal's, or a caller
+ * inside journal_append_wait(); never two at once, and one sees what the other did. A reader belongs to one thread at a
+ * time.
  *
  * How an append goes: journal_submit() checks what can be checked alone (names, sizes, counts) and queues it. The writer
- * takes everything queued as one batch. Each append in turn is compared with all that is durable and with what stands
- * before it in the batch: event ids first, then expected versions and the condition. Those that pass are written with one
- * write and one sync; then the head moves, done() is called for each, winners and losers, and listeners hear of it.
+ * takes everything queued as one batch. Each append in turn is compared with all that is durable, with the batches that
+ * are on their way to the disk and with what stands before it in its own: event ids first, then expected versions and the
+ * condition. Those that pass are written with one write and one sync, while the next batch is built; then the head moves,
+ * done() is called for each, winners and losers, and listeners hear of it.
  *
  * Invariants:
  * J1 (P1) done() with `durable` follows the sync, by default.
  * J2 (P2) an append is one log entry: all of it or nothing.
  * J3 (P3) positions are 1, 2, 3… in commit order; no function shows an event above journal_head().
- * J4 (P4) a check sees every event before its own place, those of the same batch too, and a refusal is answered only when
- *    the batch it lost against is durable. When a batch fails, what was refused because of it is not answered as refused.
+ * J4 (P4) a check sees every event before its own place, those not durable yet too, and a refusal is answered only when
+ *    the batch it lost against is durable. When a batch fails, so do those built on top of it, and what was refused in any
+ *    of them is not answered as refused: it gets another turn.
  * J5 (P5) an event id is unique in the journal.
  * J6 event times never go backwards: max(clock, time of the event before).
  * J7 versions of a stream are 1, 2, 3… without gaps, and stored in the record.
@@ -176,7 +180,7 @@ struct journal_append {
      * expectations and condition. 0: go on with them (no events: nothing is written, answer 0, first and last = tail).
      * >= JOURNAL_E_REFUSED: the append ends with that answer, once what it was decided on is durable. < 0: failure.
      * May be called again for the same append if a batch could not be written in between; it must then decide anew (see
-     * journal_turn_era()). Called on the writer thread. */
+     * journal_turn_era()). Called on the writer. */
     int (*prepare)(struct journal_append *append, struct journal_turn *turn);
     void (*done)(struct journal_append *append, const struct journal_result *result);
     void *user;
@@ -206,20 +210,21 @@ void journal_close(struct journal *journal);
  * (may be NULL) says why. */
 int journal_submit(struct journal *journal, struct journal_append *append, struct journal_result *ret_result);
 
-/* The same and wait for the end; for tools, tests and embedding. `ret_result` outlives the call only in its plain fields
+/* The same and wait for the end; for tools, tests and embedding. When nobody else is writing it is written on the calling
+ * thread. append->done may be NULL; else it is called, too, before this returns. `ret_result` outlives the call only in its plain fields
  * (streams and conflicts are NULL). Returns result.answer. */
 int journal_append_wait(struct journal *journal, struct journal_append *append,
                         struct journal_result *ret_result);
 
 /* --- at a turn: inside prepare() only ------------------------------------------------------------------------------- */
 
-/* Position of the last event before this append, durable or earlier in the batch. */
+/* Position of the last event before this append, durable or not yet. */
 uint64_t journal_turn_tail(const struct journal_turn *turn);
 
 /* Rises whenever events that earlier turns saw were not written after all: what was folded from them must be forgotten. */
 uint64_t journal_turn_era(const struct journal_turn *turn);
 
-/* Each event after `after` that matches, in order, those of the batch too. An event is valid during its call only. `each` returns 0 to go on, else it stops and
+/* Each event after `after` that matches, in order, those not durable yet too. An event is valid during its call only. `each` returns 0 to go on, else it stops and
  * that is returned. */
 int journal_turn_each(struct journal_turn *turn, const struct journal_query *query, uint64_t after,
                       int (*each)(void *user, const struct journal_event *event), void *user);
@@ -277,7 +282,7 @@ int journal_chain_at(struct journal *journal, uint64_t position, struct log_chai
 
 /* --- following the head ----------------------------------------------------------------------------------------------- */
 
-/* Heard on the writer thread after the head moved (or the journal stopped being writable): be quick, wake somebody, and
+/* Heard on the writer after the head moved (or the journal stopped being writable): be quick, wake somebody, and
  * do not call journal_listen() or journal_unlisten() from there. The struct is the caller's and linked in until
  * journal_unlisten(), after which `moved` does not run any more. */
 struct journal_listener {

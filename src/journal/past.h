@@ -1,19 +1,23 @@
-/* past: everything that stands before an append at its turn: what is durable, and on top of it the events of the batch
- * being built (J4).
+/* past: everything that stands before an append at its turn: what is durable, and on top of it the events of the batches
+ * that are on their way to the disk, and of the one being built (J4).
  *
- * The durable part is the journal's index and log; the upper part is an index of its own over events held in memory,
- * dropped when the batch is answered. Belongs to the writer.
+ * The durable part is the journal's index and log. Above it lies one layer (journal/layer.h) a batch, lowest first; the
+ * lowest goes when its events have become durable and are in the index, and all of them go when one was not written, for
+ * what stands on top of it then never was. Belongs to the writer.
  */
 #pragma once
 
 #include "journal/fetch.h"
 #include "journal/index.h"
+#include "journal/layer.h"
+
+enum { JOURNAL_BATCHES_IN_FLIGHT_MAX = 4 }; /* batches built and not yet settled */
 
 struct past {
     const struct index *durable;
-    struct index *upper;          /* its base is the durable index's last position */
-    struct journal_event *events; /* of the upper part, from base + 1 on */
-    size_t event_count, event_capacity;
+    struct layer *layers[JOURNAL_BATCHES_IN_FLIGHT_MAX]; /* lowest first; the batches' */
+    size_t layer_count;
+    uint64_t era; /* rises whenever layers are dropped that turns have seen */
     uint8_t key[16];
     struct fetch fetch;
 };
@@ -23,10 +27,15 @@ _must_check_ int past_init(struct past *past, struct log *log, const uint8_t key
                            const struct index *durable);
 void past_deinit(struct past *past);
 
-/* Forget the upper part and begin again above what is durable now. 0 or -ENOMEM: then nothing may be asked. */
-_must_check_ int past_rebase(struct past *past);
+/* Begin an empty layer above everything; it is the caller's and stays until it is settled or dropped. There are fewer
+ * than JOURNAL_BATCHES_IN_FLIGHT_MAX (asserted). */
+void past_begin(struct past *past, struct layer *layer);
+/* The lowest layer's events are durable and in the index now (asserted). */
+void past_settle(struct past *past);
+/* Nothing is above what is durable; a new era. */
+void past_drop(struct past *past);
 
-/* Put an event on top; what it points to must last until past_rebase(). 0; -ENOMEM: then only past_rebase() helps. */
+/* Put an event on top; what it points to must last as long as the layer. 0 or -ENOMEM. */
 _must_check_ int past_push(struct past *past, const struct journal_event *event);
 
 /* The last position. A stream's version: 0, or -errno when the index cannot be read. */

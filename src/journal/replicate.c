@@ -11,7 +11,7 @@
 /* Read the record and put its event on top of the past, where versions are looked up. */
 static int take_record(struct journal *journal, const struct log_record *record)
 {
-    struct batch *batch = &journal->batch;
+    struct batch *batch = journal_flight(journal, 0);
     struct codec_tags tags;
     struct journal_event event;
     if (record->position != past_tail(&journal->past) + 1)
@@ -35,7 +35,7 @@ static int take_record(struct journal *journal, const struct log_record *record)
 /* One log entry for each append. */
 static int take_append(struct journal *journal, struct log_record *records, size_t count, size_t *taken)
 {
-    struct batch *batch = &journal->batch;
+    struct batch *batch = journal_flight(journal, 0);
     size_t size = 0;
     uint64_t first = past_tail(&journal->past) + 1;
     do {
@@ -44,7 +44,7 @@ static int take_append(struct journal *journal, struct log_record *records, size
         int r = take_record(journal, &records[*taken + size]);
         if (r != 0)
             return r;
-        if (batch->past->events[batch->past->event_count - 1].append_first != first)
+        if (layer_event(&batch->layer, layer_last(&batch->layer))->append_first != first)
             return -EINVAL;
     } while (!codec_ends_append(&records[*taken + size++]));
     int r = vector_reserve(&batch->entries, &batch->entry_capacity, batch->entry_count + 1);
@@ -55,7 +55,7 @@ static int take_append(struct journal *journal, struct log_record *records, size
     return 0;
 }
 
-static int conclude(struct journal *journal, int r, enum log_outcome outcome)
+static int conclude(struct journal *journal, const struct batch *batch)
 {
     static const struct {
         int answer;
@@ -66,9 +66,10 @@ static int conclude(struct journal *journal, int r, enum log_outcome outcome)
         [LOG_FAILED] = {JOURNAL_E_FAILED, "writing failed: reopen the journal"},
         [LOG_UNKNOWN] = {JOURNAL_E_UNKNOWN, "the log cannot tell what it holds: reopen the journal"},
     };
-    if (r < 0)
-        return r;
-    switch (r) {
+    enum log_outcome outcome = batch->outcome;
+    if (batch->taken < 0)
+        return batch->taken;
+    switch (batch->taken) {
     case 0: break;
     case LOG_E_CHAIN: return JOURNAL_E_DIVERGED;
     case LOG_E_TOO_LARGE: return JOURNAL_E_TOO_LARGE;
@@ -81,8 +82,8 @@ static int conclude(struct journal *journal, int r, enum log_outcome outcome)
         journal_stop_writing(journal, conclusions[outcome].reason);
     if (outcome != LOG_DURABLE)
         return conclusions[outcome].answer;
-    if (journal_publish(journal, journal->past.events, journal->past.event_count) < 0) {
-        journal_stop_writing(journal, "no memory for the index: reopen the journal");
+    if (journal_publish(journal, batch->layer.events, batch->layer.event_count) < 0) {
+        journal_stop_writing(journal, "the index could not be carried on: reopen the journal");
         return JOURNAL_E_UNKNOWN;
     }
     journal_notify(journal);
@@ -93,22 +94,22 @@ static int conclude(struct journal *journal, int r, enum log_outcome outcome)
 static int store(struct journal *journal, struct log_record *records, size_t count,
                  const struct log_chain *chain)
 {
-    struct batch *batch = &journal->batch;
-    enum log_outcome outcome = LOG_DURABLE;
+    struct batch *batch = journal_flight(journal, 0);
+    int r = 0;
     if (count == 0)
         return 0;
-    int r = batch_reset(batch);
+    batch_begin(batch);
     for (size_t taken = 0; r == 0 && taken < count;)
         r = take_append(journal, records, count, &taken);
-    if (r != 0)
-        return r;
-    struct log_batch log_batch = {.tail_expected = index_last(journal->index),
-                                  .entries = batch->entries,
-                                  .count = batch->entry_count,
-                                  .verbatim = true,
-                                  .chain_expected = chain};
-    r = journal_log_write(journal, &log_batch, &outcome);
-    return conclude(journal, r, outcome);
+    if (r == 0) {
+        batch->log_batch.verbatim = true;
+        batch->log_batch.chain_expected = chain;
+        journal_flight_send(journal, batch, true);
+        journal_flight_wait(journal, batch);
+        r = conclude(journal, batch);
+    }
+    past_drop(&journal->past);
+    return r;
 }
 
 /* ---- what the leader took away ---- */

@@ -11,6 +11,9 @@
 #include "journal/times.h"
 #include "os/thread.h"
 
+/* So many events queued are worth a batch that is built ahead, while another is on its way. */
+enum { JOURNAL_AHEAD_WEIGHT_MIN = 16 };
+
 struct append_list {
     struct journal_append *first, **end;
 };
@@ -33,18 +36,25 @@ struct journal {
     struct times times;
     _Atomic uint64_t head;
 
-    struct os_mutex queue_lock; /* queue, closing */
-    struct os_cond queue_filled;
+    struct os_mutex queue_lock;  /* up to the thread, and which batches have landed */
+    struct os_cond queue_filled; /* the writer's thread waits: for the queue, while nobody writes */
     struct append_list queue;
     struct journal_task *tasks, **tasks_end;
     struct os_cond task_done;
-    uint64_t queue_count; /* submitted and not yet answered */
+    uint64_t queue_count;  /* submitted and not yet answered */
+    uint64_t queue_weight; /* of what stands in the queue: journal_append_weight() */
     bool closing;
+    bool writing;         /* somebody is the writer: its thread, or a caller that waits for its own append */
+    bool wants_queue;     /* the writer sleeps and will wake for a queue worth a batch */
+    struct os_cond landed; /* the writer waits: for batches, and for that */
 
-    struct os_thread writer;
-    struct source source; /* the writer's, like the following two */
+    struct os_thread thread;
+    struct source source; /* the writer's, like the rest up to the next lock */
     struct past past;
-    struct batch batch;
+    struct batch batches[JOURNAL_BATCHES_IN_FLIGHT_MAX]; /* a ring: */
+    size_t batch_first, batch_count;                     /* the oldest of those on their way, and how many */
+    unsigned fenced_count;                               /* times in a row that another writer was there first */
+    bool busy; /* during a sync more comes in than is worth waiting with: build ahead */
 
     struct os_mutex listen_lock;
     struct journal_listener *listeners;
@@ -77,12 +87,36 @@ void journal_notify(struct journal *journal);
 
 void append_list_init(struct append_list *list);
 void append_list_push(struct append_list *list, struct journal_append *append);
+struct journal_append *append_list_pop(struct append_list *list);
+/* Move everything of `from` behind `to`. */
+void append_list_move(struct append_list *to, struct append_list *from);
+/* How much work an append is, in events. */
+uint64_t journal_append_weight(const struct journal_append *append);
 
-/* Start and end the writer thread; ending lets everything queued have its answer. */
+/* Start and end the writer's thread; ending lets everything queued have its answer. */
 _must_check_ int journal_writer_start(struct journal *journal);
 void journal_writer_stop(struct journal *journal);
 /* Have the writer run a task and wait for its end. 0; -ECANCELED: the journal is closing and it was not run. */
 _must_check_ int journal_run_task(struct journal *journal, struct journal_task *task);
-/* Hand a batch to the log and wait. 0: *ret_outcome; LOG_E_* or -errno: not taken. */
-_must_check_ int journal_log_write(struct journal *journal, struct log_batch *batch,
-                                   enum log_outcome *ret_outcome);
+/* When nobody writes and nothing is queued, write this append on the calling thread: it has ended when this returns. False:
+ * somebody does. */
+bool journal_write_here(struct journal *journal, struct journal_append *append);
+
+/* --- flight.c: batches on their way --- */
+
+/* Hand a built batch to the log; journal_flight_landed() will tell its end. `wait`: the caller has nothing else to do. */
+void journal_flight_send(struct journal *journal, struct batch *batch, bool wait);
+bool journal_flight_landed(struct journal *journal, struct batch *batch);
+/* Whether nothing has gone wrong with it so far. */
+bool journal_flight_holds(struct journal *journal, const struct batch *batch);
+void journal_flight_wait(struct journal *journal, struct batch *batch);
+/* Settle the oldest batch, which has landed: publish and answer it; or, when it was not written, end all of them. Appends
+ * that get another turn stand in front of `pending` afterwards. */
+void journal_flight_settle(struct journal *journal, struct append_list *pending);
+/* The number-th batch on its way, 0 being the oldest; with the count: the next one to build. */
+struct batch *journal_flight(struct journal *journal, size_t number);
+/* Tell an append its end. */
+void journal_answer(struct journal *journal, struct journal_append *append,
+                    const struct journal_result *result);
+void journal_answer_plain(struct journal *journal, struct journal_append *append, int code,
+                          const char *detail);

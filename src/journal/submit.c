@@ -36,11 +36,15 @@ static int enqueue(struct journal *journal, struct journal_append *append, struc
                  JOURNAL_QUEUE_COUNT_MAX);
         r = JOURNAL_E_BUSY;
     } else {
-        bool first = !journal->queue.first;
         append_list_push(&journal->queue, append);
         journal->queue_count++;
-        if (first)
+        journal->queue_weight += journal_append_weight(append);
+        if (!journal->writing) {
             os_cond_signal(&journal->queue_filled);
+        } else if (journal->wants_queue && journal->queue_weight >= JOURNAL_AHEAD_WEIGHT_MIN) {
+            journal->wants_queue = false;
+            os_cond_signal(&journal->landed);
+        }
     }
     os_mutex_unlock(&journal->queue_lock);
     return r;
@@ -72,6 +76,8 @@ static void wake(struct journal_append *append, const struct journal_result *res
     struct waiting *waiting = append->user;
     append->done = waiting->done_before;
     append->user = waiting->user_before;
+    if (append->done)
+        append->done(append, result);
     os_mutex_lock(&waiting->lock);
     waiting->result = *result;
     waiting->result.streams = NULL;
@@ -82,16 +88,26 @@ static void wake(struct journal_append *append, const struct journal_result *res
     os_mutex_unlock(&waiting->lock);
 }
 
+/* On this thread if nobody else is writing, else through the queue. */
+static int submit_here(struct journal *journal, struct journal_append *append, struct journal_result *result)
+{
+    int r = check_alone(journal, append, result);
+    if (r == 0 && !journal_write_here(journal, append))
+        r = enqueue(journal, append, result);
+    result->answer = r;
+    return r;
+}
+
 int journal_append_wait(struct journal *journal, struct journal_append *append,
                         struct journal_result *ret_result)
 {
     struct waiting waiting = {.done_before = append->done, .user_before = append->user};
+    struct journal_result refused = {0};
     os_mutex_init(&waiting.lock);
     os_cond_init(&waiting.ended);
     append->done = wake;
     append->user = &waiting;
-    int r = journal_submit(journal, append, &waiting.result);
-    if (r == 0) {
+    if (submit_here(journal, append, &refused) == 0) {
         os_mutex_lock(&waiting.lock);
         while (!waiting.done)
             os_cond_wait(&waiting.ended, &waiting.lock);
@@ -99,6 +115,7 @@ int journal_append_wait(struct journal *journal, struct journal_append *append,
     } else {
         append->done = waiting.done_before;
         append->user = waiting.user_before;
+        waiting.result = refused;
     }
     os_cond_deinit(&waiting.ended);
     os_mutex_deinit(&waiting.lock);

@@ -9,7 +9,7 @@ uint64_t journal_turn_tail(const struct journal_turn *turn)
 
 uint64_t journal_turn_era(const struct journal_turn *turn)
 {
-    return turn->batch->era;
+    return turn->batch->past->era;
 }
 
 int journal_turn_each(struct journal_turn *turn, const struct journal_query *query, uint64_t after,

@@ -88,14 +88,21 @@ static int encode(struct job *job, const struct format_frame *frame, uint32_t se
     return 0;
 }
 
-/* Takes the tail as it will be when all that is queued has been written. 0, or why the batch ends here. */
+/* Takes the tail as it will be when all that is queued has been written. 0, with LOG_DURABLE or how the batch ends here;
+ * LOG_E_READ_ONLY. */
 static int begin_job(struct file_log *log, struct job *job, struct format_frame *ret_frame,
-                     uint64_t *ret_failures)
+                     uint64_t *ret_failures, enum log_outcome *ret_outcome)
 {
     _os_locked_(&log->mutex);
 
     if (!log->writable || log->stopping)
         return LOG_E_READ_ONLY;
+    log->failed &= job->batch->ahead;
+    if (!log->failed && job->batch->tail_expected != log->submitted) {
+        log->failed = true;
+        log->last_failure = LOG_FENCED;
+    }
+    *ret_outcome = log->failed ? log->last_failure : LOG_DURABLE;
     job->first = log->submitted + 1;
     job->last = log->submitted;
     job->chain_before = job->chain_after = log->chain_submitted;
@@ -137,6 +144,7 @@ static struct job *roll_back(struct file_log *log, enum log_outcome outcome)
     log->submitted = log->durable;
     log->chain_submitted = log->chain_durable;
     log->failures++;
+    log->failed = true;
     /* What was never written is not unknown: it failed. */
     log->last_failure = outcome == LOG_UNKNOWN ? LOG_FAILED : outcome;
     return queued;
@@ -239,11 +247,11 @@ int file_log_append(struct log *base, struct log_batch *batch)
         return -ENOMEM;
     job->batch = batch;
     job->frames.size_max = UINT32_MAX;
-    r = begin_job(log, job, &frame, &failures);
+    r = begin_job(log, job, &frame, &failures, &outcome);
     if (r != 0)
         return r;
-    if (batch->tail_expected != job->last) {
-        batch->done(batch, LOG_FENCED);
+    if (outcome != LOG_DURABLE) {
+        batch->done(batch, outcome);
         return 0;
     }
     r = encode(job, &frame, log->seed);

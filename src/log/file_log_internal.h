@@ -84,6 +84,7 @@ struct file_log {
     struct log_chain chain_durable, chain_submitted;
     uint64_t failures;             /* batches that failed: who encoded on top of one must not be queued */
     enum log_outcome last_failure; /* what those queued behind it are told */
+    bool failed; /* since then only batches came that were built ahead: on top of the one that failed */
     struct job *queue_first, *queue_last;
     bool busy;                     /* somebody is at the disk, who has what stands below the blank line */
     bool napping;                  /* the thread waits without a deadline */

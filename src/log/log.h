@@ -16,8 +16,9 @@
  * integers little-endian, u64 u64 u32 u32 u32, LOG_RECORD_STUB cleared in flags; docs/formats/log.md has it byte by byte.
  *
  * Threads: log_append(), log_replace() and log_close() belong to one thread, the writer. Everything else may be called
- * from any thread at any time. A batch may be handed over while those before it are under way; when one of them fails,
- * those behind it end likewise, each with its own done(), in order.
+ * from any thread at any time. A batch may be handed over `ahead`, while those before it are under way; when one of them
+ * fails, those behind it end likewise, each with its own done(), in order, and so does one that is handed over ahead
+ * before its caller has heard of that failure: the tail alone could not tell, had another writer put as much in its place.
  *
  * Invariants:
  * L1 a record is readable only when it is durable in the mode the log was opened with: the head never runs ahead.
@@ -99,6 +100,7 @@ struct log_batch {
     struct log_entry *entries;
     size_t count;
     bool verbatim; /* records as another log wrote them: their epoch, flags, salt and hash are kept, positions checked */
+    bool ahead;    /* built on top of a batch whose end was not known then: if that one failed, this ends likewise */
     bool wait;     /* the caller has nothing else to do than wait for the end: it may be written on its thread */
     const struct log_chain *chain_expected; /* verbatim: chain after the last record, checked before writing; or NULL */
     void (*done)(struct log_batch *batch, enum log_outcome outcome); /* called once, on any thread, also before

@@ -9,6 +9,8 @@
 #include "os/random.h"
 #include "os/thread.h"
 
+enum { QUEUE_COUNT_MAX = 16 };
+
 struct memory_store {
     struct os_mutex lock;
     struct os_cond changed;
@@ -20,6 +22,9 @@ struct memory_store {
     enum log_outcome scripted;
     unsigned scripted_count;
     bool kept, hold, held, broken;
+    bool step; /* the one that is held may go */
+    bool failed; /* the last batch that was not built ahead, or one since, was not written */
+    enum log_outcome last_failure;
     bool intrusion;
     struct log_record intruder;
     uint64_t damaged, batches;
@@ -28,9 +33,10 @@ struct memory_store {
 struct memory_log {
     struct log log;
     struct memory_store *store;
-    bool threaded;
+    bool threaded, closing;
     struct os_thread thread;
-    struct log_batch *batch; /* the thread's */
+    struct log_batch *queue[QUEUE_COUNT_MAX];
+    size_t queue_count;
 };
 
 struct memory_reader {
@@ -127,6 +133,16 @@ void memory_store_release(struct memory_store *store)
     os_cond_broadcast(&store->changed);
 }
 
+void memory_store_step(struct memory_store *store)
+{
+    bool held = memory_store_wait_held(store);
+    assert(held);
+    _os_locked_(&store->lock);
+    store->held = false;
+    store->step = true;
+    os_cond_broadcast(&store->changed);
+}
+
 bool memory_store_wait_held(struct memory_store *store)
 {
     uint64_t deadline_ns = os_monotonic_ns() + 10 * OS_NS_PER_SECOND;
@@ -156,6 +172,16 @@ uint64_t memory_store_batches(struct memory_store *store)
     return store->batches;
 }
 
+bool memory_store_wait_batches(struct memory_store *store, uint64_t count)
+{
+    uint64_t deadline_ns = os_monotonic_ns() + 10 * OS_NS_PER_SECOND;
+    _os_locked_(&store->lock);
+    while (store->batches < count)
+        if (!os_cond_wait_until(&store->changed, &store->lock, deadline_ns))
+            break;
+    return store->batches >= count;
+}
+
 /* ---- appending ---- */
 
 static void intrude(struct memory_store *store)
@@ -170,6 +196,9 @@ static void intrude(struct memory_store *store)
 
 static enum log_outcome outcome_of(struct memory_store *store, const struct log_batch *batch)
 {
+    store->failed &= batch->ahead;
+    if (store->failed)
+        return store->last_failure;
     if (store->intrusion)
         intrude(store);
     if (batch->tail_expected != store->count)
@@ -178,6 +207,17 @@ static enum log_outcome outcome_of(struct memory_store *store, const struct log_
         return LOG_DURABLE;
     store->scripted_count--;
     return store->scripted;
+}
+
+static void note_outcome(struct memory_store *store, enum log_outcome outcome)
+{
+    if (outcome == LOG_FAILED || outcome == LOG_UNKNOWN)
+        store->broken = true;
+    if (outcome == LOG_DURABLE)
+        return;
+    store->failed = true;
+    /* What was never tried is not unknown. */
+    store->last_failure = outcome == LOG_UNKNOWN ? LOG_FAILED : outcome;
 }
 
 static void store_batch(struct memory_store *store, struct log_batch *batch)
@@ -199,26 +239,52 @@ static void store_batch(struct memory_store *store, struct log_batch *batch)
 static void land(struct memory_store *store, struct log_batch *batch)
 {
     os_mutex_lock(&store->lock);
-    store->batches++;
     enum log_outcome outcome = outcome_of(store, batch);
-    while (store->hold) {
+    while (store->hold && !store->step) {
         store->held = true;
         os_cond_broadcast(&store->changed);
         os_cond_wait(&store->changed, &store->lock);
     }
-    store->held = false;
+    store->held = store->step = false;
     if (outcome == LOG_DURABLE || (outcome == LOG_UNKNOWN && store->kept))
         store_batch(store, batch);
-    if (outcome == LOG_FAILED || outcome == LOG_UNKNOWN)
-        store->broken = true;
+    note_outcome(store, outcome);
     os_mutex_unlock(&store->lock);
     batch->done(batch, outcome);
+}
+
+/* The oldest batch handed over, when there is one; NULL: the log is being closed. */
+static struct log_batch *take_batch(struct memory_log *log)
+{
+    struct memory_store *store = log->store;
+    _os_locked_(&store->lock);
+    while (log->queue_count == 0 && !log->closing)
+        os_cond_wait(&store->changed, &store->lock);
+    if (log->queue_count == 0)
+        return NULL;
+    struct log_batch *batch = log->queue[0];
+    memmove(log->queue, log->queue + 1, --log->queue_count * sizeof(log->queue[0]));
+    return batch;
 }
 
 static void land_on_thread(void *user)
 {
     struct memory_log *log = user;
-    land(log->store, log->batch);
+    for (struct log_batch *batch; (batch = take_batch(log));)
+        land(log->store, batch);
+}
+
+/* Note that a batch was handed over; with `queued` it waits for the thread. */
+static void hand_over(struct memory_log *log, struct log_batch *batch, bool queued)
+{
+    struct memory_store *store = log->store;
+    _os_locked_(&store->lock);
+    store->batches++;
+    if (queued) {
+        assert(log->queue_count < QUEUE_COUNT_MAX);
+        log->queue[log->queue_count++] = batch;
+    }
+    os_cond_broadcast(&store->changed);
 }
 
 /* Whether verbatim records continue the chain to the one that is expected. */
@@ -245,13 +311,10 @@ static int memory_append(struct log *base, struct log_batch *batch)
         return LOG_E_READ_ONLY;
     if (batch->verbatim && batch->chain_expected && !continues(log->store, batch))
         return LOG_E_CHAIN;
-    if (!log->threaded) {
+    hand_over(log, batch, log->threaded);
+    if (!log->threaded)
         land(log->store, batch);
-        return 0;
-    }
-    os_thread_join(&log->thread);
-    log->batch = batch;
-    return os_thread_start(&log->thread, "memory-log", land_on_thread, log);
+    return 0;
 }
 
 /* ---- reading ---- */
@@ -352,6 +415,10 @@ static int memory_chain_at(struct log *base, uint64_t position, struct log_chain
 static int memory_close(struct log *base)
 {
     struct memory_log *log = (struct memory_log *)base;
+    os_mutex_lock(&log->store->lock);
+    log->closing = true;
+    os_cond_broadcast(&log->store->changed);
+    os_mutex_unlock(&log->store->lock);
     os_thread_join(&log->thread);
     free(log);
     return 0;
@@ -376,8 +443,13 @@ struct log *memory_log_open(struct memory_store *store, bool threaded)
     log->log.ops = &memory_ops;
     log->store = store;
     log->threaded = threaded;
-    _os_locked_(&store->lock);
+    os_mutex_lock(&store->lock);
     store->epoch++;
-    store->broken = false;
+    store->broken = store->failed = false;
+    os_mutex_unlock(&store->lock);
+    if (threaded && os_thread_start(&log->thread, "memory-log", land_on_thread, log) != 0) {
+        free(log);
+        return NULL;
+    }
     return &log->log;
 }

@@ -15,8 +15,8 @@ void memory_store_free(struct memory_store *store);
 /* Make the next log opened on the store carry this id: a follower's is its leader's. */
 void memory_store_set_id(struct memory_store *store, const uint8_t id[LOG_ID_SIZE]);
 
-/* Open the log on the store: one at a time. With `threaded` done() comes from another thread, after log_append() has
- * returned. NULL when there is no memory. */
+/* Open the log on the store: one at a time. With `threaded` batches wait in a queue, and done() comes from another thread.
+ * NULL when there is no memory. */
 struct log *memory_log_open(struct memory_store *store, bool threaded);
 
 /* The next `count` batches end with this outcome instead of LOG_DURABLE. `kept`: LOG_UNKNOWN, and the batch is there after
@@ -26,6 +26,8 @@ void memory_store_script(struct memory_store *store, enum log_outcome outcome, u
 /* Batches wait, just before they become durable, until they are let go. */
 void memory_store_hold(struct memory_store *store);
 void memory_store_release(struct memory_store *store);
+/* Wait until a batch is being held, and let that one go; the next is held again. */
+void memory_store_step(struct memory_store *store);
 /* Wait until a batch is being held, at most 10 s: whether one is. */
 bool memory_store_wait_held(struct memory_store *store);
 
@@ -37,3 +39,5 @@ void memory_store_damage(struct memory_store *store, uint64_t position);
 
 /* How many batches have been handed over. */
 uint64_t memory_store_batches(struct memory_store *store);
+/* Wait until so many have been, at most 10 s: whether they have. */
+bool memory_store_wait_batches(struct memory_store *store, uint64_t count);

@@ -15,6 +15,7 @@
 
 #include "journal/check.h"
 #include "journal/journal.h"
+#include "journal/state.h"
 #include "log/file_log_internal.h"
 #include "sim/world.h"
 
@@ -26,6 +27,8 @@ enum bug {
     BUG_APPEND_IN_PIECES,
     BUG_POSITION_SKIPPED,
     BUG_CONDITION_IGNORED,
+    BUG_FLIGHTS_IGNORED,
+    BUG_REFUSED_TOO_SOON,
     BUG_ID_FORGOTTEN,
     BUG_DAMAGE_HIDDEN,
     BUG_FLOOR_TOO_HIGH,
@@ -47,6 +50,8 @@ int __real_check_ids(struct past *past, struct arena *arena, const struct journa
                      struct journal_result *result);
 int __wrap_check_ids(struct past *past, struct arena *arena, const struct journal_append *append,
                      struct journal_result *result);
+void __real_journal_flight_send(struct journal *journal, struct batch *batch, bool wait);
+void __wrap_journal_flight_send(struct journal *journal, struct batch *batch, bool wait);
 void __real_file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t offset,
                                  const char *what);
 void __wrap_file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t offset,
@@ -64,13 +69,45 @@ int __wrap_journal_reader_next(struct journal_reader *reader, struct journal_eve
     return r;
 }
 
+/* What is durable is looked at, and what stands before it in its own batch, but no batch that is on its way. */
+static int check_without_flights(struct past *past, struct arena *arena, const struct journal_append *append,
+                                 struct journal_result *result)
+{
+    struct past blind = *past;
+    int r;
+
+    blind.layers[0] = past->layers[past->layer_count - 1];
+    blind.layer_count = 1;
+    r = __real_check_guards(&blind, arena, append, result);
+    past->fetch = blind.fetch;
+    return r;
+}
+
 /* Only what is durable is looked at, not what stands before it in the batch; when nothing does, all is well. */
 int __wrap_check_guards(struct past *past, struct arena *arena, const struct journal_append *append,
                         struct journal_result *result)
 {
-    if (planted == BUG_CONDITION_IGNORED && past->event_count > 0)
+    if (planted == BUG_CONDITION_IGNORED && past_tail(past) > index_last(past->durable))
         return 0;
+    if (planted == BUG_FLIGHTS_IGNORED && past->layer_count > 1)
+        return check_without_flights(past, arena, append, result);
     return __real_check_guards(past, arena, append, result);
+}
+
+/* Who lost is told at once, be what it lost against on its way or not. */
+void __wrap_journal_flight_send(struct journal *journal, struct batch *batch, bool wait)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; planted == BUG_REFUSED_TOO_SOON && i < batch->append_count; i++) {
+        if (batch->appends[i].result.answer == JOURNAL_E_CONFLICT)
+            journal_answer(journal, batch->appends[i].append, &batch->appends[i].result);
+        else
+            batch->appends[kept++] = batch->appends[i];
+    }
+    if (planted == BUG_REFUSED_TOO_SOON)
+        batch->append_count = kept;
+    __real_journal_flight_send(journal, batch, wait);
 }
 
 int __wrap_check_ids(struct past *past, struct arena *arena, const struct journal_append *append,
@@ -213,6 +250,8 @@ static const struct {
     {BUG_APPEND_IN_PIECES, "P2: an append that is written in pieces", {.wrap_log = cut_into_pieces}},
     {BUG_POSITION_SKIPPED, "P3: a reader that skips a position", {0}},
     {BUG_CONDITION_IGNORED, "P4: a condition that is ignored within a batch", {0}},
+    {BUG_FLIGHTS_IGNORED, "P4: a condition that does not see the batches on their way", {0}},
+    {BUG_REFUSED_TOO_SOON, "P4: a refusal that is told before what it lost against is durable", {0}},
     {BUG_ID_FORGOTTEN, "P5: an event id that is forgotten", {0}},
     {BUG_DAMAGE_HIDDEN, "P6: damage below the floor that is hidden", {0}},
     {BUG_FLOOR_TOO_HIGH, "P6: a floor that stands for what is not durable yet", {0}},

@@ -14,6 +14,8 @@
 
 #define MS OS_NS_PER_MS
 
+enum { PENDING_MAX = 24 }; /* appends of one client on their way at once */
+
 /* ---- making an append ---- */
 
 static struct bytes one_of(const char *const *names, uint32_t count)
@@ -206,6 +208,15 @@ static void on_done(struct journal_append *append, const struct journal_result *
     os_mutex_unlock(&life->lock);
 }
 
+/* Now and then on the caller's own thread, if nobody else is writing. */
+static int hand_over(struct life *life, struct entry *entry, struct journal_result *ret_result)
+{
+    if (!scheduler_chance(5))
+        return journal_submit(life->journal, &entry->append, ret_result);
+    int r = journal_append_wait(life->journal, &entry->append, ret_result);
+    return entry->ended ? 0 : r;
+}
+
 /* False: it was not taken. */
 static bool submit(struct life *life, struct entry *entry)
 {
@@ -216,7 +227,7 @@ static bool submit(struct life *life, struct entry *entry)
     entry->append.user = life;
     entry->state = ENTRY_OPEN;
     entry->after_failed_sync = life->faults->sync_failed;
-    r = journal_submit(life->journal, &entry->append, &result);
+    r = hand_over(life, entry, &result);
     if (r == 0)
         return true;
     entry->state = ENTRY_REFUSED;
@@ -260,8 +271,9 @@ static void pause_a_while(void)
 static void run_client(void *user)
 {
     struct life *life = user;
-    struct entry *pending[8];
-    unsigned count = 0, width = 1 + scheduler_dice(6);
+    struct entry *pending[PENDING_MAX];
+    /* Some flood the journal, so that batches are built while others are on their way. */
+    unsigned count = 0, width = scheduler_chance(3) ? PENDING_MAX : 1 + scheduler_dice(6);
 
     for (unsigned i = 0; i < life->appends && !life->faults->dead; i++) {
         struct entry *entry = scheduler_chance(8) ? repeat_some(life) : NULL;
