@@ -1,4 +1,5 @@
-/* daybook scavenge: have the server take away the bodies of events that are past their retention, and watch it. */
+/* daybook scavenge and daybook compact: have the server take away the bodies of events that are past their retention, and
+ * watch it; keep a state in place of the events it came from. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
@@ -7,14 +8,17 @@
 #include "base/json.h"
 #include "cli.h"
 #include "client.h"
+#include "input.h"
 #include "progress.h"
 
 enum { POLL_MS = 200, PATIENCE_MS = 10000 };
 
-static bool dry_run;
+static bool dry_run, compact;
 
 static const struct cli_option scavenge_options[] = {
     {"--dry-run", NULL, "say what would go, and do nothing", CLI_FLAG, &dry_run, 0, 0},
+    {"--compact", NULL, "keep the states that deciders need in the journal, and let their events go too", CLI_FLAG,
+     &compact, 0, 0},
     {0},
 };
 
@@ -34,8 +38,10 @@ static void state_deinit(struct state *state)
 
 static int ask(struct client *client, const char *method, struct state *state)
 {
+    static const char *const paths[] = {"/v1/scavenge", "/v1/scavenge?dry_run=1", "/v1/scavenge?compact=1",
+                                        "/v1/scavenge?dry_run=1&compact=1"};
     struct client_request request = {.method = method,
-                                     .path = dry_run && method[0] == 'P' ? "/v1/scavenge?dry_run=1" : "/v1/scavenge",
+                                     .path = paths[method[0] == 'P' ? dry_run + 2 * compact : 0],
                                      .repeatable = method[0] == 'G',
                                      .patience_ms = PATIENCE_MS};
 
@@ -78,6 +84,8 @@ static void print_report(const struct state *state)
             if (json_string(at.key, &name) == 0)
                 printf("%18s by %.*s\n", progress_number(count, digits), BYTES_PRINT(buffer_bytes(&name)));
         }
+    if (compact)
+        print_number(state, "compacted", dry_run ? "tags would be compacted" : "tags were compacted");
     print_number(state, "gone_already", "went before");
     print_number(state, "body_bytes", dry_run ? "bytes of bodies would go" : "bytes of bodies are gone");
     if (!dry_run)
@@ -139,4 +147,65 @@ const struct cli_command cli_scavenge = {
     .argument_count_min = 0,
     .argument_count_max = 0,
     .run = run_scavenge,
+};
+
+/* ---- daybook compact ---- */
+
+static int make_body(struct buffer *body, const char *tag, struct bytes data)
+{
+    struct json_writer w = json_writer(body);
+
+    json_write_object_begin(&w);
+    json_write_member_string(&w, "tag", tag);
+    if (data.size > 0)
+        json_write_member_raw(&w, "data", data);
+    json_write_object_end(&w);
+    return json_write_end(&w);
+}
+
+static int run_compact(int argument_count, char **arguments)
+{
+    _cleanup_(client_freep) struct client *client = NULL;
+    _cleanup_(buffer_deinit) struct buffer data = {0};
+    _cleanup_(buffer_deinit) struct buffer body = {0};
+    struct client_answer answer;
+    int code = argument_count > 1 ? cli_read_input(arguments[1], &data) : CLI_DONE;
+
+    if (code == CLI_DONE)
+        code = client_open(&client);
+    if (code != CLI_DONE)
+        return code;
+    if (make_body(&body, arguments[0], buffer_bytes(&data)) < 0)
+        return cli_error(CLI_FAILED, "no memory");
+    if (client_send(client,
+                    &(struct client_request){.method = "POST",
+                                             .path = "/v1/compact",
+                                             .headers = {"Content-Type: application/json"},
+                                             .body = buffer_bytes(&body),
+                                             .repeatable = true,
+                                             .patience_ms = PATIENCE_MS},
+                    &answer) < 0)
+        return cli_error(CLI_FAILED, "%s", client_error(client));
+    if (answer.status / 100 != 2)
+        code = client_print_problem(&answer);
+    else if (cli_json)
+        printf("%.*s\n", BYTES_PRINT(buffer_bytes(&answer.body)));
+    else
+        printf("compacted at position %" PRIu64 "\n", answer.position);
+    client_answer_deinit(&answer);
+    return code;
+}
+
+static const struct cli_option no_options[] = {{0}};
+
+const struct cli_command cli_compact = {
+    .name = "compact",
+    .arguments = "TAG [JSON|@FILE|-]",
+    .help = "keep the state of a tag in the journal, in place of the events before it",
+    .story = "Deciders begin at that state from then on; the JSON is for views that have a section for $compacted.\n\n"
+             "  daybook compact reservation:R-000017 '{\"status\":\"cancelled\"}'",
+    .options = no_options,
+    .argument_count_min = 1,
+    .argument_count_max = 2,
+    .run = run_compact,
 };

@@ -146,9 +146,14 @@ void command_submit(struct command_runtime *runtime, const struct command_reques
 /* Write the state of a tag into the journal, to stand for every event with the tag before it (compact.h). `data`: JSON for
  * views, or empty. Waits: not on the journal's writer thread, nor in done(). 0 and its position; COMMAND_E_INVALID: no tag
  * of a kind, states are not to be kept, or above COMMAND_COMPACT_SIZE_MAX; COMMAND_E_APP, _CONTENTION, _SCAVENGED,
- * _JOURNAL; -errno. `ret_detail`: 256 bytes, a sentence. */
+ * _JOURNAL; -errno. */
+struct command_compacted {
+    uint64_t position;
+    int journal_answer; /* with COMMAND_E_JOURNAL */
+    char detail[256];   /* a sentence, for every answer but 0 */
+};
 int command_compact(struct command_runtime *runtime, struct bytes tag, struct bytes data,
-                    uint64_t *ret_position, char *ret_detail);
+                    struct command_compacted *ret_compacted);
 
 /* ---- what there is: for /openapi.json and the command line ---- */
 

@@ -244,8 +244,7 @@ static int attempt(struct compaction *compaction, const struct daybook_kind *kin
     return journal_append_wait(compaction->runtime->journal, &compaction->append, result);
 }
 
-static int conclude(struct command_runtime *runtime, int r, const struct journal_result *result,
-                    char *ret_detail)
+static int conclude(int r, const struct journal_result *result, struct command_compacted *ret_compacted)
 {
     const char *detail = result->detail;
     int answer = COMMAND_E_JOURNAL;
@@ -260,7 +259,8 @@ static int conclude(struct command_runtime *runtime, int r, const struct journal
         break;
     default: break;
     }
-    snprintf(ret_detail, 256, "%s", r < 0 ? strerror(-r) : detail);
+    ret_compacted->journal_answer = answer == COMMAND_E_JOURNAL ? r : 0;
+    snprintf(ret_compacted->detail, sizeof(ret_compacted->detail), "%s", r < 0 ? strerror(-r) : detail);
     return r < 0 ? r : answer;
 }
 
@@ -275,7 +275,7 @@ static const struct daybook_kind *find_kind(const struct command_runtime *runtim
 }
 
 int command_compact(struct command_runtime *runtime, struct bytes tag, struct bytes data,
-                    uint64_t *ret_position, char *ret_detail)
+                    struct command_compacted *ret_compacted)
 {
     struct compaction compaction = {
         .runtime = runtime, .folder = {.app = &runtime->app}, .tag = tag, .data = data};
@@ -283,8 +283,9 @@ int command_compact(struct command_runtime *runtime, struct bytes tag, struct by
     struct journal_result result = {0};
     int r = TURN_AGAIN;
 
+    *ret_compacted = (struct command_compacted){0};
     if (!kind || runtime->app.state_version == 0) {
-        snprintf(ret_detail, 256, "%s",
+        snprintf(ret_compacted->detail, sizeof(ret_compacted->detail), "%s",
                  kind ? "the application does not say by state_version that its states may be kept"
                       : "the tag is of none of the application's kinds");
         return COMMAND_E_INVALID;
@@ -294,8 +295,8 @@ int command_compact(struct command_runtime *runtime, struct bytes tag, struct by
     command_state_free(compaction.state);
     command_folder_deinit(&compaction.folder);
     buffer_deinit(&compaction.json);
-    r = conclude(runtime, r, &result, ret_detail);
+    r = conclude(r, &result, ret_compacted);
     if (r == 0)
-        *ret_position = result.last;
+        ret_compacted->position = result.last;
     return r;
 }

@@ -86,9 +86,8 @@ static int64_t value_of(struct world *world, const char *counter)
 
 static int compact(struct world *world, const char *tag)
 {
-    uint64_t position;
-    char detail[256];
-    return command_compact(world->runtime, B(tag), (struct bytes){0}, &position, detail);
+    struct command_compacted compacted;
+    return command_compact(world->runtime, B(tag), (struct bytes){0}, &compacted);
 }
 
 /* Everything goes that has no tag which has not been compacted: as a server does it, less carefully. */
@@ -179,11 +178,11 @@ static void what_cannot_be_kept_is_refused_with_the_reason(void **state)
 {
     struct world *world = *state;
     struct kit_command command;
-    char json[128], detail[256];
-    uint64_t position;
-    assert_int_equal(command_compact(world->runtime, B("room:1"), (struct bytes){0}, &position, detail),
+    struct command_compacted compacted;
+    char json[128];
+    assert_int_equal(command_compact(world->runtime, B("room:1"), (struct bytes){0}, &compacted),
                      COMMAND_E_INVALID);
-    assert_non_null(strstr(detail, "kinds"));
+    assert_non_null(strstr(compacted.detail, "kinds"));
     for (int more = 0; more < 2; more++) {
         snprintf(json, sizeof(json), "{\"counter\":\"large\",\"size\":%d}", COMMAND_COMPACT_SIZE_MAX + more);
         assert_ok(kit_command(world->runtime, &command, "Grow", json, NULL));
@@ -191,9 +190,9 @@ static void what_cannot_be_kept_is_refused_with_the_reason(void **state)
     }
     state_version = 0;
     world_reopen(world);
-    assert_int_equal(command_compact(world->runtime, B("counter:a"), (struct bytes){0}, &position, detail),
+    assert_int_equal(command_compact(world->runtime, B("counter:a"), (struct bytes){0}, &compacted),
                      COMMAND_E_INVALID);
-    assert_non_null(strstr(detail, "state_version"));
+    assert_non_null(strstr(compacted.detail, "state_version"));
 }
 
 /* What a stream of bytes calls itself `$compacted` and is not, is passed over. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/vector.h"
 #include "journal/query.h"
 #include "journal/retention.h"
 #include "journal/scavenge_said.h"
@@ -244,29 +245,69 @@ int journal_scavenge(struct journal *journal, const struct scavenge_options *opt
 
 /* ---- looking back ---- */
 
-static bool takes(const struct scavenge_ranges *ranges, uint64_t position)
+struct scavenged {
+    struct scavenge_ranges *parts; /* of one `$Scavenged` each: they do not overlap, but lie in no order */
+    size_t count, capacity;
+    uint64_t last;
+};
+
+void scavenged_free(struct scavenged *scavenged)
 {
-    return log_ranges_find(ranges->items, ranges->count, position) == position;
+    if (!scavenged)
+        return;
+    for (size_t i = 0; i < scavenged->count; i++)
+        scavenge_ranges_deinit(&scavenged->parts[i]);
+    free(scavenged->parts);
+    free(scavenged);
 }
 
-int journal_scavenged_by(struct journal *journal, uint64_t position, uint64_t after, uint64_t *ret_by)
+static int take_part(struct scavenged *scavenged, const struct journal_event *event)
 {
+    int r = vector_reserve(&scavenged->parts, &scavenged->capacity, scavenged->count + 1);
+
+    if (r == 0)
+        r = scavenge_said_read(event, &scavenged->parts[scavenged->count]);
+    if (r == 0) {
+        scavenged->count++;
+        scavenged->last = event->position;
+    }
+    return r;
+}
+
+int scavenged_load(struct journal *journal, uint64_t after, struct scavenged **ret_scavenged)
+{
+    _cleanup_(scavenged_freep) struct scavenged *scavenged = calloc(1, sizeof(*scavenged));
     _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
     struct journal_event event;
-    int r = journal_reader_new(
+    int r;
+
+    if (!scavenged)
+        return -ENOMEM;
+    r = journal_reader_new(
         journal,
         &(struct journal_read){
             .stream = SCAVENGE_STREAM, .by_position = true, .after = after, .system = true},
         &reader);
+    while (r == 0 && (r = journal_reader_next(reader, &event)) == 0)
+        r = take_part(scavenged, &event);
+    if (r != JOURNAL_E_END)
+        return r > 0 ? -EIO : r;
+    *ret_scavenged = take_ptr(scavenged);
+    return 0;
+}
 
-    while (r == 0 && (r = journal_reader_next(reader, &event)) == 0) {
-        _cleanup_(scavenge_ranges_deinit) struct scavenge_ranges ranges = {0};
+bool scavenged_has(const struct scavenged *scavenged, uint64_t position)
+{
+    for (size_t i = 0; i < scavenged->count; i++) {
+        const struct scavenge_ranges *part = &scavenged->parts[i];
 
-        r = scavenge_said_read(&event, &ranges);
-        if (r == 0 && takes(&ranges, position)) {
-            *ret_by = event.position;
-            return 0;
-        }
+        if (log_ranges_find(part->items, part->count, position) == position)
+            return true;
     }
-    return r;
+    return false;
+}
+
+uint64_t scavenged_last(const struct scavenged *scavenged)
+{
+    return scavenged->last;
 }

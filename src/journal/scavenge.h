@@ -60,6 +60,17 @@ struct scavenge_options {
 int journal_scavenge(struct journal *journal, const struct scavenge_options *options,
                      struct scavenge_report *ret_report, char *ret_error);
 
-/* The first position of the newest `$Scavenged` after position `after` that took the body of `position`: what was asked of
- * the time before it can no longer be told. 0: found; JOURNAL_E_END: none after `after`; -errno. */
-int journal_scavenged_by(struct journal *journal, uint64_t position, uint64_t after, uint64_t *ret_by);
+/* What went after some position of the past: who looks back to it no longer finds those events as they were. */
+struct scavenged;
+
+/* What every `$Scavenged` after position `after` took. 0, -EBADMSG, -ENOMEM, -errno. */
+_must_check_ int scavenged_load(struct journal *journal, uint64_t after, struct scavenged **ret_scavenged);
+void scavenged_free(struct scavenged *scavenged); /* NULL is fine */
+static inline void scavenged_freep(struct scavenged **scavenged)
+{
+    scavenged_free(*scavenged);
+}
+/* Whether one of them took the body at this position. */
+bool scavenged_has(const struct scavenged *scavenged, uint64_t position);
+/* The position of the last `$Scavenged` that was read: from there on nothing is missing. 0: there was none. */
+uint64_t scavenged_last(const struct scavenged *scavenged);

@@ -121,6 +121,16 @@ static void command_done(void *user, const struct command_result *result)
         answer_refused(request, result);
 }
 
+void answer_compacted(struct http_request *request, int answer, const struct command_compacted *compacted)
+{
+    if (answer < 0)
+        answer_failure(request, answer);
+    else if (answer == COMMAND_E_JOURNAL)
+        answer_journal(request, compacted->journal_answer, compacted->detail);
+    else
+        answer_refused(request, &(struct command_result){.answer = answer, .detail = compacted->detail});
+}
+
 void handle_command(struct http_request *request)
 {
     struct server *server = server_of(request);

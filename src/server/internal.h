@@ -114,6 +114,7 @@ void handle_prefix_retention_remove(struct http_request *request);
 void handle_stream_retention(struct http_request *request);
 void handle_stream_retention_set(struct http_request *request);
 void handle_stream_retention_remove(struct http_request *request);
+void handle_compact(struct http_request *request);
 void handle_scavenge(struct http_request *request);
 void handle_scavenge_state(struct http_request *request);
 
@@ -122,6 +123,8 @@ void handle_scavenge_state(struct http_request *request);
 /* The problem an answer of the journal becomes; `detail` may be empty. */
 struct http_problem journal_problem(int answer, const char *detail);
 void answer_journal(struct http_request *request, int answer, const char *detail);
+/* What command_compact() answered, but for 0. */
+void answer_compacted(struct http_request *request, int answer, const struct command_compacted *compacted);
 /* -errno nobody expected. */
 void answer_failure(struct http_request *request, int failure);
 /* The workers' queue is full. */

@@ -70,10 +70,12 @@ static const struct {
     {"RetentionRule", OBJECT("\"rule\",\"position\"",
                              "\"rule\":{\"type\":\"object\"},\"position\":" NUMBER ",\"time\":" TEXT)},
     {"RetentionRules", OBJECT("\"rules\"", "\"rules\":" LIST(REF("RetentionRule")))},
+    {"Compact", OBJECT("\"tag\"", "\"tag\":" TEXT ",\"data\":{\"type\":\"object\"}")},
+    {"Compacted", OBJECT("\"position\"", "\"position\":" NUMBER)},
     {"Scavenge",
      OBJECT("\"state\",\"dry_run\",\"took_ms\",\"head\",\"examined\",\"considered\",\"gone\",\"young\",\"kept\","
             "\"reasons\",\"gone_already\",\"body_bytes\",\"room_bytes\"",
-            "\"state\":" TEXT ",\"dry_run\":" BOOL ",\"took_ms\":" NUMBER ",\"head\":" NUMBER
+            "\"state\":" TEXT ",\"dry_run\":" BOOL ",\"compact\":" BOOL ",\"compacted\":" NUMBER ",\"took_ms\":" NUMBER ",\"head\":" NUMBER
             ",\"examined\":" NUMBER ",\"considered\":" NUMBER ",\"gone\":" NUMBER ",\"young\":" NUMBER
             ",\"kept\":" NUMBER ",\"reasons\":" MAP(NUMBER) ",\"gone_already\":" NUMBER
             ",\"body_bytes\":" NUMBER ",\"room_bytes\":" NUMBER ",\"detail\":" TEXT)},

@@ -3,11 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/names.h"
 #include "journal/scavenge.h"
 #include "os/clock.h"
 #include "os/thread.h"
 #include "server/internal.h"
 #include "server/needs.h"
+
+enum { COMPACT_DATA_SIZE_MAX = 65536 }; /* bytes of what views are given */
 
 struct scavenger {
     struct server *server;
@@ -15,9 +18,10 @@ struct scavenger {
     struct os_thread thread;
     bool begun;   /* there is a thread to be joined */
     bool running; /* it has not ended */
-    bool dry_run;
+    bool dry_run, compact;
     bool stop;
     struct scavenge_report report; /* of the run under way, or the last one */
+    uint64_t compacted;            /* likewise: tags */
     int answer;
     char error[256];
     uint64_t began_ns, ended_ns;
@@ -25,6 +29,13 @@ struct scavenger {
 };
 
 /* ---- a run ---- */
+
+static enum needs_compact how_to_compact(const struct scavenger *scavenger)
+{
+    if (!scavenger->compact)
+        return NEEDS_AS_IT_IS;
+    return scavenger->dry_run ? NEEDS_SUPPOSE : NEEDS_COMPACT;
+}
 
 static const char *keep(void *user, const struct journal_event *event)
 {
@@ -37,6 +48,7 @@ static bool note_progress(void *user, const struct scavenge_report *report)
     _os_locked_(&scavenger->lock);
 
     scavenger->report = *report;
+    scavenger->compacted = needs_compacted(user);
     return !scavenger->stop;
 }
 
@@ -64,7 +76,7 @@ static void scavenge_main(void *user)
     struct scavenge_report *report = calloc(1, sizeof(*report));
     struct needs *needs = NULL;
     char error[256] = "no memory for it";
-    int r = report ? needs_new(scavenger->server, scavenger, &needs) : -ENOMEM;
+    int r = report ? needs_new(scavenger->server, how_to_compact(scavenger), scavenger, &needs) : -ENOMEM;
 
     if (r == 0)
         r = journal_scavenge(scavenger->server->journal,
@@ -79,7 +91,7 @@ static void scavenge_main(void *user)
 }
 
 /* Begin one: 0; EBUSY: there is one, or the server ends; -errno. */
-static int begin(struct scavenger *scavenger, bool dry_run)
+static int begin(struct scavenger *scavenger, bool dry_run, bool compact)
 {
     _os_locked_(&scavenger->lock);
     int r;
@@ -90,6 +102,8 @@ static int begin(struct scavenger *scavenger, bool dry_run)
         os_thread_join(&scavenger->thread); /* it has ended, or is about to: it waits for nothing any more */
     scavenger->begun = false;
     scavenger->dry_run = dry_run;
+    scavenger->compact = compact;
+    scavenger->compacted = 0;
     scavenger->report = (struct scavenge_report){.head = journal_head(scavenger->server->journal)};
     scavenger->answer = 0;
     scavenger->error[0] = '\0';
@@ -183,6 +197,8 @@ static int write_state(struct scavenger *scavenger, struct buffer *body)
     json_write_object_begin(&w);
     json_write_member_string(&w, "state", state_name(scavenger));
     json_write_member_bool(&w, "dry_run", scavenger->dry_run);
+    json_write_member_bool(&w, "compact", scavenger->compact);
+    json_write_member_u64(&w, "compacted", scavenger->compacted);
     json_write_member_u64(&w, "took_ms", (end_ns - scavenger->began_ns) / OS_NS_PER_MS);
     write_report(&w, &scavenger->report);
     if (scavenger->error[0] != '\0')
@@ -212,16 +228,96 @@ void handle_scavenge_state(struct http_request *request)
 
 void handle_scavenge(struct http_request *request)
 {
-    bool dry_run = false;
+    bool dry_run = false, compact = false;
     int r;
 
-    if (write_refused(request) || parameters_refused(request) || !ask_flag(request, "dry_run", &dry_run))
+    if (write_refused(request) || parameters_refused(request) || !ask_flag(request, "dry_run", &dry_run) ||
+        !ask_flag(request, "compact", &compact))
         return;
-    r = begin(server_of(request)->scavenger, dry_run);
+    r = begin(server_of(request)->scavenger, dry_run, compact);
     if (r == EBUSY)
         http_answer_error(request, 409, "scavenge-running", "A scavenge is under way: GET /v1/scavenge tells.");
     else if (r < 0)
         answer_failure(request, r);
     else
         answer_state(request, 202);
+}
+
+/* ---- compacting a tag ---- */
+
+/* A JSON object {"tag":"room:1","data":{…}}. False: answered. */
+static bool take_compact(struct http_request *request, struct json_doc *doc, struct buffer *tag,
+                         struct buffer *data)
+{
+    struct http_violation violations[3];
+    struct http_problem problem = {.status = 422, .code = "invalid", .violations = violations};
+    struct json_error error = {0};
+    int r = json_parse(http_request_body(request), doc, &error);
+    struct json_value root = json_root(doc), given = json_get(root, "data");
+
+    if (r > 0 || (r == 0 && json_type(root) != JSON_OBJECT)) {
+        http_answer_error(request, 400, "malformed", "At byte %zu: %s.", error.offset,
+                          r > 0 ? error.reason : "an object is expected");
+        return false;
+    }
+    for (struct json_cursor at = json_walk(root); r == 0 && json_next(&at);)
+        if (!json_string_equals(at.key, "tag") && !json_string_equals(at.key, "data") &&
+            problem.violation_count == 0)
+            violations[problem.violation_count++] = (struct http_violation){
+                BYTES_LITERAL(""), BYTES_LITERAL("has a member that is neither tag nor data")};
+    if (r == 0 && (json_string(json_get(root, "tag"), tag) != 0 || name_check(NAME_TAG, buffer_bytes(tag)) != 0))
+        violations[problem.violation_count++] =
+            (struct http_violation){BYTES_LITERAL("/tag"), BYTES_LITERAL("must be a tag")};
+    if (r == 0 && json_exists(given) &&
+        (json_type(given) != JSON_OBJECT || json_raw(given).size > COMPACT_DATA_SIZE_MAX))
+        violations[problem.violation_count++] = (struct http_violation){
+            BYTES_LITERAL("/data"), BYTES_LITERAL("must be an object of at most 65536 bytes")};
+    if (r == 0 && problem.violation_count == 0 && json_exists(given))
+        r = json_minify(json_raw(given), data);
+    if (r < 0)
+        answer_failure(request, r);
+    else if (problem.violation_count > 0)
+        http_answer_problem(request, &problem);
+    return r == 0 && problem.violation_count == 0;
+}
+
+static void compact(struct http_request *request, struct bytes tag, struct bytes data)
+{
+    struct server *server = server_of(request);
+    struct buffer body = {0};
+    struct json_writer w = json_writer(&body);
+    struct command_compacted compacted;
+    int r = command_compact(server->commands, tag, data, &compacted);
+
+    if (r != 0) {
+        answer_compacted(request, r, &compacted);
+        return;
+    }
+    json_write_object_begin(&w);
+    json_write_member_u64(&w, "position", compacted.position);
+    json_write_object_end(&w);
+    r = json_write_end(&w);
+    answer_position(request, compacted.position);
+    if (r < 0)
+        answer_failure(request, r);
+    else
+        http_answer(request, 201, "application/json", &body);
+    buffer_deinit(&body);
+}
+
+void handle_compact(struct http_request *request)
+{
+    struct json_doc doc = {0};
+    struct buffer tag = {0}, data = {0};
+
+    if (write_refused(request) || parameters_refused(request))
+        return;
+    if (!server_of(request)->commands)
+        http_answer_error(request, 404, "no-such-command",
+                          "This server has no application whose states could be kept.");
+    else if (take_compact(request, &doc, &tag, &data))
+        compact(request, buffer_bytes(&tag), buffer_bytes(&data));
+    json_doc_deinit(&doc);
+    buffer_deinit(&tag);
+    buffer_deinit(&data);
 }

@@ -21,6 +21,7 @@ static const struct view_outcome {
     [VIEW_E_TOO_LARGE] = {422, "answer-too-large", 0},
     [VIEW_E_BUSY] = {429, "busy", 1},
     [VIEW_E_CLOSING] = {503, "draining", 1},
+    [VIEW_E_SCAVENGED] = {409, "scavenged", 0},
     [VIEW_E_FAILED] = {422, "query-failed", 0},
 };
 enum { OUTCOME_COUNT = sizeof(outcomes) / sizeof(outcomes[0]) };
@@ -51,6 +52,10 @@ static void answer_refused(struct http_request *request, enum view_kind kind,
     }
     if (answer->answer == VIEW_E_NOT_CAUGHT_UP) {
         snprintf(members, sizeof(members), "\"reached\":%" PRIu64, answer->position);
+        problem.members = bytes_from_string(members);
+    }
+    if (answer->answer == VIEW_E_SCAVENGED) {
+        snprintf(members, sizeof(members), "\"first\":%" PRIu64, answer->first);
         problem.members = bytes_from_string(members);
     }
     if (answer->answer == VIEW_E_RANGE && answer->has_total)

@@ -457,3 +457,8 @@ bool definition_handles(const struct definition *definition, struct bytes type)
                 return true;
     return false;
 }
+
+bool definition_compacts(const struct definition *definition)
+{
+    return definition_handles(definition, BYTES_LITERAL("$compacted"));
+}

@@ -74,6 +74,8 @@ static inline void definition_freep(struct definition **definition)
 
 /* Whether a view has a section for events of this type. "*" is for all but daybook's own. */
 bool definition_handles(const struct definition *definition, struct bytes type);
+/* Whether it has a section for `$compacted`: it can begin there, and passes over what was scavenged before. */
+bool definition_compacts(const struct definition *definition);
 
 /* The file's line at which a part's byte `offset` stands: for SQLite's errors. */
 unsigned definition_line(struct definition_part part, size_t offset);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "journal/scavenge.h"
 #include "os/clock.h"
 #include "os/file.h"
 #include "view/set.h"
@@ -167,7 +168,20 @@ struct move {
     uint64_t done;  /* applied up to here */
     uint64_t count; /* events applied */
     bool late;
+    struct scavenged *scavenged; /* what went after `position`; NULL: not asked yet */
+    uint64_t first;              /* not 0: an event it needs went after `position`; this one can be asked */
 };
+
+/* Whether the event was still there at the position asked for, and is not now. */
+static int look_for_loss(struct move *move, const struct journal_event *event)
+{
+    int r = 0;
+    if (event->stub && !move->scavenged)
+        r = scavenged_load(move->view->set->options.journal, move->position, &move->scavenged);
+    if (r == 0 && event->stub && scavenged_has(move->scavenged, event->position))
+        move->first = scavenged_last(move->scavenged);
+    return r;
+}
 
 static int apply_up_to(struct move *move, struct journal_reader *reader)
 {
@@ -180,6 +194,9 @@ static int apply_up_to(struct move *move, struct journal_reader *reader)
         }
         if (r != 0)
             return r > 0 ? -EIO : r;
+        r = look_for_loss(move, &event);
+        if (r != 0 || move->first != 0)
+            return r;
         r = store_apply(move->scratch->store, &event);
         if (r != 0)
             return r;
@@ -250,9 +267,18 @@ static bool bring(struct view *view, uint64_t position, uint64_t deadline_ns, st
         answer_refuse(answer, r, "no scratch copy could be made: %s", strerror(-r));
         return false;
     }
+    move.done = move.scratch->reached;
     r = move.scratch->reached < position ? move_on(&move) : 0;
+    scavenged_free(move.scavenged);
     if (r != 0) {
         explain(&move, r, answer);
+        return false;
+    }
+    if (move.first != 0) {
+        answer_refuse(answer, VIEW_E_SCAVENGED,
+                      "events that %s had at %llu were scavenged since; from %llu on it can be asked",
+                      view->definition->name, (unsigned long long)position, (unsigned long long)move.first);
+        answer->first = move.first;
         return false;
     }
     if (move.late) {

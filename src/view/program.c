@@ -54,6 +54,7 @@ struct program {
     size_t route_count, route_capacity;
     struct route all; /* what runs for a type that no section names: sections for "*" */
     bool has_all;
+    bool compacts;
     struct bytes *types;
     struct buffer tags; /* the event's, as a JSON array */
 };
@@ -284,6 +285,7 @@ int program_compile(struct guard *guard, const struct definition *definition, st
         return -ENOMEM;
     program->guard = guard;
     program->definition = definition;
+    program->compacts = definition_compacts(definition);
     int r = collect_types(program);
     for (size_t s = 0; r == 0 && s < definition->section_count; s++) {
         size_t first = program->count;
@@ -447,6 +449,8 @@ int program_run(struct program *program, const struct journal_event *event, int 
     const struct route *route = find_route(program, event->type);
     if (!route)
         route = &program->all;
+    if (event->stub && program->compacts)
+        return 0; /* a `$compacted` behind it says what it said */
     struct values values = {.event = event};
     for (size_t i = 0; i < route->count; i++) {
         const struct statement *statement = &program->statements[route->statements[i]];

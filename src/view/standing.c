@@ -131,13 +131,18 @@ void view_query_describe(const struct view_set *set, size_t index, const char **
     *ret_parameters = query->params_text;
 }
 
-const char *view_set_handles(struct view_set *set, struct bytes type)
+static bool needs(const struct definition *definition, struct bytes type, bool compacted)
+{
+    return definition_handles(definition, type) && !(compacted && definition_compacts(definition));
+}
+
+const char *view_set_handles(struct view_set *set, struct bytes type, bool compacted)
 {
     const char *name = NULL;
     os_mutex_lock(&set->mutex);
     for (size_t i = 0; !name && i < set->view_count; i++) {
         const struct view *view = &set->views[i];
-        if (definition_handles(view->definition, type) || definition_handles(view->current->definition, type))
+        if (needs(view->definition, type, compacted) || needs(view->current->definition, type, compacted))
             name = view->definition->name;
     }
     os_mutex_unlock(&set->mutex);

@@ -77,6 +77,7 @@ enum {
     VIEW_E_CLOSING = 10,  /* 503 draining */
     VIEW_E_FAILED = 11,  /* 422 query-failed: the query's SQL failed on these values, or as_of lies beyond the
                           * event the view stopped at; `detail` says which */
+    VIEW_E_SCAVENGED = 13, /* 409 as_of lies before a scavenge that took events the view had then; `first` can be asked */
     VIEW_E_INVALID = 12, /* opening: a file of the application is wrong; `ret_error` names file and line */
 };
 
@@ -133,6 +134,7 @@ struct view_answer {
     int answer;        /* 0 or VIEW_E_* or -errno */
     uint64_t position; /* of the rows shown, the lowest of the views used (V2). VIEW_E_NOT_CAUGHT_UP: what was
                           reached */
+    uint64_t first;                         /* VIEW_E_SCAVENGED: a position from which on the past can be told */
     struct buffer body;                     /* the rows in the format asked for, when body_fd is -1 */
     int body_fd;                            /* else an unnamed file that holds them, from offset 0 */
     uint64_t body_size;                     /* bytes, either way */
@@ -236,8 +238,9 @@ int view_set_wait(struct view_set *set, uint64_t position, uint32_t timeout_ms);
 int view_rebuild(struct view_set *set, struct bytes name);
 
 /* The name of a view with a section for this type: of the present definitions, and of older ones that still answer. NULL:
- * none. Valid while the set is open. */
-const char *view_set_handles(struct view_set *set, struct bytes type);
+ * none. `compacted`: views that can begin at a `$compacted` (they have a section for it) need it no more. Valid while the
+ * set is open. */
+const char *view_set_handles(struct view_set *set, struct bytes type, bool compacted);
 
 /* The named queries, for /openapi.json: name and parameters as "hotel,from,to". Valid while the set is open.
  */

@@ -1,8 +1,9 @@
 """Retention and scavenging over HTTP and on the command line: what goes, what stays for whom, and followers."""
 import json
 import pathlib
+import shutil
 
-from daybook_test import Server, Tap, daybook, folder, request, wait_for
+from daybook_test import HOTEL, Server, Skip, Tap, daybook, folder, request, wait_for
 
 tap = Tap()
 
@@ -151,6 +152,65 @@ def followers_forget_too_and_their_log_is_the_leaders():
         with Server(follow=leader) as late:
             caught_up(late)
             assert log(late) == log(leader)
+
+
+@tap.test
+def a_decider_decides_as_before_on_a_compacted_state():
+    if not (HOTEL / "app.so").exists():
+        raise Skip("the hotel is not built")
+    def command(server, name, body):
+        answer = request(server, "POST", f"/v1/commands/{name}", body)
+        problem = answer.json()
+        return answer.status, problem.get("rule"), [event["type"] for event in problem.get("events", [])]
+    def book(server, number):
+        return command(server, "BookRoom", {"reservation": f"R-{number}", "hotel": "Resort", "room_type": "A",
+                                            "arrival": "2026-05-01", "nights": 2, "guest": "G", "on": "2026-04-01"})
+    with folder() as app:
+        shutil.copy(HOTEL / "app.so", app / "app.so")
+        with Server(app=app) as server:
+            schemas = [command(server, "AddRooms", {"hotel": "Resort", "room_type": "A", "rooms": 2})]
+            before = schemas + [book(server, n) for n in (1, 2, 3, 1)]
+            assert before[1][0] == 201 and before[3][0] == 422, before
+            assert request(server, "PUT", "/v1/retention?prefix=", {"max_age_s": 1}).status == 200
+            wait_for(lambda: scavenge(server, "?dry_run=1")["young"] == 0, "the events are a second old", 20, 0.2)
+            plain = scavenge(server)
+            assert plain["gone"] == 0 and set(plain["reasons"]) == {"decider reservation", "decider rooms"}, plain
+            dry = scavenge(server, "?dry_run=1&compact=1")
+            real = scavenge(server, "?compact=1")
+            assert real["gone"] == plain["kept"] == dry["gone"] and real["kept"] == 0, (dry, real)
+            assert real["compacted"] == dry["compacted"] == 3, real
+            for restart in (False, True):
+                if restart:
+                    server.kill()
+                    server.start()
+                assert [book(server, n) for n in (3, 1)] == before[3:], "refused as before"
+            assert command(server, "CancelReservation", {"reservation": "R-1", "on": "2026-04-01"})[0] == 201
+            assert book(server, 4)[0] == 201
+            answer = request(server, "POST", "/v1/compact", {"tag": "reservation:R-4", "data": {"status": "booked"}})
+            assert answer.status == 201 and answer.position == answer.json()["position"], answer
+            is_problem(request(server, "POST", "/v1/compact", {"tag": "nothing:1"}), 422, "invalid")
+            problem = is_problem(request(server, "POST", "/v1/compact", {"tag": 1, "data": [], "x": 1}), 422, "invalid")
+            assert len(problem["violations"]) == 3, problem
+            is_problem(request(server, "POST", "/v1/compact", "["), 400, "malformed")
+            assert daybook("compact", "reservation:R-4", "--url", server.url)[0] == 0
+            assert daybook("scavenge", "--compact", "--dry-run", "--url", server.url)[0] == 0
+
+
+@tap.test
+def a_past_that_went_is_not_made_up():
+    view = VIEW.replace("counts", "totals") + "-- on $compacted\nupdate totals set n = n;\n"
+    with folder() as app:
+        (app / "views").mkdir()
+        with Server(app=app) as server:  # nobody handles it yet
+            append(server, "s", "Counted", 3)
+            assert request(server, "PUT", "/v1/streams/s/retention", {"max_count": 1}).status == 200
+            scavenge(server)
+            server.kill()
+            (app / "views" / "totals.sql").write_text(view)
+            server.start()
+            answer = request(server, "GET", "/v1/views/totals?as_of=3")
+            assert is_problem(answer, 409, "scavenged")["first"] == 5, answer
+            assert request(server, "GET", "/v1/views/totals?as_of=5").json() == [{"stream": "s", "n": 1}]
 
 
 @tap.test
