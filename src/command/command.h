@@ -145,7 +145,7 @@ void command_submit(struct command_runtime *runtime, const struct command_reques
 
 /* Write the state of a tag into the journal, to stand for every event with the tag before it (compact.h). `data`: JSON for
  * views, or empty. Waits: not on the journal's writer thread, nor in done(). 0 and its position; COMMAND_E_INVALID: no tag
- * of a kind, states are not to be kept, or above COMMAND_COMPACT_SIZE_MAX; COMMAND_E_APP, _CONTENTION, _SCAVENGED,
+ * of a kind, states are not to be kept, one above COMMAND_COMPACT_SIZE_MAX, or one of events sealed for a subject; COMMAND_E_APP, _CONTENTION, _SCAVENGED,
  * _JOURNAL; -errno. */
 struct command_compacted {
     uint64_t position;

@@ -155,7 +155,7 @@ int compact_load(struct journal *journal, const struct daybook_kind *kind, struc
 
 /* ---- writing ---- */
 
-enum { TURN_AGAIN = JOURNAL_E_REFUSED, TURN_FAILED, TURN_TOO_LARGE, ATTEMPT_COUNT_MAX = 8 };
+enum { TURN_AGAIN = JOURNAL_E_REFUSED, TURN_FAILED, TURN_TOO_LARGE, TURN_SUBJECT, ATTEMPT_COUNT_MAX = 8 };
 
 struct compaction {
     struct journal_append append;
@@ -213,6 +213,8 @@ static int turn(struct journal_append *append, struct journal_turn *journal_turn
     r = journal_turn_each(journal_turn, &query, compaction->state->position, fold_one, compaction);
     if (r != 0)
         return r;
+    if (compaction->folder.about_subject)
+        return TURN_SUBJECT;
     if (compaction->state->view.size > COMMAND_COMPACT_SIZE_MAX)
         return TURN_TOO_LARGE;
     r = write_state(compaction);
@@ -235,6 +237,7 @@ static int attempt(struct compaction *compaction, const struct daybook_kind *kin
     buffer_clear(&compaction->json);
     command_state_free(take_ptr(compaction->state));
     compaction->folded = 0;
+    compaction->folder.about_subject = false;
     compaction->turned = false;
     compaction->append = (struct journal_append){.prepare = turn};
     r = compact_load(compaction->runtime->journal, kind, compaction->tag, &compaction->folder, NULL,
@@ -254,6 +257,9 @@ static int conclude(int r, const struct journal_result *result, struct command_c
     case TURN_AGAIN: answer = COMMAND_E_CONTENTION, detail = "too much came in between, time and again"; break;
     case TURN_FAILED: answer = COMMAND_E_APP, detail = "the application could not carry the state"; break;
     case TURN_TOO_LARGE: answer = COMMAND_E_INVALID, detail = "the state is too large to be kept"; break;
+    case TURN_SUBJECT:
+        answer = COMMAND_E_INVALID, detail = "its events are sealed for a subject: erasing must reach them";
+        break;
     case COMMAND_E_SCAVENGED:
         answer = r, detail = "events of the tag went, and no compacted state of it can be used";
         break;

@@ -16,6 +16,7 @@
 
 struct world {
     struct memory_store *store;
+    struct vault *vault; /* NULL: none */
     struct journal *journal;
     struct command_runtime *runtime;
 };
@@ -34,7 +35,8 @@ static int versioned_app(const struct daybook_host *host, struct daybook_app *re
 static void world_open(struct world *world)
 {
     char error[256] = "";
-    world->journal = kit_open(world->store, true);
+    struct journal_options options = {.vault = world->vault};
+    assert_ok(journal_open(memory_log_open(world->store, true), &options, &world->journal, error));
     assert_ok(command_runtime_new(world->journal, versioned_app, NULL, &world->runtime, error));
 }
 
@@ -195,7 +197,38 @@ static void what_cannot_be_kept_is_refused_with_the_reason(void **state)
     assert_non_null(strstr(compacted.detail, "state_version"));
 }
 
-/* What a stream of bytes calls itself `$compacted` and is not, is passed over. */
+/* What erasing a subject must reach is not copied to where it cannot. */
+static void a_state_of_events_about_a_subject_is_not_kept(void **state)
+{
+    struct world *world = *state;
+    struct command_compacted compacted;
+    const struct bytes tag = B("counter:a");
+    char *folder = kit_folder_new();
+    struct journal_event_new event = {.type = B("CounterChanged"),
+                                      .tags = &tag,
+                                      .tag_count = 1,
+                                      .data = B("{\"by\":3}"),
+                                      .subject = B("guest-17")};
+    struct journal_append append = {.events = &event, .event_count = 1};
+    struct journal_erasure erasure;
+    world->vault = kit_vault_open(folder);
+    world_reopen(world);
+    assert_ok(journal_append_wait(world->journal, &append, NULL));
+    for (int erased = 0; erased < 2; erased++) {
+        assert_int_equal(command_compact(world->runtime, tag, (struct bytes){0}, &compacted), COMMAND_E_INVALID);
+        assert_non_null(strstr(compacted.detail, "subject"));
+        if (!erased)
+            assert_ok(journal_erase(world->journal, B("guest-17"), &erasure));
+    }
+    assert_ok(compact(world, "counter:b"));
+    world_close(world);
+    kit_vault_close(world->vault);
+    world->vault = NULL;
+    world_open(world);
+    kit_folder_remove(folder);
+}
+
+/* What calls itself `$compacted` and is not, is passed over. */
 static void a_malformed_compacted_state_is_passed_over(void **state)
 {
     static const char *const wrong[] = {
@@ -264,6 +297,7 @@ int main(void)
         WORLD_TEST(a_decision_on_a_compacted_state_is_the_one_on_its_events),
         WORLD_TEST(a_state_of_another_version_or_application_is_never_used),
         WORLD_TEST(what_cannot_be_kept_is_refused_with_the_reason),
+        WORLD_TEST(a_state_of_events_about_a_subject_is_not_kept),
         WORLD_TEST(a_malformed_compacted_state_is_passed_over),
         WORLD_TEST(random_decisions_are_the_same_with_and_without_scavenging),
     };

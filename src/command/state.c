@@ -148,6 +148,7 @@ int command_state_fold(struct command_state *state, struct command_folder *folde
     }
     if (stored->stub)
         return COMMAND_E_SCAVENGED;
+    folder->about_subject |= stored->subject.size > 0 || stored->erased || stored->sealed;
     const bool json =
         stored->content_type.size == 0 || bytes_equal_string(stored->content_type, "application/json");
     struct daybook_event as_stored = {.position = stored->position, .time_us = stored->time_us};

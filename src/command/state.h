@@ -35,6 +35,7 @@ struct command_folder {
     struct daybook_event event, upcast;
     struct arena memory; /* what upcasters build, until evolve() returns */
     uint64_t folded;     /* evolve() calls, for the metrics */
+    bool about_subject;  /* one of the events was sealed for a subject: the state may hold what can be erased */
 };
 void command_folder_deinit(struct command_folder *folder);
 

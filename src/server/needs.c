@@ -124,6 +124,12 @@ static const char *compact_tag(struct needs *needs, struct bytes tag, uint64_t p
     return stands_behind(&needs->states, tag, position) ? NULL : "";
 }
 
+/* Its state would hold what erasing could not reach. */
+static bool is_about_subject(const struct journal_event *event)
+{
+    return event->subject.size > 0 || event->erased || event->sealed;
+}
+
 /* A kind that still folds it, by one of its tags: which types evolve() looks at only the application knows. */
 static const char *decider_of(struct needs *needs, const struct journal_event *event, const char **ret_why)
 {
@@ -132,8 +138,9 @@ static const char *decider_of(struct needs *needs, const struct journal_event *e
 
         if (!kind || stands_behind(&needs->states, event->tags[i], event->position))
             continue;
-        *ret_why = needs->compact == NEEDS_AS_IT_IS ? ""
-                                                    : compact_tag(needs, event->tags[i], event->position);
+        *ret_why = needs->compact == NEEDS_AS_IT_IS  ? ""
+                   : is_about_subject(event)         ? "sealed for a subject"
+                                                     : compact_tag(needs, event->tags[i], event->position);
         if (*ret_why)
             return kind;
     }

@@ -9,6 +9,7 @@
 #include "log/file_log.h"
 #include "os/clock.h"
 #include "os/thread.h"
+#include "vault/vault.h"
 
 struct kit_landing {
     struct os_mutex lock;
@@ -84,6 +85,19 @@ static void on_written(struct log_batch *batch, enum log_outcome outcome)
     write->done = true;
     write->outcome = outcome;
     os_cond_signal(&write->landed);
+}
+
+struct vault *kit_vault_open(const char *folder)
+{
+    struct vault *vault = NULL;
+    int r = vault_open(folder, NULL, &vault, NULL);
+    assert(r == 0);
+    return vault;
+}
+
+void kit_vault_close(struct vault *vault)
+{
+    vault_close(vault);
 }
 
 int kit_log_write(struct log *log, struct log_batch *batch, enum log_outcome *ret_outcome)

@@ -21,6 +21,10 @@ void kit_folder_remove(char *folder);
 /* Open a journal on the file log in a folder, with small segments, so that a test meets many of them. */
 struct journal *kit_open_file(const char *folder);
 
+/* Keys of subjects in a folder, for journal_options.vault. */
+struct vault *kit_vault_open(const char *folder);
+void kit_vault_close(struct vault *vault);
+
 /* Hand a batch to a log and wait for its end: what log_append() answered. */
 int kit_log_write(struct log *log, struct log_batch *batch, enum log_outcome *ret_outcome);
 
