@@ -30,6 +30,7 @@ static void use(struct breaker_region *region)
     struct breaker breaker, key;
     struct breaker_permit permit;
     struct breaker_snapshot snapshot;
+    struct breaker_latency latency;
     struct breaker_event events[BREAKER_EVENTS];
     uint32_t cursor = 0;
     size_t length;
@@ -41,6 +42,7 @@ static void use(struct breaker_region *region)
                 breaker_report(&breaker, &permit, (enum breaker_outcome)(call % 5), now + 1000);
         }
         breaker_snapshot(&breaker, now, &snapshot);
+        breaker_latency(&breaker, now, &latency);
         breaker_events(&breaker, breaker_epoch(&breaker) - 64, events, BREAKER_EVENTS);
         breaker_key(&breaker, "key", 3, now, &key);
         breaker_force(&breaker, BREAKER_MODE_SHADOW, now);
@@ -48,7 +50,7 @@ static void use(struct breaker_region *region)
     }
     if (breaker_get(region, "payments", NULL, now, &breaker, NULL) == 0)
         breaker_configure(&breaker, &snapshot.config, now, NULL);
-    for (int format = BREAKER_JSON; format <= BREAKER_STREAM; format++)
+    for (int format = BREAKER_JSON; format <= BREAKER_PROMETHEUS; format++)
         breaker_export(region, (enum breaker_format)format, now, 1, text, sizeof(text), &length);
     breaker_region_sweep(region);
 }

@@ -37,7 +37,8 @@ src/replica/replica_wire_fuzz wire
 src/group/group_record_fuzz group
 src/http/http_text_fuzz http
 src/server/server_jwt_fuzz jwt
-breaker/breaker_attach_fuzz breaker_attach'
+breaker/breaker_attach_fuzz breaker_attach
+breaker/breaker_config_fuzz breaker_config'
 
 found=0
 while read -r program corpus; do
