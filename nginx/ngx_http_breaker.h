@@ -241,6 +241,7 @@ char *ngx_http_breaker_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_define(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_use(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_class(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_breaker_set_class(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_fallback(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_peers(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_http_breaker_t *ngx_http_breaker_lookup(ngx_http_breaker_main_conf_t *mcf, ngx_str_t *name);

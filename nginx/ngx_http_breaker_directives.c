@@ -197,6 +197,38 @@ ngx_http_breaker_fallback_element(ngx_http_breaker_fallback_t *f, ngx_str_t *tex
 }
 
 
+/* breaker_class VALUE; a constant must be one of the four words, what variables make of it is looked at for each request */
+char *
+ngx_http_breaker_set_class(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_breaker_loc_conf_t *blcf = conf;
+
+    char *rv;
+    ngx_str_t *value;
+    ngx_uint_t i;
+    static const char *words[] = { "ok", "failure", "neutral", "no_slow" };
+
+    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK || blcf->class->lengths != NULL) {
+        return rv;
+    }
+
+    value = cf->args->elts;
+
+    for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (ngx_strcmp(value[1].data, words[i]) == 0) {
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid class \"%V\": ok, failure, neutral, no_slow or a variable is wanted", &value[1]);
+
+    return NGX_CONF_ERROR;
+}
+
+
 /* breaker_fallback [cache] [@named …] [STATUS=/uri]; or off */
 char *
 ngx_http_breaker_fallback(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)

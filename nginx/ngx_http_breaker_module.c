@@ -31,8 +31,7 @@ static ngx_command_t ngx_http_breaker_commands[] = {
 
     { ngx_string("breaker_class"),
       NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
-      ngx_http_set_complex_value_slot, NGX_HTTP_LOC_CONF_OFFSET, offsetof(ngx_http_breaker_loc_conf_t, class),
-      NULL },
+      ngx_http_breaker_set_class, NGX_HTTP_LOC_CONF_OFFSET, offsetof(ngx_http_breaker_loc_conf_t, class), NULL },
 
     { ngx_string("breaker_fallback"),
       NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_1MORE, ngx_http_breaker_fallback,

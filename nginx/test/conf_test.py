@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """What a person meets: mistakes in the configuration, the status page, orders (BREAKER.md §5, points 10, 11)."""
 import json
+import pathlib
+import re
 import socket
 import sys
 
-from harness import Nginx, site, test
+from harness import HERE, Nginx, site, test
 
 GOOD = "location / { breaker_use b; proxy_pass http://127.0.0.1:9; }"
 
@@ -40,6 +42,24 @@ MISTAKES = [
     ("", GOOD, "breaker b/c;", ["b/c", "A-Z"]),
     ("", GOOD, "breaker_zone more 1m;", ["duplicate"]),
     ("", GOOD, "upstream u { server 127.0.0.1:9; breaker_peers other; }", ["unknown breaker", "other"]),
+    ("", GOOD, "upstream u { server 127.0.0.1:9; breaker_peers b; breaker_peers b; }", ["breaker_peers", "duplicate"]),
+    ("", GOOD, "upstream u { server 127.0.0.1:9; breaker_peers b half; }", ["half", "max_ejected"]),
+    ("", "location / { breaker_use b; breaker_class maybe; proxy_pass http://127.0.0.1:9; }", "", ["maybe", "no_slow"]),
+    ("", "location / { breaker_use b; breaker_class $uri ok; }", "", ["breaker_class", "number of arguments"]),
+    ("", "location / { breaker_use b; breaker_class $uri; breaker_class $uri; }", "", ["breaker_class", "duplicate"]),
+    ("", "location / { breaker_use b; breaker_failure error; breaker_failure timeout; }", "", ["breaker_failure", "duplicate"]),
+    ("", "location / { breaker_use b; breaker_neutral http_6xx; }", "", ["http_6xx"]),
+    ("", "location / { breaker_use b; breaker_fallback 503=/x; breaker_fallback @y; }", "", ["breaker_fallback", "duplicate"]),
+    ("", "location / { breaker_use; }", "", ["breaker_use", "number of arguments"]),
+    ("", "location / { breaker_status now; }", "", ["breaker_status", "number of arguments"]),
+    ("", "location / { breaker_control now; }", "", ["breaker_control", "number of arguments"]),
+    ("", GOOD, "breaker_zone;", ["breaker_zone", "number of arguments"]),
+    ("", "breaker x;", "", ["breaker", "not allowed here"]),
+    ("", "location / { breaker_peers b; }", "", ["breaker_peers", "not allowed here"]),
+    ("", GOOD, "breaker_status;", ["breaker_status", "not allowed here"]),
+    ("", GOOD, "breaker;", ["breaker", "number of arguments"]),
+    ("", GOOD, "breaker " + "x" * 60 + ";", ["xxx", "A-Z"]),
+    ("key=${", GOOD, "", ["invalid variable name"]),
     ("", GOOD, "upstream u { server 127.0.0.1:9; breaker_peers b max_ejected=101%; }", ["101", "100%"]),
 ]
 
@@ -60,6 +80,36 @@ def each_wrong_directive_is_a_clear_error_of_nginx_t(scene):
         emerg = [l for l in text.splitlines() if "[emerg]" in l]
         assert emerg and all(w in emerg[0] for w in words), (words, text)
         assert "nginx.conf:" in emerg[0] or "conf" in emerg[0], emerg[0]
+
+
+@test
+def each_directive_has_a_mistake_above(scene):
+    source = (pathlib.Path(HERE).parent / "ngx_http_breaker_module.c").read_text()
+    directives = set(re.findall(r'ngx_string\("(breaker\w*)"\),\s+NGX', source))
+    assert len(directives) == 10, directives
+    for one in directives:
+        assert any(re.search(rf"\b{one}\b", locations + http + ("breaker" if parameters else ""))
+                   for parameters, locations, http, _ in MISTAKES), one
+
+
+@test
+def each_rule_says_its_name_its_value_and_what_would_do(scene):
+    header = (pathlib.Path(HERE).parents[1] / "breaker/breaker.h").read_text()
+    fields = re.findall(r'/\* "(\w+)["=]', header) + ["max_streams", "max_fallbacks", "retry_budget"]
+    assert len(fields) >= 24, fields
+    for field in fields:
+        for value in ("nonsense", "-1", "99999999999999999999"):
+            right, text = says(site(f"{field}={value}", GOOD))
+            emerg = next((line for line in text.splitlines() if "[emerg]" in line), "")
+            assert not right and f"{field}={value}" in emerg, (field, value, text)
+            assert re.search(rf"{field}={value}\W.*(\d|[a-z]+ or |\|)", emerg), emerg
+
+
+@test
+def a_zone_of_no_size_is_told_what_it_must_be_at_least(scene):
+    for size in ("nonsense", "4k", "0"):
+        right, text = says(site("", GOOD).replace("breaker_zone breakers 2m", f"breaker_zone breakers {size}"))
+        assert not right and f'invalid size "{size}"' in text and "at least 32k" in text, text
 
 
 @test
