@@ -50,7 +50,8 @@ def a_background_update_that_is_refused_gives_its_permit_back(scene):
     n.order("b", "auto")
     n.order("b", "reset")
     wait_for(lambda: n.get("/x").headers["Cache-Status"] == "HIT", "not updated", 5)
-    assert u.count() == 2 and n.breaker("b")["calls"]["ok"] >= 1, n.breaker("b")
+    assert 2 <= u.count() <= 3, u.count()       # 3: an update that was refused may be tried once more while it is let in again
+    assert n.breaker("b")["calls"]["ok"] >= 1 and n.breaker("b")["probes"]["out"] == 0, n.breaker("b")
 
 
 def feed(n, path="/feed"):

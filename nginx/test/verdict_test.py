@@ -161,6 +161,22 @@ def a_401_of_the_gateway_takes_no_permit(scene):
 
 
 @test
+def who_may_not_enter_gets_no_fallback_and_no_probe_either(scene):
+    u, other = scene.upstream(), scene.upstream("two")
+    n = scene.nginx(site(THREE, f"""
+        location / {{ breaker_use b; breaker_fallback @two; deny all; proxy_pass http://127.0.0.1:{u.port}; }}
+        location /variable {{ breaker_use b; breaker_fallback @two; deny all; set $at 127.0.0.1; proxy_pass http://$at:{u.port}; }}
+        location @two {{ proxy_pass http://127.0.0.1:{other.port}; }}"""))
+    n.order("b", "open")
+    assert n.get("/").status == 403 and n.get("/variable").status == 403
+    n.order("b", "auto")        # the next call that is allowed is a probe
+    assert n.get("/").status == 403 and n.get("/variable").status == 403
+    b = n.breaker("b")
+    assert b["probes_granted"] == 0 and sum(b["refused"].values()) == 0 and sum(b["calls"].values()) == 0, b
+    assert u.count() == other.count() == 0
+
+
+@test
 def breaker_class_overrules_the_status(scene):
     u = scene.upstream(mode="500")
     n = scene.nginx(site(THREE, f"""
