@@ -224,7 +224,7 @@ ngx_http_breaker_fill(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *conf, 
     ngx_memzero(ret_result, sizeof(struct breaker_result));
 
     ret_result->outcome = ngx_http_breaker_outcome(conf, end);
-    ret_result->took_ns = (uint64_t) end->took * 1000000;
+    ret_result->took_ns = end->took ? (uint64_t) end->took * 1000000 : 1; /* 0 would read as: until now */
     ngx_http_breaker_overrule(r, conf, ret_result);
 
     if (u && (end->status == NGX_HTTP_SERVICE_UNAVAILABLE || end->status == NGX_HTTP_TOO_MANY_REQUESTS)) {

@@ -181,8 +181,8 @@ def two_services_that_fall_back_to_each_other_do_not_loop(scene):
         http=f"breaker c {ONE};"))
     for _ in range(3):
         a = n.get("/x")
-        assert a.status in (500, 503), a
-    assert other.count() <= 2
+        assert a.status in (500, 502, 503), a
+    assert other.count() <= 2 and "redirection cycle" not in n.error_log(), n.error_log()
 
 
 @test

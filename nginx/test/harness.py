@@ -94,7 +94,8 @@ class Answer:
 class Upstream:
     """A service that does what `self.mode` says; a path's own mode (modes["/x"]) goes first.
 
-    ok · 200…599 (that status) · reset · close (without an answer) · hang · garbage · truncate · slow:SECONDS · feed ·
+    ok · 200…599 (that status) · reset · close (without an answer) · hang · garbage · truncate · slow:SECONDS ·
+    trickle:SECONDS (the header at once, the body later) · feed ·
     hold (until release()) · once-then-close (answers, keeps the connection, drops it when the next request comes) ·
     upgrade (101, then an echo)
     """
@@ -233,6 +234,11 @@ class Upstream:
         if mode == "truncate":
             c.sendall((head + f"Content-Length: {len(body) + 1000}\r\n\r\n").encode() + body)
             return False
+        if mode.startswith("trickle:"):
+            c.sendall((head + f"Content-Length: {len(body)}\r\n\r\n").encode())
+            time.sleep(float(mode[8:]))
+            c.sendall(body)
+            return True
         c.sendall((head + f"Content-Length: {len(body)}\r\n\r\n").encode() + (b"" if method == "HEAD" else body))
         return True
 

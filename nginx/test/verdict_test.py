@@ -263,6 +263,16 @@ def a_slow_answer_is_judged_by_the_time_to_its_header(scene):
 
 
 @test
+def a_body_that_takes_its_time_makes_no_call_slow(scene):
+    u = scene.upstream(mode="trickle:0.3")
+    n = scene.nginx(proxied(u, "", "window=10s min_calls=2 consecutive=0 failure_rate=0 slow_call=200ms slow_rate=50% "
+                                   "open=60s open_max=60s"))
+    assert [n.get("/").status for _ in range(3)] == [200] * 3
+    b = n.breaker("b")
+    assert b["state"] == "closed" and b["calls"]["ok"] == 3 and b["latency"]["max_ms"] < 250, b
+
+
+@test
 def no_slow_lets_a_request_wait_as_long_as_it_asked_for(scene):
     u = scene.upstream(mode="slow:0.1")
     n = scene.nginx(site("window=10s min_calls=2 consecutive=0 failure_rate=0 slow_call=50ms slow_rate=50% open=60s "
