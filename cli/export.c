@@ -1,4 +1,4 @@
-/* daybook export: every event of a journal, a line each, page by page from a server. */
+/* daybook export: the events of a journal, page by page from a server, as lines of JSON or as a batch of CloudEvents. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,22 +9,49 @@
 #include "base/json.h"
 #include "cli.h"
 #include "client.h"
+#include "journal/tools.h"
 #include "progress.h"
 
 enum { PAGE_COUNT = 5000, PATIENCE_MS = 10000 };
 
-static uint64_t after;
+static uint64_t after, until;
+static const char *types, *tag, *stream, *format = "ndjson", *source;
 
 static const struct cli_option options[] = {
     {"--after", "POSITION", "only what stands after this position", CLI_NUMBER, &after, 0, 0},
+    {"--until", "POSITION", "only what stands up to this position", CLI_NUMBER, &until, 0, 0},
+    {"--type", "A,B", "only these types", CLI_TEXT, &types, 0, 0},
+    {"--tag", "TAG", "only events with this tag", CLI_TEXT, &tag, 0, 0},
+    {"--stream", "NAME", "only this stream", CLI_TEXT, &stream, 0, 0},
+    {"--format", "NAME", "ndjson, or cloudevents: a batch of CloudEvents 1.0 (ndjson)", CLI_TEXT, &format, 0, 0},
+    {"--source", "URI", "with cloudevents: their source (urn:daybook: and the journal's id)", CLI_TEXT, &source, 0, 0},
     {0},
 };
 
 struct export
 {
     FILE *out;
+    bool cloudevents;
+    char source[64];     /* when --source does not say */
+    struct buffer event; /* a CloudEvent */
     uint64_t last, count, head;
+    uint64_t received; /* of the page under way, also what is not wanted */
 };
+
+/* A batch is an array with an event a line, so that it can be looked through like the other format. */
+static int write_event(struct export *export, struct bytes line)
+{
+    if (!export->cloudevents)
+        return fprintf(export->out, "%.*s\n", BYTES_PRINT(line)) < 0 ? -EIO : 0;
+    buffer_clear(&export->event);
+    int r = cloudevents_from_line(line, source ? source : export->source, &export->event);
+    if (r != 0)
+        return r < 0 ? r : -EBADMSG;
+    return fprintf(export->out, "%s%.*s", export->count > 0 ? ",\n" : "[\n", BYTES_PRINT(buffer_bytes(&export->event))) <
+                   0
+               ? -EIO
+               : 0;
+}
 
 static int on_line(void *user, struct bytes line)
 {
@@ -36,20 +63,43 @@ static int on_line(void *user, struct bytes line)
     if (json_parse(line, &doc, NULL) != 0 ||
         json_u64(json_get(json_root(&doc), "position"), &export->last) != 0)
         return -EBADMSG;
-    export->count++;
-    return fprintf(export->out, "%.*s\n", BYTES_PRINT(line)) < 0 ? -EIO : 0;
+    export->received++;
+    if (export->last > export->head || (stream && !json_string_equals(json_get(json_root(&doc), "stream"), stream)))
+        return 0; /* came since; or of a stream whose name begins alike */
+    int r = write_event(export, line);
+    export->count += r == 0;
+    return r;
 }
 
-static int export_page(struct client *client, struct export *export, uint64_t *ret_count)
+static int add_parameter(struct buffer *path, const char *name, const char *value)
 {
-    char path[128];
+    int r = value ? buffer_printf(path, "&%s=", name) : 0;
+
+    return r == 0 && value ? client_escape(path, value) : r;
+}
+
+static int make_path(struct buffer *path, const struct export *export)
+{
+    int r = buffer_printf(path, "/v1/events?after=%" PRIu64 "&limit=%d", export->last, PAGE_COUNT);
+
+    if (r == 0)
+        r = add_parameter(path, "type", types);
+    if (r == 0)
+        r = add_parameter(path, "tag", tag);
+    return r == 0 ? add_parameter(path, "prefix", stream) : r;
+}
+
+static int export_page(struct client *client, struct export *export)
+{
+    _cleanup_(buffer_deinit) struct buffer path = {0};
     struct client_answer answer;
-    uint64_t before = export->count;
     int code = CLI_DONE;
 
-    snprintf(path, sizeof path, "/v1/events?after=%" PRIu64 "&limit=%d", export->last, PAGE_COUNT);
+    export->received = 0;
+    if (make_path(&path, export) < 0)
+        return cli_error(CLI_FAILED, "no memory");
     struct client_request request = {
-        .method = "GET", .path = path, .headers = {"Accept: application/x-ndjson"}};
+        .method = "GET", .path = buffer_string(&path), .headers = {"Accept: application/x-ndjson"}};
     int r = client_stream(client, &request, on_line, export, &answer);
     if (r == -EBADMSG)
         code = cli_error(CLI_FAILED, "the server sent a line that is no event");
@@ -58,11 +108,11 @@ static int export_page(struct client *client, struct export *export, uint64_t *r
     else if (answer.status != 200)
         code = client_print_problem(&answer);
     client_answer_deinit(&answer);
-    *ret_count = export->count - before;
     return code;
 }
 
-static int find_head(struct client *client, uint64_t *ret_head)
+/* How far it goes, and of which journal it is. */
+static int find_head(struct client *client, struct export *export)
 {
     struct client_request request = {.method = "GET",
                                      .path = "/v1/events?limit=1&direction=backward",
@@ -73,7 +123,8 @@ static int find_head(struct client *client, uint64_t *ret_head)
     if (client_send(client, &request, &answer) < 0)
         return cli_error(CLI_FAILED, "%s", client_error(client));
     int code = answer.status == 200 ? CLI_DONE : client_print_problem(&answer);
-    *ret_head = answer.position;
+    export->head = until > 0 && until < answer.position ? until : answer.position;
+    snprintf(export->source, sizeof export->source, CLOUDEVENTS_SOURCE_PREFIX "%.36s", answer.journal);
     client_answer_deinit(&answer);
     return code;
 }
@@ -81,50 +132,61 @@ static int find_head(struct client *client, uint64_t *ret_head)
 static int export_all(struct client *client, struct export *export)
 {
     struct progress progress;
-    uint64_t count = 1;
-    int code = find_head(client, &export->head);
+    int code = find_head(client, export);
 
     progress_begin(&progress, "events", after, export->head);
-    while (code == CLI_DONE && count > 0 && export->last < export->head) {
-        code = export_page(client, export, &count);
-        progress_set(&progress, export->last);
+    for (export->received = 1; code == CLI_DONE && export->received > 0 && export->last < export->head;) {
+        code = export_page(client, export);
+        progress_set(&progress, export->last < export->head ? export->last : export->head);
     }
     progress_end(&progress);
+    if (code == CLI_DONE && export->cloudevents && fputs(export->count > 0 ? "\n]\n" : "[]\n", export->out) < 0)
+        code = cli_error(CLI_FAILED, "the output cannot be written");
     return code;
+}
+
+static int close_output(struct export *export, bool to_file, int code)
+{
+    bool written = fflush(export->out) == 0 && (!to_file || fsync(fileno(export->out)) == 0);
+
+    if (to_file)
+        written = fclose(export->out) == 0 && written;
+    buffer_deinit(&export->event);
+    return written || code != CLI_DONE ? code
+                                       : cli_error(CLI_FAILED, "cannot write the events: %s", strerror(errno));
 }
 
 static int run(int argument_count, char **arguments)
 {
     _cleanup_(client_freep) struct client *client = NULL;
     bool to_file = argument_count > 0 && strcmp(arguments[0], "-") != 0;
-    struct export export = {.out = stdout, .last = after};
-    int code = client_open(&client);
+    struct export export = {.out = stdout, .last = after, .cloudevents = strcmp(format, "cloudevents") == 0};
 
+    if (!export.cloudevents && strcmp(format, "ndjson") != 0)
+        return cli_error(CLI_USAGE, "--format takes ndjson or cloudevents, not \"%s\"", format);
+    int code = client_open(&client);
     if (code != CLI_DONE)
         return code;
     if (to_file && !(export.out = fopen(arguments[0], "wxe")))
         return cli_error(CLI_FAILED, "cannot make %s: %s", arguments[0],
                          errno == EEXIST ? "it is there already" : strerror(errno));
-    code = export_all(client, &export);
-    bool written = fflush(export.out) == 0 && (!to_file || fsync(fileno(export.out)) == 0);
-    if (to_file)
-        written = fclose(export.out) == 0 && written;
-    if (!written && code == CLI_DONE)
-        code = cli_error(CLI_FAILED, "cannot write the events: %s", strerror(errno));
+    code = close_output(&export, to_file, export_all(client, &export));
+    uint64_t reached = export.last < export.head ? export.last : export.head;
     if (code == CLI_DONE && to_file && !cli_json)
-        printf("%" PRIu64 " events up to position %" PRIu64 "\n", export.count, export.last);
+        printf("%" PRIu64 " events up to position %" PRIu64 "\n", export.count, reached);
     else if (code == CLI_DONE && to_file)
-        printf("{\"events\":%" PRIu64 ",\"position\":%" PRIu64 "}\n", export.count, export.last);
+        printf("{\"events\":%" PRIu64 ",\"position\":%" PRIu64 "}\n", export.count, reached);
     return code;
 }
 
 const struct cli_command cli_export = {
     .name = "export",
     .arguments = "[FILE|-]",
-    .help = "write every event as a line of JSON",
+    .help = "write events as lines of JSON, or as a batch of CloudEvents",
     .story =
         "What import reads. FILE must not be there yet; without one the events go to standard output.\n\n"
-        "  daybook export --after 120000 january.ndjson",
+        "  daybook export --after 120000 january.ndjson\n"
+        "  daybook export --format cloudevents --type RoomBooked bookings.json",
     .options = options,
     .argument_count_max = 1,
     .run = run,

@@ -15,18 +15,20 @@
 #include "cli.h"
 #include "client.h"
 #include "import_file.h"
+#include "journal/tools.h"
 #include "progress.h"
 
 enum { BATCH_COUNT_MAX = 500, BATCH_SIZE_MAX = 512 * 1024 };
 
 static bool restart;
 static uint64_t patience_s = 60;
-static const char *refused_name;
+static const char *refused_name, *format = "ndjson";
 
 static const struct cli_option options[] = {
     {"--patience", "SECONDS", "how long to wait for a server that is away (60)", CLI_NUMBER, &patience_s, 0,
      86400},
-    {"--refused", "FILE", "write each refused command and why here, a line each", CLI_TEXT, &refused_name, 0,
+    {"--format", "NAME", "ndjson, or cloudevents: a batch of CloudEvents 1.0 (ndjson)", CLI_TEXT, &format, 0, 0},
+    {"--refused", "FILE", "write each line that was refused and why here", CLI_TEXT, &refused_name, 0,
      0},
     {"--restart", NULL, "begin anew, whatever FILE.progress says", CLI_FLAG, &restart, 0, 0},
     {0},
@@ -217,6 +219,26 @@ static int flush_events(struct import *import)
     return code == CLI_DONE ? import_file_note(&import->file, false) : code;
 }
 
+/* The data is gone, or cannot be read: there is nothing to take in. Counted, and passed over. */
+static bool is_gone(struct json_value event)
+{
+    bool gone = false;
+
+    return (json_bool(json_get(event, "stub"), &gone) == 0 && gone) ||
+           (json_bool(json_get(event, "erased"), &gone) == 0 && gone) ||
+           (json_bool(json_get(event, "sealed"), &gone) == 0 && gone);
+}
+
+static int pass_over(struct import *import, struct bytes line)
+{
+    import->file.counts.refused++;
+    if (import->refused)
+        fprintf(import->refused,
+                "{\"line\":%" PRIu64 ",\"event\":%.*s,\"problem\":{\"title\":\"The event's data is gone.\"}}\n",
+                import->file.counts.lines, BYTES_PRINT(line));
+    return CLI_DONE;
+}
+
 static int import_line(struct import *import, struct bytes line, const struct hash256 *seen)
 {
     _cleanup_(json_doc_deinit) struct json_doc doc = {0};
@@ -233,11 +255,27 @@ static int import_line(struct import *import, struct bytes line, const struct ha
     if (!json_exists(json_get(root, "type")))
         return cli_error(CLI_NO, "%s:%" PRIu64 " is neither an event (\"type\") nor a command (\"command\")",
                          import->file.name, import->file.counts.lines);
+    if (is_gone(root))
+        return pass_over(import, line);
     if (add_event(import, root, seen) < 0)
         return cli_error(CLI_FAILED, "no memory");
     return import->batch_count >= BATCH_COUNT_MAX || import->batch.size >= BATCH_SIZE_MAX
                ? flush_events(import)
                : CLI_DONE;
+}
+
+/* A CloudEvent becomes the line that an export would have written. */
+static int import_cloudevent(struct import *import, struct bytes event, const struct hash256 *seen)
+{
+    _cleanup_(buffer_deinit) struct buffer line = {0};
+    const char *reason;
+    int r = cloudevents_to_line(event, &line, &reason);
+
+    if (r < 0)
+        return cli_error(CLI_FAILED, "no memory");
+    if (r > 0)
+        return cli_error(CLI_NO, "%s, event %" PRIu64 ": %s", import->file.name, import->file.counts.lines, reason);
+    return import_line(import, buffer_bytes(&line), seen);
 }
 
 static int import_all(struct import *import)
@@ -247,9 +285,9 @@ static int import_all(struct import *import)
     int code = CLI_DONE;
     int r = 0;
 
-    progress_begin(&import->progress, "lines", import->file.counts.lines, import->file.line_count);
+    progress_begin(&import->progress, import->file.array ? "events" : "lines", import->file.counts.lines, import->file.line_count);
     while (code == CLI_DONE && (r = import_file_next(&import->file, &line, &seen)) > 0) {
-        code = import_line(import, line, &seen);
+        code = import->file.array ? import_cloudevent(import, line, &seen) : import_line(import, line, &seen);
         progress_set(&import->progress, import->file.counts.lines);
     }
     if (code == CLI_DONE)
@@ -298,6 +336,10 @@ static int run(int argument_count, char **arguments)
 {
     struct import import = {.file.progress_fd = -1};
     char journal[40];
+    bool batch = strcmp(format, "cloudevents") == 0;
+
+    if (!batch && strcmp(format, "ndjson") != 0)
+        return cli_error(CLI_USAGE, "--format takes ndjson or cloudevents, not \"%s\"", format);
     int code = client_open(&import.client);
 
     if (code == CLI_DONE)
@@ -305,7 +347,7 @@ static int run(int argument_count, char **arguments)
     if (code == CLI_DONE && refused_name && !(import.refused = fopen(refused_name, "ae")))
         code = cli_error(CLI_FAILED, "cannot write %s", refused_name);
     if (code == CLI_DONE)
-        code = import_file_open(&import.file, arguments[0], journal, restart);
+        code = import_file_open(&import.file, arguments[0], journal, restart, batch);
     if (code == CLI_DONE) {
         bool earlier = import.file.complete;
         if (!earlier)
@@ -327,7 +369,7 @@ const struct cli_command cli_import = {
     .help = "send a file of events or commands, in order, each exactly once",
     .story = "A line is an event, as export writes it, or {\"command\":NAME,\"data\":{…},\"key\":…}. Refused "
              "commands are\n"
-             "counted and passed over. FILE.progress notes how far it is: after an interruption the same "
+             "counted and passed over, and so are events whose data is gone. FILE.progress notes how far it is: after an interruption the same "
              "call goes on.\n"
              "While the server is away the import waits.\n\n"
              "  daybook import bookings.ndjson",

@@ -106,11 +106,11 @@ static int skip(struct import_file *import)
     return CLI_DONE;
 }
 
-int import_file_open(struct import_file *import, const char *name, const char *journal, bool restart)
+int import_file_open(struct import_file *import, const char *name, const char *journal, bool restart, bool array)
 {
     char note_name[4096];
 
-    *import = (struct import_file){.name = name, .progress_fd = -1};
+    *import = (struct import_file){.name = name, .progress_fd = -1, .array = array};
     snprintf(import->journal, sizeof import->journal, "%s", journal);
     hash_blake_init(&import->seen, (struct bytes){0});
     if (strcmp(name, "-") == 0) {
@@ -123,7 +123,7 @@ int import_file_open(struct import_file *import, const char *name, const char *j
     struct stat status;
     if (fstat(fileno(import->file), &status) < 0 || !S_ISREG(status.st_mode))
         return CLI_DONE; /* a pipe: read once, as it comes */
-    import->line_count = count_lines(import->file);
+    import->line_count = array ? 0 : count_lines(import->file);
     if (snprintf(note_name, sizeof note_name, "%s.progress", name) >= (int)sizeof note_name)
         return cli_error(CLI_USAGE, "the name %s is too long", name);
     import->progress_fd = open(note_name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -145,8 +145,114 @@ void import_file_close(struct import_file *import)
     *import = (struct import_file){.progress_fd = -1};
 }
 
+/* ---- an array: objects are told apart by their braces, and are parsed by whom they are for ---- */
+
+static int array_error(const struct import_file *import, const char *what)
+{
+    return -cli_error(CLI_NO, "%s, byte %" PRIu64 ": %s", import->name, import->offset, what);
+}
+
+/* The next byte that is no white space, or EOF. */
+static int next_sign(struct import_file *import)
+{
+    int c;
+
+    do {
+        c = getc_unlocked(import->file);
+        import->offset += c != EOF;
+    } while (c == ' ' || c == '\t' || c == '\r' || c == '\n');
+    return c;
+}
+
+static int keep(struct import_file *import, size_t size, int c)
+{
+    if (size == import->line_capacity) {
+        size_t capacity = size ? size * 2 : 4096;
+        char *line = realloc(import->line, capacity);
+        if (!line)
+            return -cli_error(CLI_FAILED, "no memory");
+        import->line = line;
+        import->line_capacity = capacity;
+    }
+    import->line[size] = (char)c;
+    return 0;
+}
+
+/* The rest of an object whose brace has been read; a brace in a string is none. */
+static int read_object(struct import_file *import, struct bytes *ret_object)
+{
+    size_t size = 0, depth = 0;
+    bool in_string = false, escaped = false;
+
+    for (int c = '{';; c = getc_unlocked(import->file), import->offset++) {
+        if (c == EOF)
+            return array_error(import, "the file ends within an event");
+        if (size == IMPORT_LINE_SIZE_MAX)
+            return array_error(import, "an event is longer than 4 MiB");
+        int r = keep(import, size++, c);
+        if (r < 0)
+            return r;
+        if (in_string) {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        in_string = c == '"';
+        depth += c == '{';
+        depth -= c == '}';
+        if (depth == 0)
+            break;
+    }
+    *ret_object = bytes_make(import->line, size);
+    return 1;
+}
+
+/* As import_file_next(), but for the hash. */
+static int next_object(struct import_file *import, struct bytes *ret_object)
+{
+    int c = next_sign(import);
+
+    if (!import->begun) {
+        if (c != '[')
+            return array_error(import, "a batch of CloudEvents is an array, and begins with [");
+        import->begun = true;
+        c = next_sign(import);
+        import->ended = c == ']';
+    } else if (!import->ended) {
+        import->ended = c == ']';
+        if (!import->ended && c != ',')
+            return array_error(import, "a comma or ] is expected behind an event");
+        if (!import->ended)
+            c = next_sign(import);
+    } else if (c != EOF) {
+        return array_error(import, "nothing may stand behind the array");
+    }
+    if (import->ended)
+        return c == EOF || (c = next_sign(import)) == EOF ? 0 : array_error(import, "nothing may stand behind the array");
+    if (c != '{')
+        return array_error(import, c == EOF ? "the file ends before its array" : "an event is an object, and begins with {");
+    return read_object(import, ret_object);
+}
+
+static int next_array_line(struct import_file *import, struct bytes *ret_line, struct hash256 *ret_seen)
+{
+    int r = next_object(import, ret_line);
+
+    if (ferror(import->file))
+        return -cli_error(CLI_FAILED, "cannot read %s: %s", import->name, strerror(errno));
+    if (r <= 0)
+        return r;
+    import->counts.lines++;
+    hash_blake_update(&import->seen, *ret_line);
+    struct hash_blake_state copy = import->seen;
+    *ret_seen = hash_blake_final(&copy);
+    return 1;
+}
+
 int import_file_next(struct import_file *import, struct bytes *ret_line, struct hash256 *ret_seen)
 {
+    if (import->array)
+        return next_array_line(import, ret_line, ret_seen);
     for (;;) {
         ssize_t size = getline(&import->line, &import->line_capacity, import->file);
         if (size < 0) {

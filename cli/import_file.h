@@ -1,4 +1,5 @@
-/* import_file: a file of lines that is worked through once, even if the work is interrupted.
+/* import_file: a file of lines, or of the elements of one JSON array, that is worked through once, even if the work is
+ * interrupted. However long the file is, one of them is in memory at a time.
  *
  * Beside FILE stands FILE.progress: one JSON line that says how far the import into which journal has come. It is
  * rewritten after every answered request, so that a killed import goes on at the request that was in flight, which is
@@ -25,6 +26,8 @@ struct import_file {
     const char *name;
     int progress_fd;     /* -1: standard input, nothing is noted */
     char journal[40];    /* the journal it goes into */
+    bool array;          /* what is a line elsewhere is an object in one array here: a batch of CloudEvents */
+    bool begun, ended;   /* the array */
     uint64_t line_count; /* lines in all; 0: not known */
     uint64_t offset;     /* bytes read */
     bool complete;       /* an earlier import had come to the end */
@@ -37,10 +40,11 @@ struct import_file {
 
 /* Open FILE ("-": standard input) and go to where an earlier import into `journal` stopped, unless `restart`. An exit
  * code; errors are printed. */
-int import_file_open(struct import_file *import, const char *name, const char *journal, bool restart);
+int import_file_open(struct import_file *import, const char *name, const char *journal, bool restart, bool array);
 void import_file_close(struct import_file *import);
 
-/* The next line that is not empty, without its end, and a hash of everything up to it; valid until the next call. 1: a line;
+/* The next line that is not empty, without its end, or the next object of the array, and a hash of all lines or objects up to
+ * it; valid until the next call. 1: a line;
  * 0: the end; < 0: an exit code, negated; the error is printed. */
 int import_file_next(struct import_file *import, struct bytes *ret_line, struct hash256 *ret_seen);
 

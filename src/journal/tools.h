@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "journal/cloudevents.h"
 #include "journal/journal.h"
 #include "journal/signed_checkpoint.h"
 #include "log/file_log.h"

@@ -1,10 +1,11 @@
 """Keeping a journal: backup while a server writes, kill -9, restore, verify; with real processes."""
 import json
 import pathlib
+import subprocess
 import tempfile
 import threading
 
-from daybook_test import Server, Tap, daybook, request, wait_for
+from daybook_test import DAYBOOK, Server, Tap, daybook, folder, request, wait_for
 
 tap = Tap()
 
@@ -120,6 +121,98 @@ def a_backup_into_something_else_is_refused_and_changes_nothing():
         assert report("verify", second)["damage_count"] == 0
         code, _, error = daybook("backup", place + "/nothing", place + "/new")
         assert code == 3 and "nothing" in error, (code, error)
+
+
+def lines_of(server):
+    answer = request(server, "GET", "/v1/events?limit=10000", headers={"Accept": "application/x-ndjson"})
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+def without_time(events):
+    return [{name: value for name, value in event.items() if name != "time"} for event in events]
+
+
+def append_of_every_kind(server, count):
+    for number in range(count):
+        body = {"events": [
+            {"type": "Counted", "stream": f"counter-{number % 3}", "tags": ["n:%d" % number, "odd tag, \u2603"],
+             "data": {"n": number, "text": "}]\"{\\"}, "meta": {"by": "test"}},
+            {"type": "Raw", "data_base64": "AQL/", "content_type": "application/octet-stream"}]}
+        assert request(server, "POST", "/v1/append", body).status == 201
+
+
+@tap.test
+def what_is_exported_in_either_format_and_imported_is_the_same():
+    with folder() as place, Server() as server:
+        append_of_every_kind(server, 40)
+        whole = lines_of(server)
+        for name, form in (("events.ndjson", "ndjson"), ("events.json", "cloudevents")):
+            code, told, error = daybook("export", place / name, "--format", form, "--json", url=server.url)
+            assert code == 0 and json.loads(told) == {"events": 80, "position": 80}, (told, error)
+            with Server() as other:
+                code, told, error = daybook("import", place / name, "--format", form, "--json", url=other.url)
+                assert code == 0 and json.loads(told)["accepted"] == 80, (told, error)
+                assert without_time(lines_of(other)) == without_time(whole)
+                code, told, _ = daybook("import", place / name, "--format", form, "--json", "--restart", url=other.url)
+                assert code == 0 and json.loads(told)["replayed"] == 80, told  # again changes nothing
+        batch = json.loads((place / "events.json").read_text())
+        assert len(batch) == 80 and batch[0]["specversion"] == "1.0" and batch[0]["source"].startswith("urn:daybook:"), batch[0]
+
+
+@tap.test
+def an_export_is_filtered_by_type_tag_stream_and_positions():
+    with Server() as server:
+        append_of_every_kind(server, 10)
+        whole = lines_of(server)
+        for options, wanted in (
+                (("--type", "Raw"), lambda event: event["type"] == "Raw"),
+                (("--type", "Raw,Counted", "--after", "5", "--until", "9"), lambda event: 5 < event["position"] <= 9),
+                (("--tag", "n:3"), lambda event: "n:3" in event.get("tags", [])),
+                (("--stream", "counter-1"), lambda event: event.get("stream") == "counter-1"),
+                (("--stream", "counter-1", "--type", "Raw"), lambda event: False),
+                (("--stream", "counter"), lambda event: False)):
+            code, output, error = daybook("export", *options, url=server.url)
+            assert code == 0, error
+            assert [json.loads(line) for line in output.splitlines()] == [event for event in whole if wanted(event)], options
+        code, output, _ = daybook("export", "--format", "cloudevents", "--tag", "nothing", "--source", "/here", url=server.url)
+        assert code == 0 and json.loads(output) == [], output
+        assert daybook("export", "--format", "xml", url=server.url)[0] == 2
+
+
+@tap.test
+def a_batch_of_cloudevents_is_gone_on_with_after_its_server_was_killed():
+    with folder() as place, Server() as server:
+        batch = place / "batch.json"
+        events = [{"specversion": "1.0", "type": "com.example.some", "source": "/ctx", "id": f"B{number}", "subject": "s",
+                   "datacontenttype": "text/xml", "data": "<a>" + "x" * 2000 + "</a>", "other": number} for number in range(3000)]
+        batch.write_text("[\n" + ",\n".join(json.dumps(event) for event in events) + "]")
+        importer = subprocess.Popen([str(DAYBOOK), "import", str(batch), "--format", "cloudevents", "--json", "--url", server.url,
+                                     "--patience", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: request(server, "GET", "/health").position > 200 or importer.poll() is not None, "it has begun")
+        server.kill()
+        importer.communicate(timeout=60)
+        server.start()
+        code, told, error = daybook("import", batch, "--format", "cloudevents", "--json", url=server.url)
+        assert code == 0 and json.loads(told)["accepted"] == 3000, (told, error)
+        lines = lines_of(server)
+        assert len(lines) == 3000 and [line["meta"]["cloudevents"]["other"] for line in lines] == list(range(3000))
+        assert {line["content_type"] for line in lines} == {"text/xml"} and lines[0]["stream"] == "s"
+
+
+@tap.test
+def a_batch_that_is_none_is_refused_with_the_place():
+    good = '{"specversion":"1.0","type":"A","source":"/c","id":"%d","data":1}'
+    with folder() as place, Server() as server:
+        for number, (text, words) in enumerate((
+                ("", "begins with ["), ("{}", "begins with ["), ("[1]", "begins with {"), ("[" + good % 1, "] is expected"),
+                ("[" + good % 1 + " " + good % 2 + "]", "a comma or ]"), ("[" + good % 1 + ",]", "begins with {"),
+                ("[" + good % 1 + "] x", "behind the array"), ('[{"specversion":"1.0"', "within an event"),
+                ('[{"specversion":"0.3"}]', "specversion"), ("[" + good % 1 + ',{"a":}]', "event 2"),
+                ('[{"specversion":"1.0","x":"' + "y" * (4 << 20) + '"}]', "4 MiB"))):
+            file = place / f"batch-{number}.json"
+            file.write_text(text)
+            code, _, error = daybook("import", file, "--format", "cloudevents", url=server.url)
+            assert code == 1 and words in error, (text[:100], code, error)
 
 
 @tap.test
