@@ -1,13 +1,14 @@
 """nginx with one of the configurations that are ready to use, for ready_test.py and authority_test.py."""
 import http.client
 import pathlib
+import re
 import shutil
 import ssl
 import subprocess
 import sys
 import tempfile
 
-from harness import (BUILD, HERE, MODULE, NGINX, STATIC, WRONG, Answer, certificate, environment, free_port, problems, wait_for,
+from harness import (BUILD, HERE, MODULE, NGINX, STATIC, WRAPPER, WRONG, Answer, certificate, environment, free_port, problems, wait_for,
                      wrapper)
 
 sys.path.insert(0, str(pathlib.Path(HERE).parent / "gateway"))
@@ -26,6 +27,9 @@ class Ready:
                              certificate=f"{self.certificate}/cert.pem", key=f"{self.certificate}/key.pem", **values)
         if STATIC:      # the module is part of the program
             conf.write_text(conf.read_text().replace("load_module ", "# load_module "))
+        if WRAPPER:     # valgrind sets no limits, and needs patience
+            text = re.sub(r"worker_rlimit_nofile \d+;", "", conf.read_text())
+            conf.write_text(re.sub(r"(proxy_\w+_timeout|keepalive_timeout) \d+s;", r"\1 60s;", text))
         self.log = f"{self.dir}/stderr"
         self.process = subprocess.Popen([*wrapper(self.dir), NGINX, *gateway.command(self.dir)[1:]], stdin=subprocess.DEVNULL,
                                         stderr=open(self.log, "w"), env=environment(self.dir))
