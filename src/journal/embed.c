@@ -94,13 +94,15 @@ static int open_journal(const char *folder, const struct daybook_options *option
 {
     struct file_log_options log_options = {.durability = options->async ? LOG_ASYNC : LOG_SYNC,
                                            .read_only = options->read_only};
-    struct journal_options journal_options = {.read_only = options->read_only};
     struct vault_options vault_options = {.read_only = options->read_only};
-    char path[OS_PATH_SIZE_MAX], keys[OS_PATH_SIZE_MAX];
+    char path[OS_PATH_SIZE_MAX], keys[OS_PATH_SIZE_MAX], index[OS_PATH_SIZE_MAX];
+    struct journal_options journal_options = {.read_only = options->read_only, .index_folder = index};
     struct log *log;
     int r = os_path(path, folder, "log");
     if (r == 0)
         r = os_path(keys, folder, "keys");
+    if (r == 0)
+        r = os_path(index, folder, "index");
     if (r == 0 && !options->read_only)
         r = os_file_real()->make_folder(os_file_real(), folder);
     if (r < 0) {

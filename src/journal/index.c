@@ -1,184 +1,229 @@
-/* Three tables. Types and tags: term -> posting, in a hashmap of pointers. Streams: term -> a chain of streams, nearly
- * always one, each with its name. Ids and keys: places.
- *
- * A candidate for an item is a position that stands in the postings of all its tags and of one of its types. It is found
- * by leapfrog: each list in turn is asked for its next position at or after the highest answer so far; when all agree,
- * that is it. The cost follows the shortest list, not the longest. */
-
-#include "journal/index.h"
+#include "journal/index_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#include "base/checked.h"
-#include "base/hashmap.h"
-#include "journal/places.h"
+/* ---- the row of parts ---- */
 
-struct stream {
-    struct stream *next; /* another name with the same hash */
-    struct posting posting;
-    uint64_t version;
-    size_t name_size;
-    uint8_t name[];
-};
-
-struct index {
-    uint8_t key[HASH_SIP_KEY_SIZE];
-    uint64_t base, last;
-    uint64_t term_mask;
-    struct hashmap terms;   /* -> struct posting * */
-    struct hashmap streams; /* -> struct stream * */
-    uint64_t stream_count;
-    struct places ids, keys;
-    size_t size; /* bytes of postings and streams */
-};
-
-static struct hash128 term(const struct index *index, char kind, struct bytes name)
+struct parts *parts_new(size_t count)
 {
-    uint8_t text[2 + JOURNAL_KEY_SIZE_MAX];
-    /* Nothing stored has a longer name, so for one that is asked for any hash will do (I2). */
-    name = bytes_slice(name, 0, JOURNAL_KEY_SIZE_MAX);
-    text[0] = (uint8_t)kind;
-    text[1] = ':';
-    if (name.size > 0)
-        memcpy(text + 2, name.data, name.size);
-    struct hash128 hash = hash_sip128(bytes_make(text, 2 + name.size), index->key);
-    if (index->term_mask != UINT64_MAX)
-        hash = (struct hash128){.low = hash.low & index->term_mask};
-    return hash;
+    struct parts *parts = calloc(1, sizeof(*parts) + count * sizeof(parts->items[0]));
+    if (parts)
+        atomic_init(&parts->refs, 1);
+    return parts;
 }
 
-int index_new(const uint8_t *key, uint64_t base, unsigned term_bits, struct index **ret_index)
+void parts_push(struct parts *parts, const struct part *part)
+{
+    struct part *mine = &parts->items[parts->count++];
+    *mine = *part;
+    if (mine->table)
+        table_ref(mine->table);
+    if (mine->run)
+        run_ref(mine->run);
+}
+
+struct parts *parts_ref(struct parts *parts)
+{
+    atomic_fetch_add(&parts->refs, 1);
+    return parts;
+}
+
+void parts_unref(struct parts *parts)
+{
+    if (!parts || atomic_fetch_sub(&parts->refs, 1) != 1)
+        return;
+    for (size_t i = 0; i < parts->count; i++) {
+        table_unref(parts->items[i].table);
+        run_unref(parts->items[i].run);
+    }
+    free(parts);
+}
+
+struct parts *index_parts(const struct index *index)
+{
+    index_lock_read(index);
+    struct parts *parts = parts_ref(index->parts);
+    index_unlock(index);
+    return parts;
+}
+
+void index_replace_parts(struct index *index, struct parts *parts)
+{
+    struct parts *before = index->parts;
+    index->parts = parts;
+    atomic_fetch_add_explicit(&index->turn, 1, memory_order_release);
+    parts_unref(before);
+}
+
+size_t parts_find(const struct parts *parts, uint64_t position)
+{
+    size_t low = 0, high = parts->count - 1;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (parts->items[middle].last < position)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+int index_run_failed(const struct index *index, int r)
+{
+    if (r != -EBADMSG)
+        return r;
+    index_wake((struct index *)(uintptr_t)index);
+    return -EAGAIN;
+}
+
+/* ---- life ---- */
+
+static void set_hash(struct index *index, const uint8_t *key, unsigned term_bits)
+{
+    memcpy(index->hash.key, key, sizeof(index->hash.key));
+    index->hash.mask = term_bits == 0 || term_bits >= 64 ? UINT64_MAX : (UINT64_C(1) << term_bits) - 1;
+}
+
+/* The row begins with `before` (NULL: nothing), and behind it a table. */
+static int begin(struct index *index, const struct parts *before, uint64_t base, uint64_t end)
+{
+    size_t count = before ? before->count : 0;
+    struct parts *parts = parts_new(count + 1);
+    int r = parts ? table_new(base + 1, end, &index->growing) : -ENOMEM;
+    if (r < 0) {
+        parts_unref(parts);
+        return r;
+    }
+    for (size_t i = 0; i < count; i++)
+        parts_push(parts, &before->items[i]);
+    parts_push(parts, &(struct part){.first = base + 1, .last = end, .table = index->growing});
+    table_unref(index->growing); /* the row has it */
+    index->parts = parts;
+    atomic_init(&index->last, base);
+    return 0;
+}
+
+int index_new(const uint8_t *key, uint64_t base, unsigned term_bits, struct os_rwlock *lock,
+              struct index **ret_index)
 {
     struct index *index = calloc(1, sizeof(*index));
     if (!index)
         return -ENOMEM;
-    memcpy(index->key, key, sizeof(index->key));
-    index->base = index->last = base;
-    index->term_mask = term_bits == 0 || term_bits >= 64 ? UINT64_MAX : (UINT64_C(1) << term_bits) - 1;
+    set_hash(index, key, term_bits);
+    index->base = base;
+    index->lock = lock;
+    int r = begin(index, NULL, base, UINT64_MAX);
+    if (r < 0) {
+        free(index);
+        return r;
+    }
     *ret_index = index;
     return 0;
 }
 
-static void stream_free_chain(struct stream *stream)
+static void init_folder(struct index *index, const struct index_options *options)
 {
-    while (stream) {
-        struct stream *next = stream->next;
-        posting_deinit(&stream->posting);
-        free(stream);
-        stream = next;
+    struct log_status status;
+    log_status(options->log, &status);
+    set_hash(index, status.key, options->term_bits);
+    index->ops = options->file ? options->file : os_file_real();
+    index->log = options->log;
+    index->lock = options->lock;
+    index->unit = options->unit ? options->unit : INDEX_UNIT_DEFAULT;
+    index->merge_rate = options->merge_rate;
+    index->read_only = options->read_only;
+    os_mutex_init(&index->mutex);
+    os_cond_init(&index->wanted);
+    os_cond_init(&index->done);
+}
+
+int index_open(const struct index_options *options, struct index **ret_index)
+{
+    struct index *index = calloc(1, sizeof(*index));
+    struct parts *runs = NULL;
+    if (!index)
+        return -ENOMEM;
+    init_folder(index, options);
+    index->folder = strdup(options->folder);
+    int r = index->folder ? 0 : -ENOMEM;
+    if (r == 0)
+        r = block_cache_new(options->cache_size ? options->cache_size : INDEX_CACHE_SIZE_DEFAULT, &index->cache);
+    if (r == 0)
+        r = index_folder_open(index, &runs);
+    if (r == 0) {
+        uint64_t covered = runs->count > 0 ? runs->items[runs->count - 1].last : 0;
+        r = begin(index, runs, covered, index->read_only ? UINT64_MAX : covered + index->unit);
     }
+    parts_unref(runs);
+    if (r < 0) {
+        index_free(index);
+        return r;
+    }
+    *ret_index = index;
+    return 0;
+}
+
+static void stop_thread(struct index *index)
+{
+    os_mutex_lock(&index->mutex);
+    index->stopping = true;
+    os_cond_broadcast(&index->wanted);
+    os_cond_broadcast(&index->done);
+    os_mutex_unlock(&index->mutex);
+    os_thread_join(&index->thread);
 }
 
 void index_free(struct index *index)
 {
     if (!index)
         return;
-    for (struct hashmap_cursor c = {0}; hashmap_next(&index->terms, &c);) {
-        struct posting *posting = (struct posting *)(uintptr_t)*c.value;
-        if (posting)
-            posting_deinit(posting);
-        free(posting);
+    if (index->ops)
+        stop_thread(index);
+    parts_unref(index->parts);
+    block_cache_free(index->cache);
+    free(index->folder);
+    if (index->ops) {
+        os_mutex_deinit(&index->mutex);
+        os_cond_deinit(&index->wanted);
+        os_cond_deinit(&index->done);
     }
-    for (struct hashmap_cursor c = {0}; hashmap_next(&index->streams, &c);)
-        stream_free_chain((struct stream *)(uintptr_t)*c.value);
-    hashmap_deinit(&index->terms);
-    hashmap_deinit(&index->streams);
-    places_deinit(&index->ids);
-    places_deinit(&index->keys);
     free(index);
 }
 
 /* ---- adding ---- */
 
-/* Add to a posting and keep the account of its memory. */
-static int add_position(struct index *index, struct posting *posting, uint64_t position)
+/* The table is full: it stays as it is, and another one grows behind it. */
+static int grow_on(struct index *index)
 {
-    size_t before = posting_size(posting);
-    int r = posting_add(posting, position);
-    index->size += posting_size(posting) - before;
-    return r;
-}
-
-static int add_term(struct index *index, char kind, struct bytes name, uint64_t position)
-{
-    uint64_t *value;
-    int r = hashmap_insert(&index->terms, term(index, kind, name), &value);
-    if (r < 0)
-        return r;
-    struct posting *posting = (struct posting *)(uintptr_t)*value;
-    if (!posting) {
-        posting = calloc(1, sizeof(*posting));
-        if (!posting)
-            return -ENOMEM;
-        *value = (uintptr_t)posting;
-        index->size += sizeof(*posting);
-    }
-    /* Two terms of one event may share a hash; the position stands there once. */
-    return posting->last == position ? 0 : add_position(index, posting, position);
-}
-
-static struct stream *find_stream(const struct index *index, struct bytes name)
-{
-    uint64_t *value = hashmap_find(&index->streams, term(index, 's', name));
-    struct stream *stream = value ? (struct stream *)(uintptr_t)*value : NULL;
-    while (stream && !bytes_equal(bytes_make(stream->name, stream->name_size), name))
-        stream = stream->next;
-    return stream;
-}
-
-static int make_stream(struct index *index, struct bytes name, struct stream **ret_stream)
-{
-    uint64_t *value;
-    struct stream *stream = calloc(1, sizeof(*stream) + name.size);
-    if (!stream)
-        return -ENOMEM;
-    int r = hashmap_insert(&index->streams, term(index, 's', name), &value);
+    struct table *full = index->growing, *table;
+    struct parts *parts = parts_new(index->parts->count + 1);
+    int r = parts ? table_new(full->end + 1, full->end + index->unit, &table) : -ENOMEM;
     if (r < 0) {
-        free(stream);
+        parts_unref(parts);
         return r;
     }
-    memcpy(stream->name, name.data, name.size);
-    stream->name_size = name.size;
-    stream->next = (struct stream *)(uintptr_t)*value;
-    *value = (uintptr_t)stream;
-    index->size += sizeof(*stream) + name.size;
-    index->stream_count++;
-    *ret_stream = stream;
+    for (size_t i = 0; i < index->parts->count; i++)
+        parts_push(parts, &index->parts->items[i]);
+    parts_push(parts, &(struct part){.first = table->first, .last = table->end, .table = table});
+    table_unref(table);
+    index->growing = table;
+    index_replace_parts(index, parts);
+    index_wake(index);
     return 0;
-}
-
-static int add_stream(struct index *index, const struct journal_event *event)
-{
-    struct stream *stream = find_stream(index, event->stream);
-    if (!stream) {
-        int r = make_stream(index, event->stream, &stream);
-        if (r < 0)
-            return r;
-    }
-    stream->version = event->version;
-    return add_position(index, &stream->posting, event->position);
 }
 
 int index_add(struct index *index, const struct journal_event *event)
 {
-    assert(event->position == index->last + 1); /* I1 */
-    int r = add_term(index, 't', event->type, event->position);
-    for (size_t i = 0; r == 0 && i < event->tag_count; i++)
-        r = add_term(index, 'g', event->tags[i], event->position);
-    if (r == 0 && event->stream.size > 0)
-        r = add_stream(index, event);
+    int r = table_is_full(index->growing) ? grow_on(index) : 0;
     if (r == 0)
-        r = places_add(&index->ids, term(index, 'i', bytes_make(event->id, 16)).low, event->position);
-    /* The first event of an append leads to all of them. */
-    if (r == 0 && event->key.size > 0 && event->position == event->append_first)
-        r = places_add(&index->keys, term(index, 'k', event->key).low, event->position);
+        r = table_add(index->growing, &index->hash, event);
     if (r == 0)
-        index->last = event->position;
+        atomic_store_explicit(&index->last, event->position, memory_order_release);
     return r;
 }
 
-/* ---- asking ---- */
+/* ---- figures ---- */
 
 uint64_t index_base(const struct index *index)
 {
@@ -187,257 +232,269 @@ uint64_t index_base(const struct index *index)
 
 uint64_t index_last(const struct index *index)
 {
-    return index->last;
+    return atomic_load_explicit(&index->last, memory_order_acquire);
 }
 
-uint64_t index_stream_count(const struct index *index)
+static void add_part(const struct part *part, struct index_figures *figures)
 {
-    return index->stream_count;
+    if (part->table) {
+        figures->streams += part->table->streams_begun;
+        figures->memory += table_size(part->table);
+        if (part->table->last >= part->table->first)
+            figures->time_last_us = part->table->time_last_us;
+    }
+    if (part->run) {
+        figures->streams += part->run->header.streams_begun;
+        figures->memory += sizeof(*part->run) + part->run->guide_blocks * sizeof(*part->run->tops);
+        figures->runs++;
+        figures->runs_bytes += run_size(part->run);
+        figures->checkpoint = part->last;
+        figures->time_last_us = part->run->header.time_last_us;
+    }
 }
 
-size_t index_size(const struct index *index)
+void index_figures(struct index *index, struct index_figures *ret_figures)
 {
-    return sizeof(*index) + index->size +
-           (index->terms.capacity + index->streams.capacity) * sizeof(struct hashmap_slot) +
-           (index->ids.capacity + index->keys.capacity) * sizeof(struct place);
+    struct index_figures figures = {.memory = sizeof(*index), .time_last_us = INT64_MIN};
+    index_lock_read(index);
+    for (size_t i = 0; i < index->parts->count; i++)
+        add_part(&index->parts->items[i], &figures);
+    index_unlock(index);
+    if (index->ops) {
+        struct block_cache_counters cache;
+        block_cache_counters(index->cache, &cache);
+        figures.memory += cache.size;
+        figures.cache_hits = cache.hits;
+        figures.cache_misses = cache.misses;
+        _os_locked_(&index->mutex);
+        figures.rebuilds = index->rebuilds;
+        figures.flushes = index->flushes;
+        figures.merges = index->merges;
+        figures.failure = index->failure;
+    }
+    *ret_figures = figures;
+}
+
+/* ---- questions ---- */
+
+/* The parts below the table that grows, newest first, for a question that its table did not settle. */
+struct older {
+    struct parts *parts; /* NULL: there are none */
+    size_t left;
+};
+
+/* The lock is held. */
+static struct older older_begin(const struct index *index)
+{
+    if (index->parts->count == 1)
+        return (struct older){0};
+    return (struct older){.parts = parts_ref(index->parts), .left = index->parts->count - 1};
+}
+
+static const struct part *older_next(struct older *older)
+{
+    return older->left > 0 ? &older->parts->items[--older->left] : NULL;
+}
+
+static int version_in(const struct part *part, uint64_t term, struct bytes stream, uint64_t *version)
+{
+    struct run_postings postings;
+    if (part->table) {
+        const struct table_stream *found = table_find_stream(part->table, term, stream);
+        *version = found ? found->version : 0;
+        return 0;
+    }
+    int r = part->run ? run_find_stream(part->run, term, stream, &postings) : -EAGAIN;
+    if (r == 0)
+        *version = postings.count > 0 ? postings.version + postings.count - 1 : 0;
+    return r;
 }
 
 int index_stream_version(const struct index *index, struct bytes stream, uint64_t *ret_version)
 {
-    const struct stream *found = find_stream(index, stream);
-    *ret_version = found ? found->version : 0;
+    uint64_t term = table_term(&index->hash, 's', stream), version = 0;
+    struct older older = {0};
+    int r = 0;
+    index_lock_read(index);
+    const struct part *part = &index->parts->items[index->parts->count - 1];
+    const struct table_stream *found = table_find_stream(part->table, term, stream);
+    if (found)
+        version = found->version;
+    else
+        older = older_begin(index);
+    index_unlock(index);
+    while (r == 0 && version == 0 && (part = older_next(&older)) != NULL)
+        r = version_in(part, term, stream, &version);
+    parts_unref(older.parts);
+    if (r < 0)
+        return index_run_failed(index, r);
+    *ret_version = version;
     return 0;
 }
 
-static uint64_t find_place(const struct places *places, uint64_t hash, struct index_probe *probe)
+/* What is looked for among ids and keys. */
+struct place_look {
+    uint64_t hash;
+    bool has_ms; /* an id of version 7: runs know between which milliseconds theirs lie */
+    uint64_t ms;
+};
+
+static int highest_in_run(struct run *run, const struct place_look *look, uint64_t below, uint64_t *position)
 {
-    if (!probe->begun) {
-        probe->at = places_begin(places, hash);
-        probe->begun = true;
+    uint64_t highest = 0, found;
+    if (look->has_ms && (look->ms < run->header.id_ms_lowest || look->ms > run->header.id_ms_highest))
+        return 0;
+    for (uint32_t skip = 0;; skip++) {
+        int r = run_find_place(run, look->hash, skip, &found);
+        if (r < 0)
+            return r;
+        if (found == 0)
+            break;
+        if (found < below && found > highest)
+            highest = found;
     }
-    return places_next(places, hash, &probe->at);
+    *position = highest;
+    return 0;
+}
+
+static int find_place(const struct index *index, const struct place_look *look, struct index_probe *probe,
+                      uint64_t *ret_position)
+{
+    uint64_t below = probe->below > 0 ? probe->below : UINT64_MAX, position;
+    const struct part *part;
+    struct older older = {0};
+    int r = 0;
+    index_lock_read(index);
+    position = table_find_place(index->parts->items[index->parts->count - 1].table, look->hash, below);
+    if (position == 0)
+        older = older_begin(index);
+    index_unlock(index);
+    while (r == 0 && position == 0 && (part = older_next(&older)) != NULL) {
+        if (part->first >= below)
+            continue;
+        if (part->table)
+            position = table_find_place(part->table, look->hash, below);
+        else
+            r = part->run ? highest_in_run(part->run, look, below, &position) : -EAGAIN;
+    }
+    parts_unref(older.parts);
+    if (r < 0)
+        return index_run_failed(index, r);
+    probe->below = position;
+    *ret_position = position;
+    return 0;
 }
 
 int index_find_id(const struct index *index, const uint8_t id[16], struct index_probe *probe,
                   uint64_t *ret_position)
 {
-    *ret_position = find_place(&index->ids, term(index, 'i', bytes_make(id, 16)).low, probe);
+    struct place_look look = {.hash = table_term(&index->hash, 'i', bytes_make(id, 16))};
+    look.has_ms = table_id_ms(id, &look.ms);
+    return find_place(index, &look, probe, ret_position);
+}
+
+int index_find_key(const struct index *index, struct bytes key, struct index_probe *probe, uint64_t *ret_position)
+{
+    struct place_look look = {.hash = table_term(&index->hash, 'k', key)};
+    return find_place(index, &look, probe, ret_position);
+}
+
+int index_find_time(const struct index *index, int64_t time_us, uint64_t *ret_position)
+{
+    struct older older = {0};
+    const struct part *part;
+    int r = 0;
+    index_lock_read(index);
+    uint64_t position = times_find(&index->parts->items[index->parts->count - 1].table->times, time_us);
+    if (position == 0)
+        older = older_begin(index);
+    index_unlock(index);
+    while (r == 0 && position == 0 && (part = older_next(&older)) != NULL) {
+        if (part->table)
+            position = times_find(&part->table->times, time_us);
+        else
+            r = part->run ? run_find_time(part->run, time_us, &position) : -EAGAIN;
+    }
+    parts_unref(older.parts);
+    if (r < 0)
+        return index_run_failed(index, r);
+    *ret_position = position;
     return 0;
 }
 
-int index_find_key(const struct index *index, struct bytes key, struct index_probe *probe,
-                   uint64_t *ret_position)
-{
-    *ret_position = find_place(&index->keys, term(index, 'k', key).low, probe);
-    return 0;
-}
+/* ---- conditions ---- */
 
-static struct posting *find_posting(const struct index *index, struct hash128 term)
+static bool table_has_after(const struct table *table, uint64_t term, uint64_t after)
 {
-    uint64_t *value = hashmap_find(&index->terms, term);
-    return value ? (struct posting *)(uintptr_t)*value : NULL;
-}
-
-static bool has_after(const struct index *index, char kind, struct bytes name, uint64_t after)
-{
-    const struct posting *posting = find_posting(index, term(index, kind, name));
+    const struct posting *posting = table_find_term(table, term);
     return posting && posting->last > after;
 }
 
-static bool may_match(const struct index *index, const struct journal_item *item, uint64_t after)
+/* In the table that grows, under the lock: 1 yes, 0 no; -EAGAIN: older parts must say. */
+static int settle_in_memory(const struct index *index, uint64_t term, uint64_t after)
 {
-    for (size_t i = 0; i < item->tag_count; i++)
-        if (!has_after(index, 'g', item->tags[i], after))
-            return false;
-    for (size_t i = 0; i < item->type_count; i++)
-        if (has_after(index, 't', item->types[i], after))
-            return true;
-    return item->type_count == 0;
+    const struct table *growing = index->parts->items[index->parts->count - 1].table;
+    if (table_has_after(growing, term, after))
+        return 1;
+    return index->parts->count == 1 || after >= growing->first - 1 ? 0 : -EAGAIN;
+}
+
+static int older_has_after(const struct parts *parts, uint64_t term, uint64_t after, bool *has)
+{
+    *has = false;
+    for (size_t i = parts->count - 1; i-- > 0 && parts->items[i].last > after && !*has;) {
+        const struct part *part = &parts->items[i];
+        struct run_postings postings = {0};
+        if (part->table) {
+            *has = table_has_after(part->table, term, after);
+            continue;
+        }
+        int r = part->run ? run_find_term(part->run, term, &postings) : -EAGAIN;
+        if (r < 0)
+            return r;
+        *has = postings.count > 0 && part->first + postings.last > after;
+    }
+    return 0;
+}
+
+/* The terms of an item, asked for one after another, each in memory first. `parts` is taken when it is first needed. */
+static int has_after(const struct index *index, uint64_t term, uint64_t after, struct parts **parts, bool *has)
+{
+    index_lock_read(index);
+    int r = settle_in_memory(index, term, after);
+    if (r == -EAGAIN && *parts != index->parts) {
+        /* The older parts must be those of this moment: what grew a moment ago may be one of them now. */
+        parts_unref(*parts);
+        *parts = parts_ref(index->parts);
+    }
+    index_unlock(index);
+    *has = r == 1;
+    return r == -EAGAIN ? older_has_after(*parts, term, after, has) : 0;
+}
+
+static int may_match(const struct index *index, const struct journal_item *item, uint64_t after,
+                     struct parts **parts, bool *may)
+{
+    int r = 0;
+    *may = true;
+    for (size_t i = 0; r == 0 && *may && i < item->tag_count; i++)
+        r = has_after(index, table_term(&index->hash, 'g', item->tags[i]), after, parts, may);
+    if (r < 0 || !*may || item->type_count == 0)
+        return r;
+    *may = false;
+    for (size_t i = 0; r == 0 && !*may && i < item->type_count; i++)
+        r = has_after(index, table_term(&index->hash, 't', item->types[i]), after, parts, may);
+    return r;
 }
 
 int index_may_match(const struct index *index, const struct journal_item *item, uint64_t after, bool *ret_may)
 {
-    *ret_may = may_match(index, item, after);
-    return 0;
-}
-
-/* ---- scanning ---- */
-
-struct scan_term {
-    struct hash128 term;
-    struct posting_cursor cursor;
-};
-
-struct scan_item {
-    struct scan_term *types, *tags;
-    size_t type_count, tag_count;
-};
-
-struct index_scan {
-    const struct index *index;
-    struct scan_item *items;
-    size_t item_count; /* 0: every position */
-    bool of_stream;    /* the positions of one stream, and nothing of the above */
-    struct bytes stream;
-    struct posting_cursor cursor;
-};
-
-static struct scan_term *make_terms(const struct index *index, char kind, const struct bytes *names,
-                                    size_t count, struct arena *arena)
-{
-    size_t size;
-    if (!checked_mul_size(count, sizeof(struct scan_term), &size))
-        return NULL;
-    struct scan_term *terms = arena_alloc(arena, size);
-    for (size_t i = 0; terms && i < count; i++) {
-        terms[i].term = term(index, kind, names[i]);
-        posting_cursor_init(&terms[i].cursor, find_posting(index, terms[i].term));
-    }
-    return terms;
-}
-
-int index_scan_new(const struct index *index, const struct journal_query *query, struct arena *arena,
-                   struct index_scan **ret_scan)
-{
-    struct index_scan *scan = arena_alloc(arena, sizeof(*scan));
-    struct scan_item *items = arena_alloc_array(arena, query->count, sizeof(*items));
-    if (!scan || !items)
-        return -ENOMEM;
-    *scan = (struct index_scan){.index = index, .items = items, .item_count = query->count};
-    for (size_t i = 0; i < query->count; i++) {
-        const struct journal_item *item = &query->items[i];
-        items[i].types = make_terms(index, 't', item->types, item->type_count, arena);
-        items[i].tags = make_terms(index, 'g', item->tags, item->tag_count, arena);
-        if (!items[i].types || !items[i].tags)
-            return -ENOMEM;
-        items[i].type_count = item->type_count;
-        items[i].tag_count = item->tag_count;
-    }
-    *ret_scan = scan;
-    return 0;
-}
-
-int index_scan_new_stream(const struct index *index, struct bytes stream, struct arena *arena,
-                          struct index_scan **ret_scan)
-{
-    struct index_scan *scan = arena_alloc(arena, sizeof(*scan));
-    if (!scan)
-        return -ENOMEM;
-    scan->index = index;
-    scan->item_count = 0;
-    scan->of_stream = true;
-    posting_cursor_init(&scan->cursor, NULL);
-    *ret_scan = scan;
-    return arena_copy(arena, stream, &scan->stream);
-}
-
-void index_scan_end(struct index_scan *scan)
-{
-}
-
-/* Which way a scan goes and how far. */
-struct way {
-    bool backward;
-    uint64_t limit;
-};
-
-static bool is_beyond(struct way way, uint64_t position)
-{
-    return way.backward ? position < way.limit : position > way.limit;
-}
-
-/* A step in one list; its term may have come into the index since the scan was made. */
-static uint64_t term_step(const struct index_scan *scan, struct scan_term *term, uint64_t from,
-                          struct way way)
-{
-    if (!term->cursor.posting)
-        posting_cursor_init(&term->cursor, find_posting(scan->index, term->term));
-    return way.backward ? posting_previous(&term->cursor, from) : posting_next(&term->cursor, from);
-}
-
-/* Which of two positions comes first this way; 0 means none. */
-static uint64_t nearer(uint64_t a, uint64_t b, struct way way)
-{
-    if (a == 0 || b == 0)
-        return a | b;
-    return (a < b) != way.backward ? a : b;
-}
-
-static uint64_t types_step(const struct index_scan *scan, struct scan_item *item, uint64_t from,
-                           struct way way)
-{
-    uint64_t nearest = 0;
-    for (size_t i = 0; i < item->type_count && nearest != from; i++)
-        nearest = nearer(nearest, term_step(scan, &item->types[i], from, way), way);
-    return nearest;
-}
-
-static uint64_t item_step(const struct index_scan *scan, struct scan_item *item, uint64_t from,
-                          struct way way)
-{
-    size_t lists = item->tag_count + (item->type_count > 0 ? 1 : 0);
-    size_t agreeing = 0;
-    for (size_t i = 0; agreeing < lists; i = (i + 1) % lists) {
-        uint64_t answer = i < item->tag_count ? term_step(scan, &item->tags[i], from, way)
-                                              : types_step(scan, item, from, way);
-        if (answer == 0 || is_beyond(way, answer))
-            return 0;
-        agreeing = answer == from ? agreeing + 1 : 1;
-        from = answer;
-    }
-    return from;
-}
-
-/* The stream may have come into the index since the scan was made. */
-static void find_stream_cursor(struct index_scan *scan)
-{
-    const struct stream *found = scan->cursor.posting ? NULL : find_stream(scan->index, scan->stream);
-    if (found)
-        posting_cursor_init(&scan->cursor, &found->posting);
-}
-
-static uint64_t stream_step(struct index_scan *scan, uint64_t from, struct way way)
-{
-    find_stream_cursor(scan);
-    uint64_t answer =
-        way.backward ? posting_previous(&scan->cursor, from) : posting_next(&scan->cursor, from);
-    return is_beyond(way, answer) ? 0 : answer;
-}
-
-static uint64_t scan_step(struct index_scan *scan, uint64_t from, struct way way)
-{
-    uint64_t nearest = 0;
-    if (scan->of_stream)
-        return stream_step(scan, from, way);
-    if (scan->item_count == 0)
-        return from;
-    for (size_t i = 0; i < scan->item_count && nearest != from; i++)
-        nearest = nearer(nearest, item_step(scan, &scan->items[i], from, way), way);
-    return nearest;
-}
-
-int index_scan_next(struct index_scan *scan, uint64_t from, uint64_t limit, uint64_t *ret_position)
-{
-    if (from <= scan->index->base)
-        from = scan->index->base + 1;
-    bool some = from <= scan->index->last && from <= limit;
-    *ret_position = some ? scan_step(scan, from, (struct way){.limit = limit}) : 0;
-    return 0;
-}
-
-int index_scan_previous(struct index_scan *scan, uint64_t from, uint64_t limit, uint64_t *ret_position)
-{
-    if (from > scan->index->last)
-        from = scan->index->last;
-    bool some = from > scan->index->base && from >= limit;
-    *ret_position = some ? scan_step(scan, from, (struct way){.backward = true, .limit = limit}) : 0;
-    return 0;
-}
-
-int index_scan_version(struct index_scan *scan, uint64_t version, uint64_t *ret_position)
-{
-    assert(scan->of_stream && scan->index->base == 0);
-    find_stream_cursor(scan);
-    *ret_position = version > 0 ? posting_at(&scan->cursor, version - 1) : 0; /* I3 */
+    struct parts *parts = NULL;
+    bool may;
+    int r = may_match(index, item, after, &parts, &may);
+    parts_unref(parts);
+    if (r < 0)
+        return index_run_failed(index, r);
+    *ret_may = may;
     return 0;
 }

@@ -1,7 +1,7 @@
 /* The journal as a whole: opening, closing, and what is published.
  *
  * The head is the journal's, not the log's: it moves only after the index has everything below it, in one piece with it
- * under index_lock, so that whoever reads the index under that lock and looks at the head sees one moment.
+ * under index_lock, so that what is found in the index is never above the head for long: only while the lock is held.
  */
 
 #include <assert.h>
@@ -12,24 +12,20 @@
 #include "journal/scavenge_said.h"
 #include "journal/state.h"
 
-enum { PROGRESS_STEP = 65536 }; /* records between two reports while opening */
+enum {
+    PROGRESS_STEP = 65536, /* records between two reports while opening */
+    ROOM_STEP = 1024,      /* records between two looks at whether the index can take more */
+};
 
 /* ---- publishing ---- */
-
-static int index_event(struct journal *journal, const struct journal_event *event)
-{
-    int r = index_add(journal->index, event);
-    if (r == 0)
-        r = times_add(&journal->times, event->position, event->time_us);
-    return r;
-}
 
 int journal_publish(struct journal *journal, const struct journal_event *events, size_t count)
 {
     int r = 0;
+    index_make_room(journal->index);
     os_rwlock_write(&journal->index_lock);
     for (size_t i = 0; r == 0 && i < count; i++)
-        r = index_event(journal, &events[i]);
+        r = index_add(journal->index, &events[i]);
     if (r == 0) {
         assert(count == 0 || index_last(journal->index) == events[count - 1].position);
         atomic_store_explicit(&journal->head, index_last(journal->index), memory_order_release);
@@ -38,7 +34,7 @@ int journal_publish(struct journal *journal, const struct journal_event *events,
     return r;
 }
 
-/* One record more, under the index lock. */
+/* One record more. */
 static int catch_up_record(struct journal *journal, const struct log_record *record, char *ret_error)
 {
     struct codec_tags tags;
@@ -65,7 +61,11 @@ static int catch_up_record(struct journal *journal, const struct log_record *rec
     }
     if (event.time_us > journal->source.time_last_us)
         journal->source.time_last_us = event.time_us;
-    r = index_event(journal, &event);
+    if (record->position % ROOM_STEP == 0)
+        index_make_room(journal->index);
+    os_rwlock_write(&journal->index_lock);
+    r = index_add(journal->index, &event);
+    os_rwlock_unlock(&journal->index_lock);
     if (r < 0)
         snprintf(ret_error, 256, "no memory for the index at position %" PRIu64, record->position);
     return r;
@@ -78,7 +78,7 @@ static void progress(const struct journal *journal, uint64_t head)
         journal->options.on_progress(journal->options.user, done, head > done ? head : done);
 }
 
-static int catch_up_locked(struct journal *journal, struct log_reader *log_reader, char *ret_error)
+static int catch_up(struct journal *journal, struct log_reader *log_reader, char *ret_error)
 {
     struct log_status status;
     log_status(journal->log, &status);
@@ -108,8 +108,8 @@ int journal_catch_up(struct journal *journal, char *ret_error)
         snprintf(ret_error, 256, "the log cannot be read: %s", strerror(r < 0 ? -r : EIO));
         return r < 0 ? r : -EIO;
     }
+    r = catch_up(journal, log_reader, ret_error);
     os_rwlock_write(&journal->index_lock);
-    r = catch_up_locked(journal, log_reader, ret_error);
     atomic_store_explicit(&journal->head, index_last(journal->index), memory_order_release);
     os_rwlock_unlock(&journal->index_lock);
     log_reader_free(log_reader);
@@ -136,7 +136,6 @@ static void journal_free(struct journal *journal)
     for (size_t i = 0; i < JOURNAL_BATCHES_IN_FLIGHT_MAX; i++)
         batch_deinit(&journal->batches[i]);
     past_deinit(&journal->past);
-    times_deinit(&journal->times);
     index_free(journal->index);
     (void)log_close(journal->log);
     os_rwlock_deinit(&journal->index_lock);
@@ -180,6 +179,29 @@ static int obey_fences(struct journal *journal)
     return r == -EBADMSG ? 0 : r;
 }
 
+/* The index with what its folder says; in memory, if there is no folder. */
+static int open_index(struct journal *journal)
+{
+    const struct journal_options *options = &journal->options;
+    struct index_options wanted = {.file = options->index_file,
+                                   .folder = options->index_folder,
+                                   .log = journal->log,
+                                   .lock = &journal->index_lock,
+                                   .unit = options->index_unit,
+                                   .cache_size = options->index_memory_bytes,
+                                   .merge_rate = options->index_merge_rate,
+                                   .read_only = options->read_only};
+    struct index_figures figures;
+    if (!options->index_folder)
+        return index_new(journal->key, 0, 0, &journal->index_lock, &journal->index);
+    int r = index_open(&wanted, &journal->index);
+    if (r < 0)
+        return r;
+    index_figures(journal->index, &figures);
+    journal->source.time_last_us = figures.time_last_us > 0 ? figures.time_last_us : 0; /* J6 */
+    return index_start(journal->index);
+}
+
 static int start(struct journal *journal, char *error)
 {
     struct log_status status;
@@ -188,7 +210,7 @@ static int start(struct journal *journal, char *error)
     memcpy(journal->key, status.key, sizeof(journal->key));
     set_writable(journal, &status);
     source_init(&journal->source, journal->options.clock, journal->options.random);
-    int r = index_new(journal->key, 0, 0, &journal->index);
+    int r = open_index(journal);
     if (r == 0)
         r = journal_catch_up(journal, error);
     if (r == -EBADMSG) {

@@ -2,8 +2,8 @@
  *
  * The journal is the truth; its index, every view and every decider's state are derived from it and can be thrown away.
  *
- * Life: journal_open() takes a log, reads it once to build the index, and starts the writer thread; journal_close() lets
- * what was submitted end, then closes the log.
+ * Life: journal_open() takes a log, reads what of it is not in the index on the disk yet, and starts the writer thread;
+ * journal_close() lets what was submitted end, then closes the log.
  *
  * Threads: every function may be called from any thread unless it says otherwise. prepare() and done() of an append run on
  * the writer and must be quick; done() may submit further appends. The writer is a thread of the journal's, or a caller
@@ -197,6 +197,14 @@ struct journal_options {
     bool read_only;                                                 /* no writer thread: for tools */
     void (*on_progress)(void *user, uint64_t done, uint64_t total); /* opening: records read; may be NULL */
     void *user;
+
+    /* The index on the disk (docs/formats/index.md): a folder of files that can be thrown away. NULL: the index lies in
+     * memory, and opening reads the whole log. */
+    const char *index_folder;
+    const struct os_file_ops *index_file; /* NULL: the real kernel */
+    size_t index_memory_bytes;            /* blocks of it held in memory at most; 0: 16 MiB */
+    uint64_t index_merge_rate;            /* bytes a second that merging writes at most; 0: as fast as it can */
+    uint32_t index_unit;                  /* positions of its smallest files; 0: 32,768; for tests */
 };
 
 /* Take `log` (also on failure) and open the journal. `ret_error`: 256 bytes or NULL, a sentence. */
@@ -338,7 +346,11 @@ struct journal_status {
     char reason[256]; /* when not writable */
     uint64_t streams, events, appends, conflicts, replays;
     uint64_t queue_count;
-    uint64_t index_bytes;
+    uint64_t index_bytes;      /* of memory */
+    uint64_t index_runs, index_disk_bytes;
+    uint64_t index_checkpoint; /* the last position that is in the index on the disk */
+    uint64_t index_rebuilds;   /* parts of it that were damaged and made again from the log */
+    int index_failure;         /* -errno: the last try to write to it failed */
     struct log_counters counters;
 };
 void journal_status(struct journal *journal, struct journal_status *ret_status);

@@ -14,10 +14,7 @@ struct journal_id journal_id(const struct journal *journal)
 
 int journal_stream_version(struct journal *journal, struct bytes stream, uint64_t *ret_version)
 {
-    os_rwlock_read(&journal->index_lock);
-    int r = index_stream_version(journal->index, stream, ret_version);
-    os_rwlock_unlock(&journal->index_lock);
-    return r;
+    return index_stream_version(journal->index, stream, ret_version);
 }
 
 /* Walk from the sampled position before that time to the last event not later than it. */
@@ -35,15 +32,14 @@ static uint64_t last_not_later(struct journal *journal, uint64_t position, uint6
 
 uint64_t journal_position_at(struct journal *journal, int64_t time_us)
 {
-    os_rwlock_read(&journal->index_lock);
-    uint64_t position = times_find(&journal->times, time_us);
-    uint64_t head = journal_head(journal);
-    os_rwlock_unlock(&journal->index_lock);
-    return position == 0 ? 0 : last_not_later(journal, position, head, time_us);
+    uint64_t head = journal_head(journal), position;
+    if (index_find_time(journal->index, time_us, &position) < 0)
+        return last_not_later(journal, 0, head, time_us); /* the index cannot be read: from the beginning, then */
+    return position == 0 || position > head ? 0 : last_not_later(journal, position, head, time_us);
 }
 
-/* Under the index lock: settle the candidates for a key on their records. */
-static int find_key_locked(struct journal *journal, struct fetch *fetch, struct bytes key,
+/* Settle the candidates for a key on their records. */
+static int find_key(struct journal *journal, struct fetch *fetch, struct bytes key,
                            struct journal_event *ret_event)
 {
     struct index_probe probe = {0};
@@ -67,9 +63,7 @@ int journal_find_key(struct journal *journal, struct bytes key, uint64_t *ret_fi
     int r = fetch_init(&fetch, journal->log);
     if (r < 0)
         return r;
-    os_rwlock_read(&journal->index_lock);
-    r = find_key_locked(journal, &fetch, key, &event);
-    os_rwlock_unlock(&journal->index_lock);
+    r = find_key(journal, &fetch, key, &event);
     if (r == 0) {
         *ret_first = event.append_first;
         *ret_last = event.append_first + event.append_count - 1;
@@ -92,13 +86,18 @@ int journal_chain_at(struct journal *journal, uint64_t position, struct log_chai
 void journal_status(struct journal *journal, struct journal_status *ret_status)
 {
     struct journal_status status = {0};
+    struct index_figures figures;
     log_status(journal->log, &status.log);
     log_counters(journal->log, &status.counters);
-    os_rwlock_read(&journal->index_lock);
-    status.streams = index_stream_count(journal->index);
+    index_figures(journal->index, &figures);
+    status.streams = figures.streams;
     status.events = journal_head(journal);
-    status.index_bytes = index_size(journal->index);
-    os_rwlock_unlock(&journal->index_lock);
+    status.index_bytes = figures.memory;
+    status.index_runs = figures.runs;
+    status.index_disk_bytes = figures.runs_bytes;
+    status.index_checkpoint = figures.checkpoint;
+    status.index_rebuilds = figures.rebuilds;
+    status.index_failure = figures.failure;
     os_mutex_lock(&journal->queue_lock);
     status.queue_count = journal->queue_count;
     os_mutex_unlock(&journal->queue_lock);

@@ -221,7 +221,7 @@ static void play(unsigned seed, struct journal *(*open)(void *engine), void *eng
         play_round(journal, store, naive);
         if (round % 5 == 0)
             compare_reads(journal, naive);
-        if (round % 40 == 39) {
+        if (dice(40) == 0) {
             journal_close(journal);
             journal = open(engine);
             learn(journal, naive, 0);
@@ -235,6 +235,22 @@ static void play(unsigned seed, struct journal *(*open)(void *engine), void *eng
 static struct journal *open_memory(void *engine)
 {
     return kit_open(engine, dice(2));
+}
+
+struct indexed {
+    struct memory_store *store;
+    const char *folder;
+};
+
+static struct journal *open_indexed(void *engine)
+{
+    const struct indexed *indexed = engine;
+    return kit_open_indexed(indexed->store, dice(2), indexed->folder);
+}
+
+static struct journal *open_file_indexed(void *engine)
+{
+    return kit_open_file_indexed(engine);
 }
 
 static struct journal *open_file(void *engine)
@@ -260,11 +276,34 @@ static void over_files_the_journal_agrees_with_the_naive_one_whatever_comes(void
     }
 }
 
+/* With runs of 16 positions everything that is done with runs is done many times. */
+static void with_an_index_on_the_disk_the_journal_agrees_with_the_naive_one_whatever_comes(void **state)
+{
+    for (unsigned seed = 200; seed < 200 + 4 * kit_effort(); seed++) {
+        struct memory_store *store = memory_store_new();
+        char *folder = kit_folder_new();
+        play(seed, open_indexed, &(struct indexed){store, folder}, store);
+        kit_folder_remove(folder);
+        memory_store_free(store);
+    }
+}
+
+static void over_files_with_an_index_on_the_disk_the_journal_agrees_with_the_naive_one(void **state)
+{
+    for (unsigned seed = 300; seed < 300 + 2 * kit_effort(); seed++) {
+        char *folder = kit_folder_new();
+        play(seed, open_file_indexed, folder, NULL);
+        kit_folder_remove(folder);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(over_memory_the_journal_agrees_with_the_naive_one_whatever_comes),
         cmocka_unit_test(over_files_the_journal_agrees_with_the_naive_one_whatever_comes),
+        cmocka_unit_test(with_an_index_on_the_disk_the_journal_agrees_with_the_naive_one_whatever_comes),
+        cmocka_unit_test(over_files_with_an_index_on_the_disk_the_journal_agrees_with_the_naive_one),
     };
     return cmocka_run_group_tests_name("journal/model", tests, NULL, NULL);
 }

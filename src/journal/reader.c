@@ -1,7 +1,6 @@
-/* Reading: candidates from the index, a handful at a time under its lock, then the records themselves without it.
+/* Reading: candidates from the index, a handful at a time, then the records themselves.
  *
- * The index moves together with the head (journal_publish()), so what is found in it is never above the head (J3). A
- * reader remembers how far it has come, not what it has found: when the head has moved on it simply looks again. */
+ * What is above the head is not shown, also when the index has it already (J3). A reader remembers how far it has come, not what it has found: when the head has moved on it simply looks again. */
 
 #include <assert.h>
 #include <stdlib.h>
@@ -9,7 +8,7 @@
 #include "journal/query.h"
 #include "journal/state.h"
 
-/* Looked for at a time; positions looked through under the index lock at a time, so that the writer never waits long. */
+/* Looked for at a time; positions looked through at a time, so that a lock of the index is never held long. */
 enum { CANDIDATE_COUNT = 64, SCAN_WINDOW = 65536 };
 
 enum mode {
@@ -53,7 +52,7 @@ static uint64_t add_u64(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-/* The next one beyond `from` in the reader's direction and not beyond `bound`, 0: none. Under the index lock. */
+/* The next one beyond `from` in the reader's direction and not beyond `bound`, 0: none. */
 static int step(struct journal_reader *reader, uint64_t from, uint64_t bound, uint64_t *ret_position)
 {
     *ret_position = 0;
@@ -79,7 +78,7 @@ static int fill_versions(struct journal_reader *reader)
         int r = step(reader, version, bound, &position);
         if (r < 0)
             return r;
-        if (position == 0)
+        if (position == 0 || position > journal_head(reader->journal))
             break;
         version = reader->backward ? version - 1 : version + 1;
         reader->candidates[reader->found++] = position;
@@ -119,15 +118,12 @@ static int fill_window(struct journal_reader *reader, bool *more)
 /* Look for more candidates. When there are none everything up to the limit has been examined. */
 static int fill(struct journal_reader *reader)
 {
-    struct journal *journal = reader->journal;
     bool more = true;
     int r = 0;
     reader->taken = reader->found = 0;
     while (r == 0 && more) {
         more = false;
-        os_rwlock_read(&journal->index_lock);
         r = reader->mode == MODE_STREAM_VERSION ? fill_versions(reader) : fill_window(reader, &more);
-        os_rwlock_unlock(&journal->index_lock);
     }
     if (r < 0)
         reader->found = 0;
@@ -167,10 +163,7 @@ static int set_filter(struct journal_reader *reader, const struct journal_read *
     r = query_copy(&reader->arena, read->query, &reader->query);
     if (r < 0 || reader->mode != MODE_QUERY)
         return r;
-    os_rwlock_read(&journal->index_lock);
-    r = index_scan_new(journal->index, &reader->query, &reader->arena, &reader->scan);
-    os_rwlock_unlock(&journal->index_lock);
-    return r;
+    return index_scan_new(journal->index, &reader->query, &reader->arena, &reader->scan);
 }
 
 static enum mode mode_of(const struct journal_read *read)

@@ -106,7 +106,7 @@ static void count_reason(struct scavenge_report *report, const char *text)
 {
     struct scavenge_reason *reason = report->reasons;
     size_t count = report->reason_count;
-    char cut[SCAVENGE_REASON_SIZE_MAX];
+    char cut[SCAVENGE_REASON_SIZE_MAX] = ""; /* reports are compared byte by byte */
 
     snprintf(cut, sizeof(cut), "%s", text);
     while (reason < report->reasons + count && strcmp(reason->text, cut) != 0)

@@ -1,14 +1,14 @@
 /* state: what a journal consists of. For the files of this folder that make up the journal; nobody else includes it.
  *
  * No two of the locks are ever held together, except that a listener, called under listen_lock, may look at the head. The
- * writer alone changes the index and the head, under index_lock held for writing; it reads the index without a lock.
+ * writer alone adds to the index and moves the head, under index_lock held for writing; what is asked of the index takes
+ * that lock by itself, where it must.
  */
 #pragma once
 
 #include <stdatomic.h>
 
 #include "journal/batch.h"
-#include "journal/times.h"
 #include "os/thread.h"
 
 /* So many events queued are worth a batch that is built ahead, while another is on its way. */
@@ -31,9 +31,8 @@ struct journal {
     struct journal_id id;
     uint8_t key[16];
 
-    struct os_rwlock index_lock; /* index, times, and the head's moves */
+    struct os_rwlock index_lock; /* the index's newest part, and the head's moves */
     struct index *index;
-    struct times times;
     _Atomic uint64_t head;
 
     struct os_mutex queue_lock;  /* up to the thread, and which batches have landed */

@@ -7,9 +7,11 @@
 
 int times_add(struct times *times, uint64_t position, int64_t time_us)
 {
-    if ((position - 1) % TIMES_STEP != 0)
+    if (times_sample_from(position) != position)
         return 0;
-    assert((position - 1) / TIMES_STEP == times->count);
+    if (times->count == 0)
+        times->first = position;
+    assert((position - times->first) / TIMES_STEP == times->count);
     int r = vector_reserve(&times->samples, &times->capacity, times->count + 1);
     if (r == 0)
         times->samples[times->count++] = time_us;
@@ -26,7 +28,7 @@ uint64_t times_find(const struct times *times, int64_t time_us)
         else
             high = middle;
     }
-    return low == 0 ? 0 : (uint64_t)(low - 1) * TIMES_STEP + 1;
+    return low == 0 ? 0 : times->first + (uint64_t)(low - 1) * TIMES_STEP;
 }
 
 void times_deinit(struct times *times)

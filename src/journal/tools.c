@@ -37,6 +37,14 @@ int tools_find_log(const char *folder, char ret_path[OS_PATH_SIZE_MAX])
     return os_path(ret_path, folder, "log");
 }
 
+int tools_find_index(const char *folder, char ret_path[OS_PATH_SIZE_MAX])
+{
+    char above[OS_PATH_SIZE_MAX];
+    bool is_log = has_log_head(folder);
+    int r = is_log ? os_path(above, folder, "..") : 0;
+    return r == 0 ? os_path(ret_path, is_log ? above : folder, "index") : r;
+}
+
 int tools_fail(char *ret_error, int r, const char *what, const char *folder)
 {
     if (ret_error)

@@ -95,6 +95,36 @@ struct journal_audit {
 int journal_audit(const char *data_folder, const struct signed_checkpoint *checkpoint,
                   struct journal_audit *ret_audit, char *ret_error);
 
+/* What was found in the index on the disk, or made of it. */
+struct journal_index_report {
+    uint64_t events;        /* of the log, looked at */
+    uint64_t runs, bytes;   /* files of the index */
+    uint64_t checkpoint;    /* the last position that is in them; what comes behind it is read at every opening */
+    uint64_t damage_count;  /* verify: what is wrong in them */
+};
+
+/* Of the index's part of a data folder, DATA/index (of a log's own folder: "index" beside it). */
+struct journal_index_options {
+    const struct os_file_ops *file; /* NULL: the real kernel */
+    uint32_t unit;                  /* as journal_options.index_unit */
+};
+
+/* Throw the index of a data folder away and make it anew from the log. It gives the same bytes as the index has that grew
+ * with the journal, once its thread has nothing more to do. The journal must not be in use: FILE_LOG_E_LOCKED. 0; else as
+ * file_log_open(), or -errno. `options` may be NULL; progress counts positions. */
+int journal_rebuild_index(const char *data_folder, const struct journal_index_options *options,
+                          journal_tools_progress *on_progress, void *user, struct journal_index_report *ret_report,
+                          char *ret_error);
+
+/* Hold the index of a data folder against its log: each stream, type, tag, id and key of each event must lead to it, and
+ * nothing else may stand there. Changes nothing and needs no lock. Each fault is told with the file (its name) and the
+ * first position concerned, 0: unknown. What is damaged may be deleted; the journal makes it again. 0: read to the end,
+ * damage_count says how it is; else as file_log_open(), or -errno. */
+int journal_verify_index(const char *data_folder, const struct journal_index_options *options,
+                         void (*on_damage)(void *user, const char *file, uint64_t position, const char *what),
+                         journal_tools_progress *on_progress, void *user, struct journal_index_report *ret_report,
+                         char *ret_error);
+
 /* Write what `read` shows to `out` as NDJSON, an event a line (event_json.h). 0 and how many; -errno: `out` could not be
  * written, or the journal not be read. */
 int journal_export(struct journal *journal, const struct journal_read *read, FILE *out, uint64_t *ret_count);

@@ -85,6 +85,7 @@ static int check_event(struct verify *verify, const struct journal_event *event)
 /* Behind an event that cannot be read nothing can be said about versions, so the check ends with the first. */
 static int check_events(struct verify *verify)
 {
+    struct index_figures figures;
     struct log_record record;
     int r;
     while ((r = log_reader_next(verify->reader, &record)) == 0) {
@@ -100,7 +101,8 @@ static int check_events(struct verify *verify)
     }
     if (verify->append_first + verify->append_count != index_last(verify->index) + 1)
         tell(verify, index_last(verify->index), "its append is not whole");
-    verify->report.streams = index_stream_count(verify->index);
+    index_figures(verify->index, &figures);
+    verify->report.streams = figures.streams;
     return r == LOG_E_END ? 0 : r;
 }
 
@@ -110,7 +112,7 @@ static int verify_events(struct verify *verify, struct log *log)
     log_status(log, &status);
     verify->append_first = 0; /* as if an append of one event stood at position 0 */
     verify->append_count = 1;
-    int r = index_new(status.key, 0, 0, &verify->index);
+    int r = index_new(status.key, 0, 0, NULL, &verify->index);
     if (r == 0)
         r = fetch_init(&verify->fetch, log);
     if (r == 0)

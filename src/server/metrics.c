@@ -46,6 +46,11 @@ static void figures_take(struct server *server, struct figures *figures)
     X(journal_full, gauge, "1 when the last batch found no room on the disk", f->journal.full)               \
     X(journal_size_bytes, gauge, "of the log on the disk", f->journal.log.size_bytes)                        \
     X(journal_index_bytes, gauge, "of the index in memory", f->journal.index_bytes)                          \
+    X(journal_index_disk_bytes, gauge, "of the index on the disk", f->journal.index_disk_bytes)              \
+    X(journal_index_runs, gauge, "files of the index", f->journal.index_runs)                                \
+    X(journal_index_checkpoint, gauge, "last position in them", f->journal.index_checkpoint)                 \
+    X(journal_index_rebuilds_total, counter, "of them damaged, made again", f->journal.index_rebuilds)       \
+    X(journal_index_failing, gauge, "1 when the index cannot be written", f->journal.index_failure != 0)     \
     X(journal_streams, gauge, "streams there are", f->journal.streams)                                       \
     X(journal_queue, gauge, "appends waiting for the writer", f->journal.queue_count)                        \
     X(append_requests_total, counter, "appends decided", f->journal.appends)                                 \

@@ -132,13 +132,17 @@ static int open_journal(struct server *server, char *ret_error)
 {
     const struct server_options *options = server->options;
     struct file_log_options log_options = {.durability = options->async ? LOG_ASYNC : LOG_SYNC};
-    char folder[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
+    char folder[OS_PATH_SIZE_MAX], index_folder[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
     uint64_t told_ns = os_monotonic_ns();
-    struct journal_options journal_options = {
-        .follower = options->follow != NULL, .on_progress = on_progress, .user = &told_ns};
+    struct journal_options journal_options = {.follower = options->follow != NULL,
+                                              .on_progress = on_progress,
+                                              .user = &told_ns,
+                                              .index_folder = index_folder};
     struct log *log;
     int r = os_path(folder, options->data_folder, "log");
 
+    if (r == 0)
+        r = os_path(index_folder, options->data_folder, "index");
     if (r == 0)
         r = make_folders(options->data_folder);
     if (r < 0)

@@ -24,16 +24,28 @@ unsigned kit_effort(void)
     return effort >= 1 && effort <= 10000 ? (unsigned)effort : 1;
 }
 
-struct journal *kit_open(struct memory_store *store, bool threaded)
+static struct journal *open_on_store(struct memory_store *store, bool threaded,
+                                     const struct journal_options *options)
 {
     struct journal *journal = NULL;
     char error[256] = "";
     struct log *log = memory_log_open(store, threaded);
-    int r = journal_open(log, NULL, &journal, error);
+    int r = journal_open(log, options, &journal, error);
     if (r != 0)
         fprintf(stderr, "journal_open: %d %s\n", r, error);
     assert(r == 0);
     return journal;
+}
+
+struct journal *kit_open(struct memory_store *store, bool threaded)
+{
+    return open_on_store(store, threaded, NULL);
+}
+
+struct journal *kit_open_indexed(struct memory_store *store, bool threaded, const char *folder)
+{
+    struct journal_options options = {.index_folder = folder, .index_unit = KIT_INDEX_UNIT};
+    return open_on_store(store, threaded, &options);
 }
 
 char *kit_folder_new(void)
@@ -56,7 +68,7 @@ void kit_folder_remove(char *folder)
     free(folder);
 }
 
-struct journal *kit_open_file(const char *folder)
+static struct journal *open_file(const char *folder, const struct journal_options *journal_options)
 {
     struct file_log_options options = {.segment_size = 256 * 1024};
     struct journal *journal = NULL;
@@ -64,11 +76,24 @@ struct journal *kit_open_file(const char *folder)
     char error[256] = "";
     int r = file_log_open(folder, &options, &log, error);
     if (r == 0)
-        r = journal_open(log, NULL, &journal, error);
+        r = journal_open(log, journal_options, &journal, error);
     if (r != 0)
         fprintf(stderr, "kit_open_file: %d %s\n", r, error);
     assert(r == 0);
     return journal;
+}
+
+struct journal *kit_open_file(const char *folder)
+{
+    return open_file(folder, NULL);
+}
+
+struct journal *kit_open_file_indexed(const char *folder)
+{
+    char path[OS_PATH_SIZE_MAX];
+    int r = os_path(path, folder, "index");
+    assert(r == 0);
+    return open_file(folder, &(struct journal_options){.index_folder = path, .index_unit = KIT_INDEX_UNIT});
 }
 
 struct kit_write {

@@ -13,13 +13,20 @@ unsigned kit_effort(void);
 /* Open a journal on the store; fails the test when it cannot. */
 struct journal *kit_open(struct memory_store *store, bool threaded);
 
+/* The same, with an index on the disk in `folder`: in parts so small that a test meets many, and all that is done with
+ * them. */
+enum { KIT_INDEX_UNIT = 16 };
+struct journal *kit_open_indexed(struct memory_store *store, bool threaded, const char *folder);
+
 /* A new folder below $TMPDIR or /tmp, and its removal with everything in it. The path is the caller's to free by
  * kit_folder_remove(). */
 char *kit_folder_new(void);
 void kit_folder_remove(char *folder);
 
-/* Open a journal on the file log in a folder, with small segments, so that a test meets many of them. */
+/* Open a journal on the file log in a folder, with small segments, so that a test meets many of them; likewise with an
+ * index on the disk, in FOLDER/index, in small parts. */
 struct journal *kit_open_file(const char *folder);
+struct journal *kit_open_file_indexed(const char *folder);
 
 /* Keys of subjects in a folder, for journal_options.vault. */
 struct vault *kit_vault_open(const char *folder);
