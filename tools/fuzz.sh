@@ -30,6 +30,7 @@ src/vault/vault_sealed_fuzz vault_sealed
 src/journal/journal_codec_fuzz codec
 src/journal/journal_append_json_fuzz append_json
 src/journal/journal_cloudevents_fuzz cloudevents
+src/journal/journal_retention_fuzz retention
 src/journal/journal_signed_checkpoint_fuzz signed_checkpoint
 src/command/command_fields_fuzz command
 src/view/view_grammar_fuzz grammar

@@ -123,10 +123,123 @@ static void a_scavenge_is_whole_or_finished_later_whatever_breaks(void **state)
         }
 }
 
+/* ---- a follower ---- */
+
+enum { RECORDS = RULE + 1 };
+
+/* A leader's records as a follower gets them that reads along: whole, then the event that says what goes. */
+struct leader {
+    struct sim_disk *disk;
+    struct log_record records[RECORDS];
+    struct buffer heads[RECORDS], bodies[RECORDS];
+    struct log_chain chains[RECORDS + 1];
+};
+
+static void copy_records(struct leader *leader, struct journal *journal, size_t from, size_t to)
+{
+    _cleanup_(log_reader_freep) struct log_reader *reader = NULL;
+    assert_ok(journal_log_reader(journal, from, &reader));
+    for (size_t i = from; i < to; i++) {
+        assert_ok(log_reader_next(reader, &leader->records[i]));
+        assert_ok(buffer_append_bytes(&leader->heads[i], leader->records[i].head));
+        assert_ok(buffer_append_bytes(&leader->bodies[i], leader->records[i].body));
+        leader->records[i].head = buffer_bytes(&leader->heads[i]);
+        leader->records[i].body = buffer_bytes(&leader->bodies[i]);
+        assert_ok(journal_chain_at(journal, i + 1, &leader->chains[i + 1]));
+    }
+}
+
+static void leader_open(struct leader *leader)
+{
+    struct journal *journal;
+    struct log_chain chain;
+    *leader = (struct leader){.disk = sim_disk_new()};
+    prepare(leader->disk, &chain);
+    assert_ok(open_on(sim_disk_ops(leader->disk), &journal));
+    copy_records(leader, journal, 0, RULE);
+    assert_ok(scavenge(journal));
+    copy_records(leader, journal, RULE, RECORDS);
+    journal_close(journal);
+}
+
+static void leader_close(struct leader *leader)
+{
+    for (size_t i = 0; i < RECORDS; i++) {
+        buffer_deinit(&leader->heads[i]);
+        buffer_deinit(&leader->bodies[i]);
+    }
+    sim_disk_free(leader->disk);
+}
+
+static int open_follower(const struct os_file_ops *ops, struct journal **ret_journal)
+{
+    struct file_log_options options = {.file = ops, .segment_size = SEGMENT_SIZE};
+    char error[256] = "";
+    struct log *log;
+    int r = file_log_open("/journal", &options, &log, error);
+    return r == 0 ? journal_open(log, &(struct journal_options){.follower = true}, ret_journal, error) : r;
+}
+
+/* Follow to the end, a few records at a time. */
+static int follow(const struct leader *leader, struct journal *follower)
+{
+    int r = 0;
+    for (uint64_t head; r == 0 && (head = journal_head(follower)) < RECORDS;) {
+        size_t count = RECORDS - head < 7 ? (size_t)(RECORDS - head) : 7;
+        struct log_record records[7];
+        memcpy(records, leader->records + head, count * sizeof(*records));
+        r = journal_replicate(follower, records, count, &leader->chains[head + count]);
+    }
+    return r;
+}
+
+static bool try_following(const struct leader *leader, enum fault_kind kind, uint64_t n,
+                          enum aftermath aftermath)
+{
+    struct sim_disk *disk = sim_disk_new();
+    struct fault_file fault;
+    struct journal *follower;
+    fault_file_init(&fault, sim_disk_ops(disk), kind, n);
+    fault.disk = disk;
+    if (open_follower(&fault.ops, &follower) == 0) {
+        (void)follow(leader, follower);
+        journal_close(follower);
+    }
+    if (aftermath == KILL)
+        sim_disk_kill(disk);
+    if (aftermath == POWER_LOSS)
+        sim_disk_power_loss(disk, SIM_LOSE_SOME, n);
+    assert_ok(open_follower(sim_disk_ops(disk), &follower));
+    if (journal_head(follower) == RECORDS) /* S3: that it has the event means that it has done it */
+        assert_true(check(follower, &leader->chains[RULE]));
+    assert_ok(follow(leader, follower));
+    assert_true(check(follower, &leader->chains[RULE]));
+    journal_close(follower);
+    verify(disk);
+    sim_disk_free(disk);
+    return fault_file_fired(&fault);
+}
+
+static void a_follower_has_done_what_it_knows_of_whatever_breaks(void **state)
+{
+    static const enum fault_kind kinds[] = {FAULT_FAIL, FAULT_FULL, FAULT_KILL, FAULT_KILL_TORN};
+    static struct leader leader;
+    leader_open(&leader);
+    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++)
+        for (unsigned aftermath = 0; aftermath < AFTERMATHS; aftermath++) {
+            uint64_t n = 1;
+            while (try_following(&leader, kinds[kind], n, (enum aftermath)aftermath))
+                n++;
+            assert_true(n > 15);
+        }
+    leader_close(&leader);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_scavenge_is_whole_or_finished_later_whatever_breaks),
+        cmocka_unit_test(a_follower_has_done_what_it_knows_of_whatever_breaks),
     };
     return cmocka_run_group_tests_name("journal/scavenge_fault", tests, NULL, NULL);
 }

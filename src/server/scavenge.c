@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/names.h"
 #include "journal/scavenge.h"
@@ -14,6 +15,7 @@ enum { COMPACT_DATA_SIZE_MAX = 65536 }; /* bytes of what views are given */
 
 struct scavenger {
     struct server *server;
+    struct http_timer timer; /* the loop's: when it is to begin by itself */
     struct os_mutex lock; /* guards all that follows */
     struct os_thread thread;
     bool begun;   /* there is a thread to be joined */
@@ -85,6 +87,8 @@ static void scavenge_main(void *user)
                                                         .on_progress = note_progress,
                                                         .user = needs},
                              report, error);
+    if (r != 0 && r != -ECANCELED)
+        fprintf(stderr, "daybook serve: scavenging: %s\n", error);
     note_end(scavenger, report ? report : &(struct scavenge_report){0}, r, r == 0 ? "" : error);
     needs_free(needs);
     free(report);
@@ -113,6 +117,28 @@ static int begin(struct scavenger *scavenger, bool dry_run, bool compact)
     return r;
 }
 
+/* ---- by itself ---- */
+
+static void set_timer(struct scavenger *scavenger)
+{
+    int r = http_timer_set(scavenger->server->http, &scavenger->timer,
+                           scavenger->server->options->scavenge_every_s * 1000);
+
+    if (r < 0)
+        fprintf(stderr, "daybook serve: no memory to scavenge by itself\n");
+}
+
+/* One that is under way already, asked for by somebody, does as well. */
+static void on_timer(struct http_task *task)
+{
+    struct scavenger *scavenger = (struct scavenger *)((char *)task - offsetof(struct scavenger, timer.task));
+    int r = begin(scavenger, false, false);
+
+    if (r < 0)
+        fprintf(stderr, "daybook serve: scavenging: %s\n", strerror(-r));
+    set_timer(scavenger);
+}
+
 /* ---- life ---- */
 
 int scavenger_new(struct server *server, struct scavenger **ret_scavenger)
@@ -122,7 +148,10 @@ int scavenger_new(struct server *server, struct scavenger **ret_scavenger)
     if (!scavenger)
         return -ENOMEM;
     scavenger->server = server;
+    scavenger->timer.task.run = on_timer;
     os_mutex_init(&scavenger->lock);
+    if (server->options->scavenge_every_s > 0 && !server->options->follow)
+        set_timer(scavenger);
     *ret_scavenger = scavenger;
     return 0;
 }

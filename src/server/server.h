@@ -34,6 +34,7 @@ struct server_options {
     const char *jwks_file;         /* public keys of those who sign tokens, or NULL */
     const char *issuer, *audience; /* with jwks_file: what a signed token must say; NULL: anything */
     const char *checkpoint_key;    /* file of the private key that signs checkpoints, or NULL */
+    uint32_t scavenge_every_s;     /* scavenge by itself so often, at most SERVER_SCAVENGE_S_MAX; 0: only when asked to */
     const char *app_folder;        /* or NULL: a plain event store */
     const char *hosts[SERVER_HOST_COUNT_MAX];
     size_t host_count;
@@ -43,6 +44,8 @@ struct server_options {
     struct http_limits http_limits;
     struct server_limits limits;
 };
+
+enum { SERVER_SCAVENGE_S_MAX = 30 * 86400 };
 
 /* Everything's default: the loopback address, port 7070, ./data. */
 void server_options_init(struct server_options *options);

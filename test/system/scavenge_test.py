@@ -214,6 +214,16 @@ def a_past_that_went_is_not_made_up():
 
 
 @tap.test
+def a_server_scavenges_by_itself_when_it_is_told_to():
+    with Server(options=["--scavenge-every", "1"]) as server:
+        append(server, "s", "A", 4)
+        assert request(server, "PUT", "/v1/streams/s/retention", {"max_count": 1}).status == 200
+        wait_for(lambda: stubs(server) == [1, 2, 3], "it has scavenged", 20, 0.1)
+    code, _, error = daybook("serve", "--scavenge-every", "2592001")
+    assert code == 2 and "2592000" in error, error
+
+
+@tap.test
 def the_command_line_sets_rules_and_scavenges():
     with Server() as server:
         def run(*arguments):
