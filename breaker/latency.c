@@ -16,23 +16,34 @@ uint64_t latency_bound_ns(uint32_t bucket)
 
 /* ---- sums and marks ---- */
 
+/* The next shard that ever counted; NULL after the last. *left begins as shards_used. */
+static const struct shard *shard_next(const struct breaker *breaker, uint64_t *left)
+{
+    while (*left) {
+        uint32_t shard = (uint32_t)__builtin_ctzll(*left);
+        *left &= *left - 1;
+        if (shard <= breaker->region->shards)
+            return slot_shard(breaker->slot, shard);
+    }
+    return NULL;
+}
+
 uint64_t latency_ok_count(const struct breaker *breaker)
 {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i <= breaker->region->shards; i++)
+    uint64_t sum = 0, left = word_load(&region_head(breaker->region)->shards_used);
+    for (const struct shard *shard; (shard = shard_next(breaker, &left));)
         for (uint32_t k = 0; k < LATENCY_BUCKETS; k++)
-            sum += word_load(&slot_shard(breaker->slot, i)->took_ok[k]);
+            sum += word_load(&shard->took_ok[k]);
     return sum;
 }
 
 void latency_sum(const struct breaker *breaker, struct latency_sum *ret_sum)
 {
+    uint64_t left = word_load(&region_head(breaker->region)->shards_used);
     memset(ret_sum, 0, sizeof(*ret_sum));
-    for (uint32_t i = 0; i <= breaker->region->shards; i++) {
-        const struct shard *shard = slot_shard(breaker->slot, i);
+    for (const struct shard *shard; (shard = shard_next(breaker, &left));)
         for (uint32_t k = 0; k < LATENCY_BUCKETS; k++)
             ret_sum->count[k] += word_load(&shard->took_ok[k]) + word_load(&shard->took_other[k]);
-    }
 }
 
 static uint64_t quarter_ns(const struct rules *rules)

@@ -212,6 +212,8 @@ def tell(arguments, services):
   Break it:  kill -STOP {one}  lets service 1 hang, kill -CONT {one} heals it, kill {one} ends it
              (it is started again after {arguments.restart_after:g} s). Ctrl-C closes the hotel; its data stays in {arguments.run}/.
 """)
+    if arguments.spoil:
+        say("  Spoil it:  tools/spoil.py slow, 500, hang or well\n")
 
 
 def watch(arguments, services):

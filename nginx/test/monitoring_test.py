@@ -119,14 +119,17 @@ def prometheus_itself_scrapes_the_gateway_and_the_server_and_evaluates_the_rules
     jobs = [{"job_name": "breakers", "metrics_path": "/breakers", "params": {"format": ["prometheus"]},
              "static_configs": [{"targets": [f"127.0.0.1:{gateway.port}"]}]},
             {"job_name": "daybook", "static_configs": [{"targets": [f"127.0.0.1:{server.port}"]}]}]
-    settings = json.dumps({"global": {"scrape_interval": "200ms", "evaluation_interval": "200ms"}, "scrape_configs": jobs,
+    settings = json.dumps({"global": {"scrape_interval": "1s", "evaluation_interval": "200ms"}, "scrape_configs": jobs,
                            "rule_files": [str(FOLDER / "alerts.yml")]})    # JSON is YAML
     prometheus = scene.add(Service(["prometheus", "--config.file=@DIR@/settings", "--storage.tsdb.path=@DIR@/data",
                                     "--web.listen-address=127.0.0.1:@PORT@"], "Server is ready", settings=settings))
-    targets = wait_for(lambda: [one for one in prometheus.get("/api/v1/targets").json["data"]["activeTargets"]
-                                if one["health"] != "unknown"][1:] and
-                       prometheus.get("/api/v1/targets").json["data"]["activeTargets"], "nothing is scraped")
-    assert [(one["health"], one["lastError"]) for one in targets] == [("up", ""), ("up", "")], targets
+    def told():
+        return [(one["health"], one["lastError"]) for one in prometheus.get("/api/v1/targets").json["data"]["activeTargets"]]
+
+    try:
+        wait_for(lambda: told() == [("up", ""), ("up", "")], "both are scraped")
+    except AssertionError:
+        assert told() == [("up", ""), ("up", "")], told()
     query = "/api/v1/query?query=breaker_calls_total%7Boutcome%3D%22failure%22%7D"
     found = wait_for(lambda: prometheus.get(query).json["data"]["result"], "the failure is not there")
     assert found[0]["metric"]["breaker"] == "b" and found[0]["value"][1] == "1", found
