@@ -14,12 +14,20 @@
 #include "os/clock.h"
 #include "os/thread.h"
 
-enum { LIVES = 8, WORKERS = 4, SUBMITTED_MAX = 100000, PAYLOAD_SIZE = 300 };
+enum {
+    LIVES = 200,
+    EFFORT_MAX = 4, /* of the long suite */
+    WORKERS = 4,
+    ACKNOWLEDGED_MAX = 24, /* appends acknowledged before a kill, fewer by chance */
+    BULK = 20,             /* events of an append of every second worker: batches are built on top of each other */
+    SUBMITTED_MAX = 1000000,
+    PAYLOAD_SIZE = 300,
+};
 
 /* What a worker writes into the pipe: before submitting, and when it was acknowledged. One write each, so never torn. */
 struct note {
-    uint32_t worker, number;
-    uint64_t position; /* 0: about to be submitted */
+    uint32_t worker, number, count; /* events number … number + count - 1 */
+    uint64_t position;              /* of the first; 0: about to be submitted */
 };
 
 struct worker {
@@ -38,20 +46,32 @@ static void make_payload(uint32_t worker, uint32_t number, char payload[PAYLOAD_
     memcpy(payload + PAYLOAD_SIZE - 3, "\"}", 3);
 }
 
+static int append(struct worker *worker, uint32_t count, struct journal_result *ret_result)
+{
+    char payloads[BULK][PAYLOAD_SIZE], stream[32];
+    struct bytes tags[16];
+    struct journal_event_new events[BULK];
+    struct journal_append append = {.events = events, .event_count = count};
+    snprintf(stream, sizeof(stream), "worker-%u", worker->number);
+    for (uint32_t i = 0; i < count; i++) {
+        make_payload(worker->number, worker->next + i, payloads[i]);
+        events[i] = kit_event(stream, "Worked", "some tags", tags, payloads[i]);
+    }
+    return journal_append_wait(worker->journal, &append, ret_result);
+}
+
 static void work(void *user)
 {
     struct worker *worker = user;
-    for (;; worker->next++) {
-        char payload[PAYLOAD_SIZE], stream[32];
+    uint32_t count = worker->number % 2 ? BULK : 1;
+    for (;; worker->next += count) {
         struct journal_result result;
-        struct note note = {.worker = worker->number, .number = worker->next};
-        make_payload(note.worker, note.number, payload);
-        snprintf(stream, sizeof(stream), "worker-%u", worker->number);
+        struct note note = {.worker = worker->number, .number = worker->next, .count = count};
         if (write(worker->pipe, &note, sizeof(note)) != sizeof(note))
             return;
-        if (kit_append(worker->journal, stream, "Worked", "some tags", payload, &result) != 0)
+        if (append(worker, count, &result) != 0)
             _exit(1);
-        note.position = result.last;
+        note.position = result.first;
         if (write(worker->pipe, &note, sizeof(note)) != sizeof(note))
             return;
     }
@@ -79,12 +99,13 @@ struct account {
 
 static void note_down(struct account *account, const struct note *note)
 {
-    assert_true(note->worker < WORKERS && note->number < SUBMITTED_MAX);
+    assert_true(note->worker < WORKERS && note->number + note->count < SUBMITTED_MAX);
     if (note->position == 0) {
-        account->submitted[note->worker] = note->number + 1;
+        account->submitted[note->worker] = note->number + note->count;
         return;
     }
-    account->positions[note->worker][note->number] = note->position;
+    for (uint32_t i = 0; i < note->count; i++)
+        account->positions[note->worker][note->number + i] = note->position + i;
     account->acknowledged++;
 }
 
@@ -119,6 +140,7 @@ static void compare(struct journal *journal, struct account *account, uint32_t n
         assert_true(worker < WORKERS);
         assert_int_equal(event.position, ++count);
         assert_int_equal(event.version, next[worker] + 1);
+        assert_int_equal(event.append_count, worker % 2 ? BULK : 1);
         assert_true(next[worker] < account->submitted[worker]);
         make_payload(worker, next[worker], payload);
         assert_true(bytes_equal_string(event.data, payload));
@@ -126,6 +148,8 @@ static void compare(struct journal *journal, struct account *account, uint32_t n
         assert_true(acknowledged == 0 || acknowledged == event.position);
         account->positions[worker][next[worker]++] = event.position;
     }
+    for (uint32_t worker = 0; worker < WORKERS; worker++)
+        assert_int_equal(next[worker] % (worker % 2 ? BULK : 1), 0); /* P2: no append in part */
     for (uint32_t worker = 0; worker < WORKERS; worker++)
         for (uint32_t i = next[worker]; i < account->submitted[worker]; i++)
             assert_int_equal(account->positions[worker][i], 0); /* acknowledged means recovered */
@@ -140,7 +164,8 @@ static void what_was_acknowledged_survives_every_kill_in_its_place(void **state)
     uint64_t head = 0;
     char *folder = kit_folder_new();
     dice_seed(5);
-    for (unsigned i = 0; i < LIVES * kit_effort(); i++) {
+    unsigned effort = kit_effort() < EFFORT_MAX ? kit_effort() : EFFORT_MAX;
+    for (unsigned i = 0; i < LIVES * effort; i++) {
         int ends[2];
         struct log_chain again;
         assert_ok(pipe(ends));
@@ -151,7 +176,7 @@ static void what_was_acknowledged_survives_every_kill_in_its_place(void **state)
             live(folder, next, ends[1]);
         }
         close(ends[1]);
-        kill_after(child, ends[0], &account, 1 + dice(300));
+        kill_after(child, ends[0], &account, dice(ACKNOWLEDGED_MAX));
         close(ends[0]);
         struct journal *journal = kit_open_file(folder);
         compare(journal, &account, next);
