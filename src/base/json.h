@@ -181,6 +181,8 @@ void json_write_key_bytes(struct json_writer *w, struct bytes key);
 /* Bytes that are not UTF-8 become U+FFFD each, so that the result is JSON whatever comes in. */
 void json_write_string(struct json_writer *w, const char *text);
 void json_write_bytes(struct json_writer *w, struct bytes text);
+/* Whether a string is written as it is, between quotes: it is ASCII with nothing to escape. */
+bool json_is_plain(struct bytes text);
 void json_write_u64(struct json_writer *w, uint64_t number);
 void json_write_i64(struct json_writer *w, int64_t number);
 /* The shortest digits that read back as the same number; null for what JSON cannot say (NaN, infinities). */

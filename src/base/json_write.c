@@ -133,6 +133,11 @@ static size_t plain_run(struct bytes text, size_t offset)
     return at - offset;
 }
 
+bool json_is_plain(struct bytes text)
+{
+    return json_plain_run(text, 0) == text.size;
+}
+
 static void put_string(struct json_writer *w, struct bytes text)
 {
     size_t offset = 0;
