@@ -7,6 +7,24 @@ uint64_t journal_head(const struct journal *journal)
     return atomic_load_explicit(&journal->head, memory_order_acquire);
 }
 
+uint64_t journal_replaced_count(const struct journal *journal)
+{
+    return log_replaced_count(journal->log);
+}
+
+int journal_may_match(struct journal *journal, const struct journal_query *query, uint64_t after, bool *ret_may)
+{
+    int r = 0;
+    os_rwlock_read(&journal->index_lock);
+    bool may = query->count == 0 && journal_head(journal) > after;
+    for (size_t i = 0; r == 0 && !may && i < query->count; i++)
+        r = index_may_match(journal->index, &query->items[i], after, &may);
+    os_rwlock_unlock(&journal->index_lock);
+    if (r == 0)
+        *ret_may = may;
+    return r;
+}
+
 struct journal_id journal_id(const struct journal *journal)
 {
     return journal->id;

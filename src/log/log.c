@@ -137,7 +137,14 @@ int log_replace(struct log *log, const struct log_range *ranges, size_t count, u
     *ret_replaced = (struct log_replaced){0};
     if (log_ranges_find(ranges, count, from) == 0)
         return 0;
-    return log->ops->replace(log, ranges, count, from, ret_replaced);
+    int r = log->ops->replace(log, ranges, count, from, ret_replaced);
+    atomic_fetch_add(&log->replaced_count, 1); /* behind it: who has read an old body has read an old count */
+    return r;
+}
+
+uint64_t log_replaced_count(const struct log *log)
+{
+    return atomic_load(&log->replaced_count);
 }
 
 void log_status(struct log *log, struct log_status *ret_status)

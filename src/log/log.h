@@ -30,6 +30,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -159,7 +160,10 @@ struct log_reader_ops {
     int (*seek)(struct log_reader *reader, uint64_t after);
     void (*free)(struct log_reader *reader);
 };
-struct log { const struct log_ops *ops; };               /* engines embed it first */
+struct log {                                             /* engines embed it first, zeroed */
+    const struct log_ops *ops;
+    _Atomic uint64_t replaced_count;
+};
 struct log_reader { const struct log_reader_ops *ops; }; /* likewise */
 
 /* Hand over one batch. 0: taken, done() will be called. LOG_E_READ_ONLY, LOG_E_TOO_LARGE, LOG_E_CHAIN, or -errno: not
@@ -186,6 +190,8 @@ static inline void log_reader_freep(struct log_reader **reader)
  * LOG_E_READ_ONLY; -errno: nothing of this part was done. */
 int log_replace(struct log *log, const struct log_range *ranges, size_t count, uint64_t from,
                 struct log_replaced *ret_replaced);
+/* How many calls of log_replace() may have taken bodies away: what was read before the last one may be stale. */
+uint64_t log_replaced_count(const struct log *log);
 /* Whether ranges ascend, are not empty, do not touch position 0 and end at or below `last`. */
 bool log_ranges_valid(const struct log_range *ranges, size_t count, uint64_t last);
 /* The first position of the ranges that is not below `from`; 0: there is none. */

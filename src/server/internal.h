@@ -30,6 +30,7 @@ struct feed;
 struct log_feed;
 struct consumers;
 struct follower;
+struct pages;
 struct scavenger;
 
 struct server {
@@ -47,6 +48,8 @@ struct server {
     struct groups *groups; /* NULL: a follower */
     struct consumers *consumers;
     struct journal_id leader_id; /* a new follower's log is made with it */
+    struct pages *pages;  /* the loop's, like the next */
+    uint64_t pages_again; /* answered with a page that was kept */
     struct http *http;
     uint64_t started_us;
     char journal_id[JOURNAL_ID_TEXT_SIZE];

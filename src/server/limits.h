@@ -20,6 +20,7 @@
     X(heartbeat_ms, 10000, "ms", "of silence after which a subscription gets a comment; at most 15000")      \
     X(checkpoint_count, 1000, "positions", "a filtered subscription passes over before it is told so")       \
     X(page_size_max, 4194304, "bytes", "of events in one page, which then ends early and says so")           \
+    X(page_cache_size_max, 8388608, "bytes", "of small pages kept for who asks the same again; 0 keeps none") \
     X(stream_piece_size_max, 262144, "bytes", "read ahead for one client of a stream of events")
 
 #define SERVER_LIMIT_FIELD(name, value, unit, sentence) uint64_t name;

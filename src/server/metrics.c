@@ -15,7 +15,7 @@ struct figures {
     struct journal_status journal;
     struct feed_figures feed;
     struct scavenger_figures scavenge;
-    uint64_t followers, consumers;
+    uint64_t followers, consumers, pages_again;
     struct view_counters views;
     struct command_metrics commands;
     bool has_commands;
@@ -31,6 +31,7 @@ static void figures_take(struct server *server, struct figures *figures)
     scavenger_figures(server->scavenger, &figures->scavenge);
     figures->followers = log_feed_open_count(server->log_feed);
     figures->consumers = consumers_open_count(server->consumers);
+    figures->pages_again = server->pages_again;
     view_set_counters(server->views, &figures->views);
     figures->has_commands = server->commands != NULL;
     if (server->commands)
@@ -74,6 +75,7 @@ static void figures_take(struct server *server, struct figures *figures)
     X(subscription_refused_total, counter, "subscriptions above the limit", f->feed.refused)                 \
     X(subscription_buffer_bytes, gauge, "encoded events kept for subscribers", f->feed.frames_bytes)         \
     X(followers, gauge, "followers connected", f->followers)                                                 \
+    X(page_cache_hits_total, counter, "pages answered as they were kept", f->pages_again)                     \
     X(view_questions_total, counter, "questions asked of views and queries", f->views.asked)                 \
     X(view_questions_refused_total, counter, "of them refused", f->views.refused)                            \
     X(view_questions_timed_out_total, counter, "of them over their time", f->views.timed_out)                \

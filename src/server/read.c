@@ -10,6 +10,7 @@
 #include "base/names.h"
 #include "journal/event_json.h"
 #include "server/internal.h"
+#include "server/pages.h"
 
 static const char *const event_types[] = {"application/json", "text/event-stream", "application/x-ndjson"};
 enum { AS_PAGE, AS_SUBSCRIPTION, AS_LINES };
@@ -19,15 +20,6 @@ enum {
     INLINE_SIZE_MAX = 64 * 1024 /* bytes of events after which a worker goes on with it */
 };
 
-/* What came of it so far. */
-struct page {
-    struct buffer events; /* JSON objects, comma between them */
-    uint64_t count;
-    uint64_t last;     /* position or version of the last event shown */
-    uint64_t examined; /* position the reader has come to */
-    bool complete;     /* to the bound; else the limit or page_size_max stopped it */
-};
-
 /* What was asked; lives as long as the request. The bounds are inclusive; positions, or versions of a stream. */
 struct reading {
     struct http_request *request;
@@ -35,13 +27,15 @@ struct reading {
     struct filter filter;
     struct journal_read read;
     uint64_t lowest, highest;
-    uint64_t head;    /* what is read is as the journal was then */
-    uint64_t version; /* of the stream asked for, then */
+    uint64_t head;     /* what is read is as the journal was then */
+    uint64_t version;  /* of the stream asked for, then */
+    uint64_t replaced; /* journal_replaced_count(), then */
     uint64_t limit;
     bool limit_given;
     int form;
     struct journal_reader *reader;
-    struct page page;
+    struct page page;    /* what came of it so far; of one that was kept all but the events */
+    struct bytes events; /* of the page, when it is finished */
     void (*answer)(struct reading *reading, int r);
 };
 
@@ -69,6 +63,7 @@ static struct reading *reading_new(struct http_request *request)
         return NULL;
     }
     reading->request = request;
+    reading->replaced = journal_replaced_count(server_of(request)->journal);
     reading->head = journal_head(server_of(request)->journal);
     reading->form = http_request_accepts(request, event_types, 3);
     if (reading->form >= 0)
@@ -115,6 +110,7 @@ static int page_add(struct reading *reading)
     if (r == 0)
         r = event_json_write(&event, &page->events);
     page->count++;
+    page->fleeting |= event.subject.size > 0 || event.sealed;
     page->examined = event.position;
     page->last = reading->read.stream.size > 0 ? event.version : event.position;
     return r;
@@ -137,12 +133,58 @@ static bool page_fill(struct reading *reading, size_t size_max, int *ret_r)
     return r != 0 || page->count == reading->limit || page->events.size >= page_size_max;
 }
 
+/* ---- pages that were kept ---- */
+
+/* A full page and all that its stream, or its tag or type, holds are what they were, until more is added to that. */
+static bool page_holds(const struct reading *reading, const struct page *page, const struct page_stamp *stamp)
+{
+    struct journal *journal = server_of(reading->request)->journal;
+    bool may = true;
+
+    if (stamp->replaced != reading->replaced)
+        return false;
+    if (reading->read.stream.size > 0)
+        return stamp->version == reading->version;
+    if (stamp->head == reading->head || (!page->complete && reading->read.direction == JOURNAL_FORWARD))
+        return true;
+    return journal_may_match(journal, &reading->filter.query, stamp->head, &may) == 0 && !may;
+}
+
+/* Take the page that was kept for the same question, if it still holds. */
+static bool page_take(struct reading *reading)
+{
+    struct http_request *request = reading->request;
+    struct page_stamp stamp;
+    const struct page *page = pages_find(server_of(request)->pages, http_request_path(request),
+                                         http_request_query(request), &stamp);
+
+    if (!page || !page_holds(reading, page, &stamp))
+        return false;
+    server_of(request)->pages_again++;
+    reading->events = buffer_bytes(&page->events);
+    reading->page = *page;
+    reading->page.events = (struct buffer){0};
+    return true;
+}
+
+static void page_keep(const struct reading *reading)
+{
+    struct page_stamp stamp = {reading->head, reading->version, reading->replaced};
+    struct http_request *request = reading->request;
+
+    pages_keep(server_of(request)->pages, http_request_path(request), http_request_query(request), &stamp,
+               &reading->page);
+}
+
+/* ---- where a page is read ---- */
+
 static void page_on_worker(struct http_task *task)
 {
     struct reading *reading = (struct reading *)((char *)task - offsetof(struct reading, task));
     int r;
 
     page_fill(reading, SIZE_MAX, &r);
+    reading->events = buffer_bytes(&reading->page.events);
     reading->answer(reading, r);
 }
 
@@ -158,9 +200,18 @@ static bool is_direct(const struct reading *reading)
 
 static void page_start(struct reading *reading)
 {
-    int r;
+    bool small = reading->limit <= INLINE_COUNT_MAX && is_direct(reading);
+    bool by_target = !reading->filter.parsed; /* else the question stands in the body */
+    int r = 0;
 
-    if (reading->limit <= INLINE_COUNT_MAX && is_direct(reading) && page_fill(reading, INLINE_SIZE_MAX, &r)) {
+    if (small && by_target && page_take(reading)) {
+        reading->answer(reading, 0);
+        return;
+    }
+    if (small && page_fill(reading, INLINE_SIZE_MAX, &r)) {
+        reading->events = buffer_bytes(&reading->page.events);
+        if (r == 0 && by_target)
+            page_keep(reading);
         reading->answer(reading, r);
         return;
     }
@@ -169,12 +220,13 @@ static void page_start(struct reading *reading)
         answer_busy(reading->request);
 }
 
-static void page_answer(struct http_request *request, struct page *page, const struct buffer *tail)
+static void page_answer(struct reading *reading, const struct buffer *tail)
 {
+    struct http_request *request = reading->request;
     struct buffer body = http_answer_buffer(request);
     int r = buffer_append_string(&body, "{\"events\":[");
 
-    r = r < 0 ? r : buffer_append_bytes(&body, buffer_bytes(&page->events));
+    r = r < 0 ? r : buffer_append_bytes(&body, reading->events);
     r = r < 0 ? r : buffer_append_byte(&body, ']');
     r = r < 0 ? r : buffer_append_bytes(&body, buffer_bytes(tail));
     r = r < 0 ? r : buffer_append_byte(&body, '}');
@@ -211,7 +263,7 @@ static void journal_page_answer(struct reading *reading, int r)
     if (r != 0)
         answer_journal(request, r, NULL);
     else
-        page_answer(request, page, &tail);
+        page_answer(reading, &tail);
     buffer_deinit(&tail);
 }
 
@@ -366,7 +418,7 @@ static void stream_page_answer(struct reading *reading, int r)
     if (r != 0)
         answer_journal(request, r, NULL);
     else
-        page_answer(request, &reading->page, &tail);
+        page_answer(reading, &tail);
     buffer_deinit(&tail);
 }
 

@@ -20,6 +20,7 @@
 #include "os/clock.h"
 #include "os/file.h"
 #include "server/internal.h"
+#include "server/pages.h"
 
 enum { LAYER_ERROR_SIZE = VIEW_ERROR_SIZE };
 
@@ -263,6 +264,8 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
     if (r == 0 && !server->options->follow)
         r = server_groups_open(server);
     if (r == 0)
+        r = pages_new(server->options->limits.page_cache_size_max, &server->pages);
+    if (r == 0)
         r = door_new(server, &server->door);
     if (r < 0 && ret_error[0] == '\0')
         start_error(ret_error, r, "cannot start: %s", strerror(-r));
@@ -285,6 +288,7 @@ static void close_all(struct server *server)
     groups_close(server->groups);
     consumers_free(server->consumers);
     journal_close(server->journal);
+    pages_free(server->pages);
     door_free(server->door);
     auth_free(server->auth);
     checkpoint_key_close(server);

@@ -217,6 +217,36 @@ def a_stream_is_read_in_pages_that_never_change_once_full():
 
 
 @tap.test
+def a_page_read_before_shows_what_came_since():
+    paths = ["/v1/streams/s", "/v1/streams/s?from=2", "/v1/streams/s?direction=backward", "/v1/streams/s?limit=2", "/v1/events",
+             "/v1/events?tag=t", "/v1/events?type=A", "/v1/events?type=A&limit=1", "/v1/events?tag=t&direction=backward",
+             "/v1/events?tag=t&after=1", "/v1/events?type=B", "/v1/events?system=1", "/v1/events?prefix=s",
+             "/v1/events?tag=t&type=A"]
+
+    def hits(server):
+        return float(next(line.split()[1] for line in request(server, "GET", "/metrics").body.decode().splitlines()
+                          if line.startswith("daybook_page_cache_hits_total ")))
+
+    with Server() as kept, Server(options=["--limit", "page_cache_size_max=0"]) as plain:
+        for more in (event("A", stream="s", tags=["t"]), event("B", stream="other"), event("A", stream="s"),
+                     event("C", stream="x", tags=["t"]), event("B", stream="s", tags=["t", "u"]), event("D")):
+            for server in (kept, plain):
+                append(server, {**more, "id": str(uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(more)))})
+            for path in paths * 2:
+                one, other = (request(server, "GET", path) for server in (kept, plain))
+                assert one.status == other.status, (path, one, other)
+                if one.status == 200:
+                    pages = [{**answer.json(), "events": [{**e, "time": ""} for e in answer.json()["events"]]}
+                             for answer in (one, other)]
+                    assert pages[0] == pages[1], (path, pages)
+        assert hits(kept) > 60 and hits(plain) == 0, hits(kept)
+        body = {"items": [{"types": ["A"]}]}
+        assert len(request(kept, "POST", "/v1/events/query", body).json()["events"]) == 2
+        body = {"items": [{"types": ["B"]}]}
+        assert [e["type"] for e in request(kept, "POST", "/v1/events/query", body).json()["events"]] == ["B", "B"]
+
+
+@tap.test
 def the_journal_is_read_filtered_and_says_where_to_go_on():
     with Server() as server:
         append(server, *[event("ABC"[n % 3], {"n": n}, tags=[f"t:{n % 2}", f"u:{n % 5}"]) for n in range(30)])

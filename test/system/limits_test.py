@@ -229,6 +229,15 @@ def page_size_max():
 
 
 @tap.test
+def page_cache_size_max():
+    for size, hits in ((0, 0), (1 << 20, 9)):
+        with limited("page_cache_size_max", size) as server:
+            append(server, 1, 2, 3)
+            bodies = {request(server, "GET", "/v1/events?type=A").body for _ in range(10)}
+            assert len(bodies) == 1 and metric(server, "page_cache_hits_total") == hits, (size, bodies)
+
+
+@tap.test
 def stream_piece_size_max():
     with limited("stream_piece_size_max", 1000) as server:
         append(server, *["x" * 300] * 50)

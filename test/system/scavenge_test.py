@@ -115,6 +115,20 @@ def what_is_past_its_rule_goes_and_what_a_view_handles_stays():
 
 
 @tap.test
+def a_page_read_before_does_not_show_what_is_gone():
+    with Server() as server:
+        append(server, "s", "Noted", 5)
+        paths = ("/v1/streams/s", "/v1/events?type=Noted", "/v1/streams/s?limit=2")
+        for path in paths * 2:
+            assert b"secret" in request(server, "GET", path).body
+        assert request(server, "PUT", "/v1/streams/s/retention", {"max_count": 1}).status == 200
+        scavenge(server)
+        for path in paths * 2:
+            page = request(server, "GET", path).json()["events"]
+            assert [e["version"] for e in page if "data" in e] == ([5] if len(page) == 5 else []), page
+
+
+@tap.test
 def ids_and_conditions_know_what_is_gone():
     with Server() as server:
         id = "01890a5d-ac96-774b-bcce-b302099a8057"
