@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import (BUILD, HERE, MODULE, NGINX, STATIC, WRAPPER, WRONG, Answer, certificate, environment, free_port, problems, wait_for,
+from harness import (BUILD, HERE, MODULE, NGINX, STATIC, WAIT_S, WRAPPER, WRONG, Answer, certificate, environment, free_port, problems, wait_for,
                      wrapper)
 
 sys.path.insert(0, str(pathlib.Path(HERE).parent / "gateway"))
@@ -47,8 +47,8 @@ class Ready:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         for name, value in more.items():
             setattr(context, name, value)
-        c = (http.client.HTTPSConnection("127.0.0.1", self.tls_port, timeout=10, context=context) if tls
-             else http.client.HTTPConnection("127.0.0.1", self.port, timeout=10))
+        c = (http.client.HTTPSConnection("127.0.0.1", self.tls_port, timeout=WAIT_S, context=context) if tls
+             else http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S))
         try:
             c.request(method, path, body=body, headers=headers or {})
             r = c.getresponse()
