@@ -3,6 +3,7 @@
 
 #include "journal/block_cache.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "os/thread.h"
@@ -19,12 +20,14 @@ struct frame {
 struct set {
     struct os_mutex lock;
     unsigned hand;
-    uint64_t hits, misses;
+    _Atomic uint64_t hits, misses; /* changed under the lock, read without */
     struct frame frames[WAY_COUNT];
 };
 
 struct block_cache {
     size_t set_count;
+    _Atomic uint64_t serial_last;
+    _Atomic size_t size;
     struct set sets[];
 };
 
@@ -71,11 +74,11 @@ bool block_cache_get(struct block_cache *cache, uint64_t serial, uint32_t number
         if (frame->number != number || frame->serial != serial)
             continue;
         frame->used = true;
-        set->hits++;
+        atomic_store_explicit(&set->hits, set->hits + 1, memory_order_relaxed);
         memcpy(ret_data, frame->data + offset, size);
         return true;
     }
-    set->misses++;
+    atomic_store_explicit(&set->misses, set->misses + 1, memory_order_relaxed);
     return false;
 }
 
@@ -89,15 +92,22 @@ static struct frame *choose(struct set *set)
     }
 }
 
+uint64_t block_cache_serial(struct block_cache *cache)
+{
+    return atomic_fetch_add(&cache->serial_last, 1) + 1;
+}
+
 void block_cache_put(struct block_cache *cache, uint64_t serial, uint32_t number, const uint8_t *block)
 {
     struct set *set = set_of(cache, serial, number);
     _os_locked_(&set->lock);
     struct frame *frame = choose(set);
-    if (!frame->data)
+    if (!frame->data) {
         frame->data = malloc(RUN_BLOCK_SIZE);
-    if (!frame->data)
-        return; /* then it is read again */
+        if (!frame->data)
+            return; /* then it is read again */
+        atomic_fetch_add_explicit(&cache->size, RUN_BLOCK_SIZE, memory_order_relaxed);
+    }
     memcpy(frame->data, block, RUN_BLOCK_SIZE);
     frame->serial = serial;
     frame->number = number;
@@ -107,14 +117,10 @@ void block_cache_put(struct block_cache *cache, uint64_t serial, uint32_t number
 
 void block_cache_counters(struct block_cache *cache, struct block_cache_counters *ret_counters)
 {
-    struct block_cache_counters counters = {0};
+    struct block_cache_counters counters = {.size = atomic_load_explicit(&cache->size, memory_order_relaxed)};
     for (size_t i = 0; i < cache->set_count; i++) {
-        struct set *set = &cache->sets[i];
-        _os_locked_(&set->lock);
-        counters.hits += set->hits;
-        counters.misses += set->misses;
-        for (size_t j = 0; j < WAY_COUNT; j++)
-            counters.size += set->frames[j].data ? RUN_BLOCK_SIZE : 0;
+        counters.hits += atomic_load_explicit(&cache->sets[i].hits, memory_order_relaxed);
+        counters.misses += atomic_load_explicit(&cache->sets[i].misses, memory_order_relaxed);
     }
     *ret_counters = counters;
 }

@@ -17,6 +17,8 @@ void block_cache_free(struct block_cache *cache);
 /* `size` bytes from `offset` of a run's block: whether they were there. `serial` is the run's and never used twice. */
 bool block_cache_get(struct block_cache *cache, uint64_t serial, uint32_t number, size_t offset, size_t size,
                      uint8_t *ret_data);
+/* A number for the next run that is read through the cache. */
+uint64_t block_cache_serial(struct block_cache *cache);
 /* A whole block that was not there. */
 void block_cache_put(struct block_cache *cache, uint64_t serial, uint32_t number, const uint8_t *block);
 

@@ -10,7 +10,7 @@
 #include "lib/journal_kit.h"
 #include "log/file_log.h"
 
-enum { APPENDS = 24, SEGMENT_SIZE = 64 * 1024, DATA_SIZE = 9000 };
+enum { APPENDS = 24, SEGMENT_SIZE = 64 * 1024, DATA_SIZE = 9000, INDEX_UNIT = 4 };
 
 /* How one append ended, as far as its caller knows. */
 enum told { TOLD_NOTHING, TOLD_THERE, TOLD_NOT_THERE };
@@ -28,7 +28,8 @@ static int open_on(const struct os_file_ops *ops, struct journal **ret_journal, 
     struct file_log_options options = {.file = ops, .segment_size = SEGMENT_SIZE};
     struct log *log;
     int r = file_log_open("/journal", &options, &log, error);
-    return r == 0 ? journal_open(log, NULL, ret_journal, error) : r;
+    struct journal_options with_index = {.index_folder = "/index", .index_file = ops, .index_unit = INDEX_UNIT};
+    return r == 0 ? journal_open(log, &with_index, ret_journal, error) : r;
 }
 
 /* Content follows from the number. Three events every third time, and room for only a few appends in a segment. */

@@ -127,5 +127,10 @@ void journal_status(struct journal *journal, struct journal_status *ret_status)
     status.conflicts = journal->conflicts;
     status.replays = journal->replays;
     os_mutex_unlock(&journal->state_lock);
+    /* Damage that a reader came upon ends writing in the log first. */
+    if (status.writable && !status.log.writable) {
+        status.writable = false;
+        memcpy(status.reason, status.log.reason, sizeof(status.reason));
+    }
     *ret_status = status;
 }

@@ -7,8 +7,6 @@
 
 #include "base/cleanup.h"
 
-static atomic_uint_fast64_t serial_last;
-
 /* ---- blocks ---- */
 
 static int note(struct run *run, int r)
@@ -117,7 +115,7 @@ int run_open(const struct os_file_ops *ops, const char *folder, uint64_t first, 
         return -ENOMEM;
     run->ops = ops;
     run->cache = cache;
-    run->serial = atomic_fetch_add(&serial_last, 1) + 1;
+    run->serial = block_cache_serial(cache);
     run->seed = run_seed(key, first, last);
     atomic_init(&run->refs, 1);
     r = ops->open(ops, path, OS_FILE_READ, &run->file);

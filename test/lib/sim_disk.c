@@ -118,6 +118,55 @@ static void remove_name(struct sim_disk *disk, struct name *name)
     *name = disk->now.items[--disk->now.count];
 }
 
+static bool is_in(const char *name, const char *folder, size_t folder_size)
+{
+    return strncmp(name, folder, folder_size) == 0 && name[folder_size] == '/';
+}
+
+/* What a moment knows of one folder becomes what is there now. */
+static void renew_folder(struct sim_disk *disk, struct names *moment, const char *folder)
+{
+    size_t size = strlen(folder), kept = 0;
+
+    for (size_t i = 0; i < moment->count; i++) {
+        if (!is_in(moment->items[i].path, folder, size))
+            moment->items[kept++] = moment->items[i];
+    }
+    moment->count = kept;
+    for (size_t i = 0; i < disk->now.count; i++) {
+        if (!is_in(disk->now.items[i].path, folder, size))
+            continue;
+        must(vector_reserve(&moment->items, &moment->capacity, moment->count + 1));
+        moment->items[moment->count++] = disk->now.items[i];
+    }
+}
+
+static bool same_names(struct names *a, const struct names *b)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        const struct name *name = find_name(a, b->items[i].path);
+
+        if (!name || name->inode != b->items[i].inode)
+            return false;
+    }
+    return a->count == b->count;
+}
+
+/* A folder was synced: its names are durable, and moments that differ in nothing else are one. */
+static void sync_names(struct sim_disk *disk, const char *folder)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < disk->moment_count; i++) {
+        renew_folder(disk, &disk->moments[i], folder);
+        if (kept > 0 && same_names(&disk->moments[kept - 1], &disk->moments[i]))
+            free(disk->moments[i].items);
+        else
+            disk->moments[kept++] = disk->moments[i];
+    }
+    disk->moment_count = kept;
+}
+
 static struct inode *new_inode(struct sim_disk *disk)
 {
     struct inode *inode = calloc(1, sizeof(*inode));
@@ -473,24 +522,12 @@ static int sim_make_folder(const struct os_file_ops *ops, const char *path)
     return 0;
 }
 
-static bool is_in(const char *name, const char *folder, size_t folder_size)
-{
-    return strncmp(name, folder, folder_size) == 0 && name[folder_size] == '/';
-}
-
 static int sim_sync_folder(const struct os_file_ops *ops, const char *path)
 {
     struct sim_disk *disk = disk_of(ops);
-    size_t size = strlen(path);
 
     _os_locked_(&disk->mutex);
-    for (size_t i = 0; i < disk->now.count; i++) {
-        if (is_in(disk->now.items[i].path, path, size)) {
-            forget_moments(disk);
-            remember_moment(disk);
-            break;
-        }
-    }
+    sync_names(disk, path);
     return 0;
 }
 

@@ -11,7 +11,7 @@
  * A disk can also lie: say that it has written and have lost a write or put it elsewhere (sim_disk_lie()), or forget a bit
  * of what it had (sim_disk_flip_bit()). What is in the page cache hides that until it is dropped or power is lost.
  *
- * Any thread may call. There is one folder whose syncs count: the one the files are in. Folders need not be made.
+ * Any thread may call. A sync of a folder makes the names right in it durable, no others. Folders need not be made.
  */
 #pragma once
 

@@ -15,6 +15,7 @@
 
 #include "journal/check.h"
 #include "journal/journal.h"
+#include "journal/run.h"
 #include "journal/state.h"
 #include "log/file_log_internal.h"
 #include "sim/world.h"
@@ -34,6 +35,7 @@ enum bug {
     BUG_FLOOR_TOO_HIGH,
     BUG_FAILED_SYNC_BELIEVED,
     BUG_NAMES_NOT_SYNCED,
+    BUG_RUN_FORGETS,
 };
 
 static enum bug planted;
@@ -59,6 +61,18 @@ void __wrap_file_log_note_damage(struct file_log *log, uint64_t segment_first, u
 
 void __real_format_put_frame(const struct format_frame *frame, uint32_t seed, uint8_t *data);
 void __wrap_format_put_frame(const struct format_frame *frame, uint32_t seed, uint8_t *data);
+
+int __real_run_find_term(struct run *run, uint64_t term, struct run_postings *ret_postings);
+int __wrap_run_find_term(struct run *run, uint64_t term, struct run_postings *ret_postings);
+
+/* Some types and tags are not found in any file of the index. */
+int __wrap_run_find_term(struct run *run, uint64_t term, struct run_postings *ret_postings)
+{
+    if (planted != BUG_RUN_FORGETS || term % 4 != 0)
+        return __real_run_find_term(run, term, ret_postings);
+    *ret_postings = (struct run_postings){0};
+    return 0;
+}
 
 int __wrap_journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event)
 {
@@ -256,6 +270,7 @@ static const struct {
     {BUG_DAMAGE_HIDDEN, "P6: damage below the floor that is hidden", {0}},
     {BUG_FLOOR_TOO_HIGH, "P6: a floor that stands for what is not durable yet", {0}},
     {BUG_NAMES_NOT_SYNCED, "P1: a segment whose name is not synced", {.no_folder_sync = true}},
+    {BUG_RUN_FORGETS, "I2: a run of the index that forgets a term", {0}},
     {BUG_FAILED_SYNC_BELIEVED, "P7: a failed sync that is repeated and believed", {.sync_says_done = true}},
 };
 

@@ -27,6 +27,11 @@ static const char *last_part(const char *path)
     return slash ? slash + 1 : path;
 }
 
+static bool is_in_derived(const struct faults *faults, const char *path)
+{
+    return faults->derived && strncmp(path, faults->derived, strlen(faults->derived)) == 0;
+}
+
 /* ---- before and after each call ---- */
 
 /* The call takes its time. False: the process is dead, or dies now. */
@@ -68,6 +73,8 @@ static int faults_open(const struct os_file_ops *ops, const char *path, unsigned
     if (strikes(faults, faults->plan.name_error))
         return end(faults, "open", last_part(path), 0, 0, -EIO);
     r = faults->below->open(faults->below, path, flags, ret_file);
+    if (r == 0)
+        faults->is_derived[*ret_file] = is_in_derived(faults, path);
     if (r == 0)
         (void)snprintf(faults->names[*ret_file], sizeof(faults->names[0]), "%.31s", last_part(path));
     return end(faults, "open", last_part(path), 0, 0, r);
@@ -156,7 +163,7 @@ static int faults_sync(const struct os_file_ops *ops, int file)
     r = faults->plan.no_sync ? 0 : faults->below->sync(faults->below, file);
     if (r < 0 && faults->plan.sync_says_done)
         r = faults->below->sync(faults->below, file);
-    if (r < 0)
+    if (r < 0 && !faults->is_derived[file])
         faults->sync_failed = true;
     if (sim_disk_lie_count(faults->disk) > lies)
         scheduler_note("the disk lied about a write to %s", faults->names[file]);
@@ -244,7 +251,7 @@ static int faults_sync_folder(const struct os_file_ops *ops, const char *path)
     if (!begin(faults, 200 * US))
         return -EIO;
     if (strikes(faults, faults->plan.sync_error)) {
-        faults->sync_failed = true;
+        faults->sync_failed |= !is_in_derived(faults, path);
         return end(faults, "sync folder", path, 0, 0, -EIO);
     }
     if (faults->plan.no_folder_sync)

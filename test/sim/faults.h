@@ -29,7 +29,9 @@ struct faults {
     bool dead;        /* the process has died */
     bool hurt;        /* something went wrong since the plan was made */
     bool full;        /* there was no room at least once since then */
-    bool sync_failed; /* since then, or since faults_forget_sync() */
+    bool sync_failed; /* since then, of something that is not derived */
+    const char *derived; /* a folder whose files can be made again; NULL: there is none */
+    bool is_derived[FAULTS_FILE_COUNT_MAX];
     char names[FAULTS_FILE_COUNT_MAX][32];
 };
 

@@ -10,15 +10,22 @@
 #include "sim/clients.h"
 #include "sim/scheduler.h"
 
-#define FOLDER "log"
+#define FOLDER       "log"
+#define INDEX_FOLDER "index"
 
-enum { SEGMENT_SIZE = 64 << 10, LIVES_MAX = 5, OPEN_TRIES_MAX = 6 };
+enum {
+    SEGMENT_SIZE = 64 << 10,
+    LIVES_MAX = 5,
+    OPEN_TRIES_MAX = 6,
+    INDEX_UNIT = 4, /* so that a few appends fill a table, and a life merges runs */
+};
 
 struct world {
     struct sim_disk *disk;
     struct faults faults;
     struct oracle oracle;
     const struct world_plant *plant;
+    bool indexed;     /* the index lies on the disk, not in memory */
     bool flipped;     /* a bit was changed at rest */
     bool async_wrote; /* since the journal was last examined, somebody wrote without waiting for syncs */
     bool async_lost;  /* and something of that may be gone, as that mode says */
@@ -82,6 +89,12 @@ static int try_to_open(struct world *world, struct journal **ret_journal)
         .segment_size = SEGMENT_SIZE,
         .durability = world->oracle.async ? LOG_ASYNC : LOG_SYNC,
     };
+    struct journal_options journal_options = {
+        .index_folder = world->indexed ? INDEX_FOLDER : NULL,
+        .index_file = &world->faults.ops,
+        .index_unit = INDEX_UNIT,
+        .index_memory_bytes = 1, /* as little as can be */
+    };
     struct log *log;
     char error[256] = "";
     int r;
@@ -91,7 +104,7 @@ static int try_to_open(struct world *world, struct journal **ret_journal)
     if (r == 0) {
         if (world->plant->wrap_log)
             log = world->plant->wrap_log(log);
-        r = journal_open(log, NULL, ret_journal, error);
+        r = journal_open(log, &journal_options, ret_journal, error);
     }
     if (r != 0) {
         scheduler_note("not opened: %d %s", r, error);
@@ -288,6 +301,8 @@ uint64_t world_run(uint64_t seed, bool verbose, const struct world_plant *plant)
     faults_init(&world.faults, world.disk);
     oracle_init(&world.oracle);
     lives = 2 + scheduler_dice(LIVES_MAX - 1);
+    world.indexed = scheduler_chance(2);
+    world.faults.derived = INDEX_FOLDER;
     for (unsigned i = 0; i < lives && !world.over; i++) {
         live(&world, false);
         reboot(&world);
