@@ -28,6 +28,7 @@ src/log/log_file_log_fuzz log_segment
 src/vault/vault_slots_fuzz vault_slots
 src/vault/vault_sealed_fuzz vault_sealed
 src/journal/journal_codec_fuzz codec
+src/journal/journal_run_fuzz run
 src/journal/journal_append_json_fuzz append_json
 src/journal/journal_cloudevents_fuzz cloudevents
 src/journal/journal_retention_fuzz retention
