@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "cli.h"
 #include "client.h"
+#include "os/clock.h"
 
 enum {
     CONNECT_TIMEOUT_MS = 5000,
@@ -23,7 +24,8 @@ struct client {
     CURL *curl;
     char url[1024];
     char authorization[600];
-    char error[CURL_ERROR_SIZE + 64];
+    char reason[CURL_ERROR_SIZE];       /* what curl says */
+    char error[CURL_ERROR_SIZE + 1200]; /* and what we make of it */
 };
 
 /* What one transfer collects. */
@@ -161,6 +163,19 @@ static struct curl_slist *make_headers(const struct client *client, const struct
     return list;
 }
 
+/* What curl says, and where nobody answers what is to be done about it. */
+static void explain(struct client *client, CURLcode code)
+{
+    const char *reason = client->reason[0] ? client->reason : curl_easy_strerror(code);
+
+    if (code == CURLE_COULDNT_CONNECT)
+        snprintf(client->error, sizeof client->error,
+                 "no server answers at %s (%s). `daybook serve` starts one; --url or DAYBOOK_URL names another",
+                 client->url, reason);
+    else
+        snprintf(client->error, sizeof client->error, "%s", reason);
+}
+
 static CURLcode perform(struct client *client, const struct client_request *request,
                         struct transfer *transfer)
 {
@@ -172,7 +187,7 @@ static CURLcode perform(struct client *client, const struct client_request *requ
     struct curl_slist *headers = make_headers(client, request);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->error);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->reason);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_TCP_NODELAY, 1L);
@@ -187,21 +202,13 @@ static CURLcode perform(struct client *client, const struct client_request *requ
                          request->body.size ? (const char *)request->body.data : "");
     }
     transfer->curl = curl;
-    client->error[0] = '\0';
+    client->error[0] = client->reason[0] = '\0';
     CURLcode code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer->answer->status);
     curl_slist_free_all(headers);
-    if (code != CURLE_OK && client->error[0] == '\0')
-        snprintf(client->error, sizeof client->error, "%s", curl_easy_strerror(code));
+    if (code != CURLE_OK)
+        explain(client, code);
     return code;
-}
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static void pause_ms(uint64_t ms)
@@ -234,7 +241,7 @@ static int attempt(struct client *client, const struct client_request *request, 
 
 int client_send(struct client *client, const struct client_request *request, struct client_answer *ret_answer)
 {
-    uint64_t until_ms = now_ms() + request->patience_ms;
+    uint64_t until_ms = os_monotonic_ms() + request->patience_ms;
     uint64_t delay_ms = RETRY_DELAY_MS_MIN;
 
     for (;;) {
@@ -243,7 +250,7 @@ int client_send(struct client *client, const struct client_request *request, str
         int r = attempt(client, request, &answer, &retry_after_s);
         uint64_t wait_ms = retry_after_s > 0 ? (uint64_t)retry_after_s * 1000 : delay_ms;
 
-        if (r == -EAGAIN && request->repeatable && now_ms() + wait_ms <= until_ms) {
+        if (r == -EAGAIN && request->repeatable && os_monotonic_ms() + wait_ms <= until_ms) {
             client_answer_deinit(&answer);
             pause_ms(wait_ms);
             delay_ms = delay_ms * 2 > RETRY_DELAY_MS_MAX ? RETRY_DELAY_MS_MAX : delay_ms * 2;

@@ -28,6 +28,17 @@ static const struct cli_option query_options[] = {
     {0},
 };
 
+/* The answer's body, or its problem. */
+static int print_answer(const struct client_answer *answer)
+{
+    struct bytes body = buffer_bytes(&answer->body);
+
+    if (answer->status / 100 != 2)
+        return client_print_problem(answer);
+    printf("%.*s%s", BYTES_PRINT(body), body.size && body.data[body.size - 1] == '\n' ? "" : "\n");
+    return CLI_DONE;
+}
+
 static int send_and_print(const struct client_request *request)
 {
     _cleanup_(client_freep) struct client *client = NULL;
@@ -38,11 +49,7 @@ static int send_and_print(const struct client_request *request)
         return code;
     if (client_send(client, request, &answer) < 0)
         return cli_error(CLI_FAILED, "%s", client_error(client));
-    struct bytes body = buffer_bytes(&answer.body);
-    if (answer.status / 100 == 2)
-        printf("%.*s%s", BYTES_PRINT(body), body.size && body.data[body.size - 1] == '\n' ? "" : "\n");
-    else
-        code = client_print_problem(&answer);
+    code = print_answer(&answer);
     client_answer_deinit(&answer);
     return code;
 }
@@ -125,11 +132,8 @@ static int run_query(int argument_count, char **arguments)
         if (client_send(client, &request, &answer) < 0)
             return cli_error(CLI_FAILED, "%s", client_error(client));
         bool last = i == 1 || answer.status != 404;
-        struct bytes body = buffer_bytes(&answer.body);
-        if (answer.status == 200)
-            printf("%.*s%s", BYTES_PRINT(body), body.size && body.data[body.size - 1] == '\n' ? "" : "\n");
-        else if (last)
-            code = client_print_problem(&answer);
+        if (last)
+            code = print_answer(&answer);
         client_answer_deinit(&answer);
         if (last)
             break;

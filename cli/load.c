@@ -10,10 +10,10 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "load.h"
+#include "os/clock.h"
 
 enum { HEAD_SIZE_MAX = 16384, EVENT_COUNT = 256 };
 
@@ -40,14 +40,6 @@ struct load {
     int epoll;
     uint64_t next_index, began_ns, count_from_ns, until_ns;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /* A bucket keeps the highest six bits: bucket / 64 is how far they were shifted. */
 static size_t bucket_of(uint64_t ns)
@@ -236,7 +228,7 @@ static int read_answer(struct load *load, struct connection *connection)
     load->result->bytes += got;
     if (connection->body_left > 0)
         return 0;
-    uint64_t now = now_ns();
+    uint64_t now = os_monotonic_ns();
     count_answer(load, connection, now);
     return ask_again(load, connection, now);
 }
@@ -247,7 +239,7 @@ static int wait_for_answers(struct load *load, struct epoll_event *events, uint6
     uint64_t wait = wait_ns(load, *now);
     struct timespec timeout = {.tv_sec = (time_t)(wait / 1000000000), .tv_nsec = (long)(wait % 1000000000)};
     int count = epoll_pwait2(load->epoll, events, EVENT_COUNT, &timeout, NULL);
-    uint64_t then = now_ns();
+    uint64_t then = os_monotonic_ns();
 
     if (then > *now + wait && then - *now - wait > load->result->stall_ns)
         load->result->stall_ns = then - *now - wait;
@@ -258,7 +250,7 @@ static int wait_for_answers(struct load *load, struct epoll_event *events, uint6
 static int loop(struct load *load)
 {
     struct epoll_event events[EVENT_COUNT];
-    uint64_t now = now_ns();
+    uint64_t now = os_monotonic_ns();
 
     while (now < load->until_ns) {
         int count = wait_for_answers(load, events, &now);
@@ -286,11 +278,11 @@ static int start(struct load *load)
         if (r < 0)
             return r;
     }
-    load->began_ns = now_ns();
+    load->began_ns = os_monotonic_ns();
     load->count_from_ns = load->began_ns + load->options->warmup_ms * 1000000;
     load->until_ns = load->count_from_ns + load->options->duration_ms * 1000000;
     for (unsigned i = 0; i < load->options->client_count && r == 0; i++)
-        r = ask_again(load, &load->connections[i], now_ns());
+        r = ask_again(load, &load->connections[i], os_monotonic_ns());
     return r;
 }
 

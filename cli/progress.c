@@ -2,20 +2,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "os/clock.h"
 #include "progress.h"
 
 enum { DRAW_INTERVAL_MS = 100, QUIET_MS = 1000, BAR_WIDTH = 24 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 const char *progress_number(uint64_t number, char text[32])
 {
@@ -34,7 +26,7 @@ const char *progress_number(uint64_t number, char text[32])
 
 void progress_begin(struct progress *progress, const char *unit, uint64_t first, uint64_t total)
 {
-    *progress = (struct progress){.unit = unit, .first = first, .total = total, .began_ms = now_ms()};
+    *progress = (struct progress){.unit = unit, .first = first, .total = total, .began_ms = os_monotonic_ms()};
     progress->terminal = isatty(STDERR_FILENO) == 1;
 }
 
@@ -62,7 +54,7 @@ static void draw(const struct progress *progress, uint64_t done, uint64_t elapse
 
 void progress_set(struct progress *progress, uint64_t done)
 {
-    uint64_t now = now_ms();
+    uint64_t now = os_monotonic_ms();
 
     if (!progress->terminal || now - progress->began_ms < QUIET_MS ||
         now - progress->drawn_ms < DRAW_INTERVAL_MS)

@@ -19,3 +19,8 @@ const struct os_clock *os_clock_real(void);
 
 int64_t os_realtime_us(void);
 uint64_t os_monotonic_ns(void);
+
+static inline uint64_t os_monotonic_ms(void)
+{
+    return os_monotonic_ns() / OS_NS_PER_MS;
+}

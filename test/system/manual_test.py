@@ -68,7 +68,7 @@ def a_wrong_use_is_answered_with_exit_code_2_and_what_to_do():
 @tap.test
 def without_a_server_a_command_fails_with_exit_code_3_and_names_the_address():
     code, _, error = daybook("read", "--url", "http://127.0.0.1:1")
-    assert code == 3 and "127.0.0.1" in error, (code, error)
+    assert code == 3 and "127.0.0.1" in error and "`daybook serve` starts one" in error, (code, error)
 
 
 tap.main()
