@@ -79,6 +79,10 @@ int auth_new(const struct auth_options *options, struct auth **ret_auth, char re
         watched_changed(&auth->token_file);
         r = read_tokens(auth, ret_error);
     }
+    if (r == 0 && options->token_file && tokens_count(auth->tokens) == 0) {
+        snprintf(ret_error, SERVER_ERROR_SIZE, "the token file %s has no token in it", options->token_file);
+        r = SERVER_E_START;
+    }
     if (r == 0 && options->jwks_file) {
         watched_changed(&auth->jwks_file);
         r = read_keys(auth, ret_error);
@@ -109,7 +113,10 @@ bool auth_reread(struct auth *auth, bool asked, char ret_said[SERVER_ERROR_SIZE]
         r = read_keys(auth, error);
     else if (keys)
         auth->jwks_file.seen = (struct stat){0}; /* its turn comes next */
-    if (r == 0)
+    if (r == 0 && tokens && tokens_count(auth->tokens) == 0)
+        snprintf(ret_said, SERVER_ERROR_SIZE, "the token file %.600s has no token in it any more: it lets nobody in",
+                 auth->token_file.path);
+    else if (r == 0)
         snprintf(ret_said, SERVER_ERROR_SIZE, "read again: %zu tokens, %zu keys",
                  auth->tokens ? tokens_count(auth->tokens) : 0, auth->keys ? jwks_count(auth->keys) : 0);
     else

@@ -12,7 +12,8 @@
  * signed ones (JWT) whose issuers' public keys are in a JWKS (jwks.h, jwt.h).
  *
  * Life: auth_new() reads the files and fails with file and line when one is wrong. auth_reread() reads again what has
- * changed; a file that is broken by then changes nothing, and that is said. All of it happens on one thread, the loop.
+ * changed; a file that is broken by then, or gone, changes nothing, and that is said. A token file that was emptied is not broken: it
+ * lets nobody in from then on. At the start it is an error, for a server that nobody may ask is a mistake. All of it happens on one thread, the loop.
  *
  * Invariants:
  * A1 the server keeps hashes and public keys, nothing that would let anyone in.

@@ -4,6 +4,7 @@
 
 #include <sodium.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "server/jwt.h"
 
@@ -225,6 +226,52 @@ static void a_set_of_keys_is_taken_whole_or_not_at_all(void **state)
     jwks_free(keys);
 }
 
+/* A set of `count` keys, each with a kid of its own, in `text`. */
+static void write_set(struct buffer *text, unsigned count)
+{
+    buffer_clear(text);
+    assert_ok(buffer_append_string(text, "{\"keys\":["));
+    for (unsigned i = 0; i < count; i++)
+        assert_ok(buffer_printf(text,
+                                "%s{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"kid\":\"k%u\","
+                                "\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}",
+                                i ? "," : "", i));
+    assert_ok(buffer_append_string(text, "]}"));
+}
+
+static void a_set_has_64_keys_at_most(void **state)
+{
+    struct buffer text = {0};
+    write_set(&text, JWKS_KEY_COUNT_MAX);
+    struct jwks *keys = keys_of(buffer_string(&text), 0);
+    assert_int_equal(jwks_count(keys), JWKS_KEY_COUNT_MAX);
+    jwks_free(keys);
+    write_set(&text, JWKS_KEY_COUNT_MAX + 1);
+    keys_of(buffer_string(&text), SERVER_E_START);
+    buffer_deinit(&text);
+}
+
+static void a_file_of_keys_has_262144_bytes_at_most(void **state)
+{
+    char path[] = "/tmp/daybook-jwks-XXXXXX", error[SERVER_ERROR_SIZE] = "";
+    struct buffer text = {0};
+    struct jwks *keys = NULL;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    write_set(&text, 1);
+    while (text.size < JWKS_SIZE_MAX)
+        assert_ok(buffer_append_byte(&text, ' '));
+    assert_int_equal(write(fd, text.data, text.size), text.size);
+    assert_ok(jwks_read(path, &keys, error));
+    jwks_free(keys);
+    assert_int_equal(write(fd, " ", 1), 1);
+    close(fd);
+    assert_int_equal(jwks_read(path, &keys, error), SERVER_E_START);
+    assert_non_null(strstr(error, "262144"));
+    unlink(path);
+    buffer_deinit(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +279,8 @@ int main(void)
         cmocka_unit_test(roles_come_from_roles_or_from_scope),
         cmocka_unit_test(what_a_token_claims_wrongly_is_refused),
         cmocka_unit_test(a_set_of_keys_is_taken_whole_or_not_at_all),
+        cmocka_unit_test(a_set_has_64_keys_at_most),
+        cmocka_unit_test(a_file_of_keys_has_262144_bytes_at_most),
     };
 
     return cmocka_run_group_tests_name("jwt", tests, NULL, NULL);

@@ -146,10 +146,6 @@ int tokens_read(const char *path, struct tokens **ret_tokens, char ret_error[SER
     }
     if (r == 0)
         r = read_lines(tokens, file, path, ret_error);
-    if (r == 0 && tokens->count == 0) {
-        snprintf(ret_error, SERVER_ERROR_SIZE, "the token file %s has no token in it", path);
-        r = SERVER_E_START;
-    }
     if (file)
         fclose(file);
     if (r == 0)

@@ -8,7 +8,7 @@
  * HASH is sha256:HEX, blake2b:HEX (32 bytes), or bare HEX as sha256sum prints it. Without roles the token is good for
  * everything. The name is its owner's note and may be anything; a word that looks like a mistaken role ("Reader",
  * "write", "reader,all") is an error and not a name, because a token with a name and no roles may do everything.
- * `#` begins a comment line. A file without any token is an error too.
+ * `#` begins a comment line. A file without any token lets nobody in.
  */
 
 #include "server/auth.h"
