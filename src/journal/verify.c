@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "journal/census.h"
 #include "journal/codec.h"
-#include "journal/fetch.h"
-#include "journal/index.h"
 #include "journal/tools_internal.h"
 
 struct verify {
@@ -14,11 +13,11 @@ struct verify {
     void (*on_damage)(void *user, const struct file_log_damage *damage);
     void *user;
     struct log_reader *reader;
-    struct fetch fetch; /* to look at an earlier event again */
-    struct index *index;
+    struct census *census;
     struct codec_tags tags;
+    uint64_t position_last; /* of the event before */
     int64_t time_last_us;
-    uint64_t append_first; /* of the event before */
+    uint64_t append_first;
     uint32_t append_count;
 };
 
@@ -43,49 +42,24 @@ static bool continues_append(const struct verify *verify, const struct journal_e
            event->position == verify->append_first + verify->append_count;
 }
 
-static int check_id(struct verify *verify, const struct journal_event *event)
-{
-    struct index_probe probe = {0};
-    for (;;) {
-        struct journal_event other;
-        uint64_t position;
-        int r = index_find_id(verify->index, event->id, &probe, &position);
-        if (r == 0 && position == 0)
-            return 0;
-        if (r == 0)
-            r = fetch_event(&verify->fetch, position, &other);
-        if (r < 0)
-            return r;
-        if (memcmp(other.id, event->id, sizeof(other.id)) == 0)
-            tell(verify, event->position, "its id stands at an earlier event already");
-    }
-}
-
 static int check_event(struct verify *verify, const struct journal_event *event)
 {
-    uint64_t version = 0;
-    int r = event->stream.size > 0 ? index_stream_version(verify->index, event->stream, &version) : 0;
-    if (r < 0)
-        return r;
-    if (event->stream.size > 0 && event->version != version + 1)
-        tell(verify, event->position, "its version does not continue its stream");
     if (event->time_us < verify->time_last_us)
         tell(verify, event->position, "its time is before that of the event before");
     if (!continues_append(verify, event))
         tell(verify, event->position, "it does not continue its append");
+    verify->position_last = event->position;
     verify->time_last_us = event->time_us;
     verify->append_first = event->append_first;
     verify->append_count = event->append_count;
     verify->report.events++;
     verify->report.appends += event->position == event->append_first;
-    r = check_id(verify, event);
-    return r == 0 ? index_add(verify->index, event) : r;
+    return census_add(verify->census, event);
 }
 
 /* Behind an event that cannot be read nothing can be said about versions, so the check ends with the first. */
 static int check_events(struct verify *verify)
 {
-    struct index_figures figures;
     struct log_record record;
     int r;
     while ((r = log_reader_next(verify->reader, &record)) == 0) {
@@ -99,11 +73,19 @@ static int check_events(struct verify *verify)
         if (r < 0)
             return r;
     }
-    if (verify->append_first + verify->append_count != index_last(verify->index) + 1)
-        tell(verify, index_last(verify->index), "its append is not whole");
-    index_figures(verify->index, &figures);
-    verify->report.streams = figures.streams;
+    if (verify->append_first + verify->append_count != verify->position_last + 1)
+        tell(verify, verify->position_last, "its append is not whole");
     return r == LOG_E_END ? 0 : r;
+}
+
+/* The census tells of events that were read long ago: the reader goes back to find their places. */
+static void tell_later(void *user, uint64_t position, const char *what)
+{
+    struct verify *verify = user;
+    struct log_record record;
+    if (log_reader_seek(verify->reader, position - 1) == 0)
+        (void)log_reader_next(verify->reader, &record);
+    tell(verify, position, what);
 }
 
 static int verify_events(struct verify *verify, struct log *log)
@@ -112,16 +94,15 @@ static int verify_events(struct verify *verify, struct log *log)
     log_status(log, &status);
     verify->append_first = 0; /* as if an append of one event stood at position 0 */
     verify->append_count = 1;
-    int r = index_new(status.key, 0, 0, NULL, &verify->index);
-    if (r == 0)
-        r = fetch_init(&verify->fetch, log);
+    int r = census_new(status.key, CENSUS_MEMORY_SIZE, &verify->census);
     if (r == 0)
         r = log_reader_new(log, 0, &verify->reader);
     if (r == 0)
         r = check_events(verify);
+    if (r == 0)
+        r = census_check(verify->census, tell_later, verify, &verify->report.streams);
     log_reader_free(verify->reader);
-    fetch_deinit(&verify->fetch);
-    index_free(verify->index);
+    census_free(verify->census);
     return r;
 }
 
