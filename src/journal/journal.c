@@ -165,9 +165,11 @@ static void set_writable(struct journal *journal, const struct log_status *statu
 static int finish_scavenge(struct journal *journal)
 {
     int r = scavenge_redo(journal);
+    struct log_status status;
 
-    if (r == LOG_E_READ_ONLY)
-        journal_stop_writing(journal, "the log takes no more writes");
+    log_status(journal->log, &status);
+    if (!status.writable)
+        journal_stop_writing(journal, status.reason);
     return r == -ENOMEM ? r : 0;
 }
 

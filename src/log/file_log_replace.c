@@ -206,7 +206,12 @@ static int copy_segment(struct copy *copy)
         r = copy_range(copy, end, copy->size);
     if (r == 0)
         r = ops->truncate(ops, copy->to, copy->size); /* the end may be a hole */
-    return r == 0 ? ops->sync(ops, copy->to) : r;
+    if (r < 0)
+        return r;
+    r = ops->sync(ops, copy->to);
+    if (r < 0)
+        file_log_poison(copy->log, "Syncing a segment without its bodies", r); /* L4 */
+    return r;
 }
 
 /* Makes the changed copy under a temporary name; on success copy->to is open. */
@@ -300,8 +305,10 @@ int file_log_replace(struct log *base, const struct log_range *ranges, size_t co
 
     if (r != 0)
         return r;
+    r = log->unsynced ? file_log_sync(log) : 0; /* LOG_ASYNC: what says that they go is on the disk first */
     find_segment(&copy, log_ranges_find(ranges, count, from));
-    r = put_in_place(&copy);
+    if (r == 0)
+        r = put_in_place(&copy);
     end_alone(log);
     buffer_deinit(&copy.frames);
     if (r < 0)

@@ -29,5 +29,7 @@ uint64_t naive_stream_version(const struct naive_journal *naive, struct bytes st
 
 /* Forget everything above `head`: what a crash may have taken. */
 void naive_cut(struct naive_journal *naive, uint64_t head);
+/* The body of an event went. */
+void naive_forget(struct naive_journal *naive, uint64_t position);
 /* Put an event as read at the end. */
 void naive_adopt(struct naive_journal *naive, const struct journal_event *event);

@@ -1,6 +1,6 @@
 /* canary: a bug is planted for each promise, and the simulator must fall over it.
  *
- * A test that has never failed may be unable to. Here each of P1–P7 is broken once, in the way it is broken in the wild:
+ * A test that has never failed may be unable to. Here each of P1–P7, and of S1 and S2, is broken once, in the way it is broken in the wild:
  * by a lying sync, by a filter around the log, or by one function of log or journal replaced when the program is linked
  * (--wrap in meson.build). The oracle gets so many worlds to see it. Without a bug the same worlds are whole: that is what
  * sim itself shows.
@@ -16,6 +16,7 @@
 #include "journal/check.h"
 #include "journal/journal.h"
 #include "journal/run.h"
+#include "journal/scavenge_said.h"
 #include "journal/state.h"
 #include "log/file_log_internal.h"
 #include "sim/world.h"
@@ -36,6 +37,8 @@ enum bug {
     BUG_FAILED_SYNC_BELIEVED,
     BUG_NAMES_NOT_SYNCED,
     BUG_RUN_FORGETS,
+    BUG_SCAVENGE_LEFT_HALF,
+    BUG_SCAVENGE_UNSAID,
 };
 
 static enum bug planted;
@@ -72,6 +75,29 @@ int __wrap_run_find_term(struct run *run, uint64_t term, struct run_postings *re
         return __real_run_find_term(run, term, ret_postings);
     *ret_postings = (struct run_postings){0};
     return 0;
+}
+
+int __real_scavenge_redo(struct journal *journal);
+int __wrap_scavenge_redo(struct journal *journal);
+int __real_log_replace(struct log *log, const struct log_range *ranges, size_t count, uint64_t from,
+                       struct log_replaced *ret_replaced);
+int __wrap_log_replace(struct log *log, const struct log_range *ranges, size_t count, uint64_t from,
+                       struct log_replaced *ret_replaced);
+
+int __wrap_scavenge_redo(struct journal *journal)
+{
+    return planted == BUG_SCAVENGE_LEFT_HALF ? 0 : __real_scavenge_redo(journal);
+}
+
+/* One more than was said. */
+int __wrap_log_replace(struct log *log, const struct log_range *ranges, size_t count, uint64_t from,
+                       struct log_replaced *ret_replaced)
+{
+    struct log_range more = {1, count > 0 ? ranges[count - 1].last + 1 : 1};
+
+    if (planted != BUG_SCAVENGE_UNSAID)
+        return __real_log_replace(log, ranges, count, from, ret_replaced);
+    return __real_log_replace(log, &more, 1, from, ret_replaced);
 }
 
 int __wrap_journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event)
@@ -271,6 +297,8 @@ static const struct {
     {BUG_FLOOR_TOO_HIGH, "P6: a floor that stands for what is not durable yet", {0}},
     {BUG_NAMES_NOT_SYNCED, "P1: a segment whose name is not synced", {.no_folder_sync = true}},
     {BUG_RUN_FORGETS, "I2: a run of the index that forgets a term", {0}},
+    {BUG_SCAVENGE_LEFT_HALF, "S2: a scavenge that a crash interrupts and nobody finishes", {0}},
+    {BUG_SCAVENGE_UNSAID, "S1: a body that goes and nothing says so", {0}},
     {BUG_FAILED_SYNC_BELIEVED, "P7: a failed sync that is repeated and believed", {.sync_says_done = true}},
 };
 

@@ -140,7 +140,9 @@ static uint64_t some_seed(void)
 
 static void tell_lie(struct faults *faults)
 {
-    if (faults->plan.lie == 0 || sim_disk_lie_count(faults->disk) > 0 || !scheduler_chance(faults->plan.lie))
+    uint32_t lie = faults->plan.lie; /* looking at the disk may let another thread run, which calms the faults down */
+
+    if (lie == 0 || sim_disk_lie_count(faults->disk) > 0 || !scheduler_chance(lie))
         return;
     sim_disk_lie(faults->disk, scheduler_chance(2) ? SIM_LIE_LOST : SIM_LIE_MISDIRECTED, some_seed());
 }

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/vector.h"
+#include "journal/scavenge.h"
 #include "sim/scheduler.h"
 
 /* ---- the ledger ---- */
@@ -230,29 +232,81 @@ static void settle(struct oracle *oracle, const struct journal_event *event)
                        expected.answer);
 }
 
-static void compare_event(struct oracle *oracle, const struct journal_event *event, uint64_t position)
+/* A body is gone exactly where a `$Scavenged` says so (S1, S2). True: it is. */
+static bool compare_stub(struct oracle *oracle, const struct journal_event *event,
+                         const struct scavenged *scavenged)
+{
+    bool said = scavenged && scavenged_has(scavenged, event->position);
+
+    if (event->stub && scavenged && !said)
+        scheduler_fail("the body of %llu is gone, and nothing says so (S1)",
+                       (unsigned long long)event->position);
+    if (said && !event->stub && !oracle->may_lag)
+        scheduler_fail("the body of %llu was said to go, and is there (S2)",
+                       (unsigned long long)event->position);
+    if (!event->stub || event->position > naive_head(oracle->model))
+        return false;
+    naive_forget(oracle->model, event->position);
+    if (event->position < oracle->shown_capacity)
+        oracle->shown[event->position] = 0; /* as it was shown it will not be again */
+    return true;
+}
+
+static bool is_system(const struct journal_event *event)
+{
+    return event->type.size > 0 && event->type.data[0] == '$';
+}
+
+void oracle_hear_scavenge(struct oracle *oracle, struct journal *journal)
+{
+    _cleanup_(scavenged_freep) struct scavenged *scavenged = NULL;
+    _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
+    struct journal_event event;
+    int r = scavenged_load(journal, 0, &scavenged);
+
+    if (r == 0)
+        r = journal_reader_new(journal, &(struct journal_read){.system = true}, &reader);
+    while (r == 0 && (r = journal_reader_next(reader, &event)) == 0) {
+        if (event.position > naive_head(oracle->model) && is_system(&event))
+            naive_adopt(oracle->model, &event);
+        (void)compare_stub(oracle, &event, scavenged);
+    }
+}
+
+static void compare_event(struct oracle *oracle, const struct journal_event *event, uint64_t position,
+                          const struct scavenged *scavenged)
 {
     if (event->position != position)
         scheduler_fail("a reader was shown %llu where %llu comes next (P3)",
                        (unsigned long long)event->position, (unsigned long long)position);
-    if (position > naive_head(oracle->model))
+    if (position > naive_head(oracle->model) && is_system(event))
+        naive_adopt(oracle->model, event);
+    else if (position > naive_head(oracle->model))
         settle(oracle, event);
+    bool gone = compare_stub(oracle, event, scavenged);
     naive_learn(oracle->model, event);
-    remember(oracle, position, hash_event(event));
+    if (!gone)
+        remember(oracle, position, hash_event(event));
 }
 
 /* Reads everything; answers how far it came, and the reader's last answer. */
-static uint64_t compare_events(struct oracle *oracle, struct journal *journal, int *ret_r)
+static uint64_t compare_events(struct oracle *oracle, struct journal *journal, enum oracle_law law, int *ret_r)
 {
     struct journal_reader *reader;
     struct journal_event event;
     uint64_t position = 0, end = 0; /* of the append that the last event belongs to */
     int64_t time_us = INT64_MIN;
-    int r = journal_reader_new(journal, &(struct journal_read){.system = true}, &reader);
+    _cleanup_(scavenged_freep) struct scavenged *scavenged = NULL;
+    int r = 0;
 
+    if (law != ORACLE_DAMAGE) /* where the disk has lied, what says so may be what is missing */
+        r = scavenged_load(journal, 0, &scavenged);
+    if (r < 0)
+        scheduler_fail("what was scavenged cannot be read: %d", r);
+    r = journal_reader_new(journal, &(struct journal_read){.system = true}, &reader);
     assert(r == 0);
     while ((r = journal_reader_next(reader, &event)) == 0) {
-        compare_event(oracle, &event, ++position);
+        compare_event(oracle, &event, ++position, scavenged);
         end = event.append_first + event.append_count - 1;
         if (event.time_us < time_us)
             scheduler_fail("the time of %llu is before that of the event before it (J6)",
@@ -308,7 +362,7 @@ bool oracle_compare(struct oracle *oracle, struct journal *journal, enum oracle_
 
     if (oracle->head_shown > owed)
         owed = oracle->head_shown;
-    found = compare_events(oracle, journal, &r);
+    found = compare_events(oracle, journal, law, &r);
     journal_status(journal, &status);
     if (r != JOURNAL_E_END && law != ORACLE_DAMAGE)
         scheduler_fail("reading ended with %d", r);

@@ -53,6 +53,7 @@ struct oracle {
     uint64_t head_moved; /* where the head was last seen to move */
     uint64_t life;
     bool async; /* this life may lose what was not synced when the power goes */
+    bool may_lag; /* the disk has failed or was full: what was said to go may not be gone yet (S2) */
     bool deaf;  /* the process is dead: what it says is not heard */
     uint64_t accepted, refused;
 };
@@ -71,6 +72,9 @@ void oracle_hear(struct oracle *oracle, struct entry *entry, const struct journa
 void oracle_hear_head(struct oracle *oracle, uint64_t head);
 /* A reader was shown an event. */
 void oracle_hear_event(struct oracle *oracle, const struct journal_event *event);
+
+/* Somebody scavenged, and nobody else writes: the model takes daybook's own events, and forgets what went. */
+void oracle_hear_scavenge(struct oracle *oracle, struct journal *journal);
 
 /* How the last process ended, and what that allows. */
 enum oracle_law {

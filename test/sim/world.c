@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "journal/retention.h"
+#include "journal/scavenge.h"
 #include "log/file_log.h"
 #include "os/clock.h"
 #include "sim/clients.h"
@@ -170,6 +172,7 @@ static bool examine(struct world *world, struct journal *journal)
     bool writable;
 
     calm_down(world);
+    world->oracle.may_lag = world->faults.hurt || world->faults.full || has_lied(world);
     writable = oracle_compare(&world->oracle, journal, law_of(world));
     world->async_wrote = world->async_lost = false;
     if (has_lied(world)) {
@@ -198,6 +201,30 @@ static void look_around(struct world *world, struct life *life)
     clients_compare_reads(life);
 }
 
+/* When the clients have gone: a rule for one stream, and what is past it goes; calls fail and processes die here too. */
+static void scavenge(struct world *world, struct journal *journal)
+{
+    static const char *const streams[] = {"a", "b", "c"};
+    _cleanup_(buffer_deinit) struct buffer data = {0};
+    struct retention_rule rule = {.name = bytes_from_string(streams[scheduler_dice(3)]),
+                                  .max_count = 1 + scheduler_dice(4)};
+    struct scavenge_report report;
+    struct journal_event_new event;
+    char error[256] = "";
+    int r = retention_event(&rule, false, &data, &event);
+
+    if (r == 0)
+        r = journal_append_wait(journal, &(struct journal_append){.events = &event, .event_count = 1}, NULL);
+    if (r == 0)
+        r = journal_scavenge(journal, &(struct scavenge_options){0}, &report, error);
+    scheduler_note("scavenged: %d %s", r, error);
+    if (r != 0 && !world->faults.dead && !world->faults.hurt && !world->faults.full)
+        scheduler_fail("scavenging ended with %d on a healthy disk: %s", r, error);
+    world->oracle.may_lag = world->faults.hurt || world->faults.full || world->faults.dead;
+    if (!world->faults.dead)
+        oracle_hear_scavenge(&world->oracle, journal);
+}
+
 static void work(struct world *world, struct journal *journal)
 {
     struct life life = {.journal = journal,
@@ -213,6 +240,8 @@ static void work(struct world *world, struct journal *journal)
         scheduler_shift_clock((int64_t)scheduler_dice(2000000) * 1000 - 1000000000);
     world->async_wrote = world->oracle.async;
     clients_work(&life);
+    if (!world->faults.dead && scheduler_chance(3))
+        scavenge(world, journal);
     if (!world->faults.dead)
         look_around(world, &life);
     if (scheduler_chance(2))
