@@ -83,7 +83,7 @@ struct daybook;
 
 struct daybook_options {
     bool async; /* an append is done when the kernel has it; a crash of the machine may lose up to a second */
-    bool read_only; /* no lock, no writes: the journal as it is when it is opened */
+    bool read_only; /* no lock, no writes: beside a process that writes, see daybook_refresh() */
     uint64_t reserved[8];
 };
 
@@ -95,6 +95,10 @@ DAYBOOK_API int daybook_open(const char *folder, const struct daybook_options *o
 
 /* NULL is fine. */
 DAYBOOK_API void daybook_close(struct daybook *book);
+
+/* Of a journal opened read_only: take in what the process that writes has made durable since (it says so to others within
+ * a tenth of a second). Readers go on from there; waiting does it by itself. 0, DAYBOOK_E_DAMAGED, -errno. */
+DAYBOOK_API int daybook_refresh(struct daybook *book);
 
 /* Position of the last event; 0: none. Version of a stream; 0: there is none, UINT64_MAX: the
  * index cannot be read. */

@@ -32,9 +32,12 @@ static_assert((int)DAYBOOK_EXPECT_ANY == JOURNAL_EXPECT_ANY &&
                   (int)DAYBOOK_EXPECT_VERSION == JOURNAL_EXPECT_VERSION,
               "likewise expectations");
 
+enum { LOOK_MS = 20 }; /* between two looks at what another process has written */
+
 struct daybook {
     struct vault *vault;
     struct journal *journal;
+    bool read_only;
 };
 
 struct daybook_reader {
@@ -129,6 +132,7 @@ int daybook_open(const char *folder, const struct daybook_options *options, stru
     struct daybook *book = calloc(1, sizeof(*book));
     int r = book ? open_journal(folder, options ? options : &defaults, book, error) : -ENOMEM;
     if (r == 0) {
+        book->read_only = options && options->read_only;
         *ret_book = book;
         return 0;
     }
@@ -402,8 +406,34 @@ void daybook_reader_free(struct daybook_reader *reader)
     free(reader);
 }
 
+int daybook_refresh(struct daybook *book)
+{
+    int r = journal_refresh(book->journal);
+    return r == -EBADMSG ? DAYBOOK_E_DAMAGED : r;
+}
+
+/* Another process does not tell when it has written: look, wait a moment, look again. */
+static int wait_looking(struct daybook *book, uint64_t after, uint32_t timeout_ms)
+{
+    uint64_t deadline_ns = os_monotonic_ns() + timeout_ms * OS_NS_PER_MS;
+    for (;;) {
+        int r = daybook_refresh(book);
+        uint64_t now_ns = os_monotonic_ns();
+        if (r != 0 || daybook_head(book) > after)
+            return r;
+        if (now_ns >= deadline_ns)
+            return DAYBOOK_E_TIMEOUT;
+        uint64_t left_ms = (deadline_ns - now_ns) / OS_NS_PER_MS + 1;
+        r = journal_wait(book->journal, after, left_ms < LOOK_MS ? (uint32_t)left_ms : LOOK_MS);
+        if (r != -ETIMEDOUT)
+            return r;
+    }
+}
+
 int daybook_wait(struct daybook *book, uint64_t after, uint32_t timeout_ms)
 {
+    if (book->read_only)
+        return wait_looking(book, after, timeout_ms);
     int r = journal_wait(book->journal, after, timeout_ms);
     return r == -ETIMEDOUT ? DAYBOOK_E_TIMEOUT : r;
 }

@@ -116,6 +116,20 @@ int journal_catch_up(struct journal *journal, char *ret_error)
     return r;
 }
 
+int journal_refresh(struct journal *journal)
+{
+    char error[256];
+    uint64_t head = journal_head(journal);
+    if (!journal->options.read_only)
+        return 0;
+    os_mutex_lock(&journal->refresh_lock); /* one at a time adds to the index */
+    int r = journal_catch_up(journal, error);
+    os_mutex_unlock(&journal->refresh_lock);
+    if (journal_head(journal) > head)
+        journal_notify(journal);
+    return r;
+}
+
 /* ---- opening and closing ---- */
 
 static void init_locks(struct journal *journal)
@@ -127,6 +141,7 @@ static void init_locks(struct journal *journal)
     os_cond_init(&journal->landed);
     os_mutex_init(&journal->listen_lock);
     os_mutex_init(&journal->state_lock);
+    os_mutex_init(&journal->refresh_lock);
     os_cond_init(&journal->moved);
     os_cond_init(&journal->waiter_gone);
 }
@@ -145,6 +160,7 @@ static void journal_free(struct journal *journal)
     os_cond_deinit(&journal->landed);
     os_mutex_deinit(&journal->listen_lock);
     os_mutex_deinit(&journal->state_lock);
+    os_mutex_deinit(&journal->refresh_lock);
     os_cond_deinit(&journal->moved);
     os_cond_deinit(&journal->waiter_gone);
     free(journal);

@@ -281,6 +281,9 @@ uint64_t journal_head(const struct journal *journal);
 uint64_t journal_replaced_count(const struct journal *journal);
 /* Whether an event after `after` may match the query, as far as the index can say without reading. 0 or -errno. */
 int journal_may_match(struct journal *journal, const struct journal_query *query, uint64_t after, bool *ret_may);
+/* Of a journal opened read_only: take in what another process has made durable since. 0, also for any other journal;
+ * -EBADMSG, -errno: the head stays where reading ended. Any thread. */
+int journal_refresh(struct journal *journal);
 struct journal_id journal_id(const struct journal *journal);
 /* Version of a stream at the head; 0: no such stream. 0, or -errno when the index cannot be read. */
 _must_check_ int journal_stream_version(struct journal *journal, struct bytes stream, uint64_t *ret_version);

@@ -58,6 +58,7 @@ struct journal {
     struct os_mutex listen_lock;
     struct journal_listener *listeners;
 
+    struct os_mutex refresh_lock; /* read_only: who takes in what another process wrote */
     struct os_mutex state_lock; /* the rest */
     struct os_cond moved, waiter_gone;
     unsigned waiter_count;
