@@ -7,6 +7,7 @@ from embedded import embedded_appends, embedded_growth
 from gateways import gateway_closed, gateway_failures
 from large import condition_growth, memory, opening
 from peers import Nginx, Redis
+from subscribers import fan_out, subscriber_memory
 from projections import projection, projection_lag, reads_and_writes_together
 from table import latencies, row
 
@@ -97,5 +98,5 @@ def queries(setting, median):
 
 # The order is that of the design's table of speeds, then what is not in it. The thousand subscribers come before together.
 MEASURES = [embedded_appends, durable_appends, conditional_appends, queries, opening, memory, projection, projection_lag,
-            reads_and_writes_together, gateway_closed, gateway_failures, breaker_calls]
+            reads_and_writes_together, gateway_closed, gateway_failures, breaker_calls, fan_out, subscriber_memory]
 LONG_MEASURES = [embedded_growth, condition_growth]
