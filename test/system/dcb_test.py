@@ -1,5 +1,6 @@
 """The dialect of the dcb.events compliance suite, by the words of its specification."""
 import json
+import random
 import threading
 import urllib.parse
 
@@ -141,14 +142,14 @@ def what_is_wrong_is_said_and_nothing_is_written():
         for body, status, code in [
                 ({"events": []}, 422, "invalid"), ({"events": None}, 422, "invalid"),
                 ({"events": [event("")]}, 422, "invalid"), ({"events": [event("$a")]}, 422, "invalid"),
-                ({"events": [event("A")], "condition": {"failIfEventsMatch": {"items": [{}]}}}, 422, "invalid"),
+                ({"events": [event("A")], "condition": {"failIfEventsMatch": {"items": [{"types": 1}]}}}, 422, "invalid"),
                 ({"appends": [{"events": [event("A")]}]}, 422, "invalid"), ({"other": 1, "events": [event("A")]}, 422, "invalid"),
                 ("{", 400, "malformed"), ('{"events":[],"events":[]}', 400, "malformed")]:
             answer = request(server, "POST", "/dcb/append", body)
             assert answer.status == status and answer.json()["code"] == code, (body, answer)
         for asked, status in [("options=1", 400), ("options={", 400), ('options={"limit":0}', 400), ('options={"from":-1}', 400),
                               ('options={"backwards":1}', 400), ('options={"other":1}', 400), ("query=[", 400), ("query=1", 422),
-                              ('query={"items":[{}]}', 422), ("other=1", 400)]:
+                              ('query={"items":[{"x":1}]}', 422), ('query={"items":[{"types":1}]}', 422), ("other=1", 400)]:
             name, _, value = asked.partition("=")
             answer = request(server, "GET", f"/dcb/read?{name}={urllib.parse.quote(value)}")
             assert answer.status == status, (asked, answer)
@@ -165,6 +166,119 @@ def both_ways_in_see_the_same_events():
         page = request(server, "GET", "/v1/events").json()
         assert [one["type"] for one in page["events"]] == ["A", "B"] and page["head"] == 2
         assert read(server, items(([], ["t"]))) == [{"type": "A", "tags": ["t"], "data": 1, "position": 1}]
+
+
+@tap.test
+def an_item_without_types_and_tags_means_everything():
+    with Server() as server:
+        assert append(server, event("A"), condition={"failIfEventsMatch": {"items": [{}]}, "after": 0})
+        fill(server)
+        for query in ({"items": [{}]}, {"items": [{"types": [], "tags": []}]}, {"items": [{"types": None}]},
+                      {"items": [{"types": ["D"]}, {"tags": []}]}):
+            assert positions(read(server, query)) == [1, 2, 3, 4, 5, 6], query
+            assert not append(server, event("Z"), condition={"failIfEventsMatch": query, "after": 5}), query
+            assert positions(read(server, query, backwards=True, limit=1)) == [6], query
+
+
+class Suite:
+    """What the suite's own HTTP adapter does and checks of each answer, with our path as its base address."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def read(self, query, options=None):
+        asked = {"query": json.dumps(query), **({"options": json.dumps(options)} if options is not None else {})}
+        answer = request(self.server, "GET", "/dcb/read?" + urllib.parse.urlencode(asked, quote_via=urllib.parse.quote))
+        assert answer.status == 200, answer
+        events = answer.json()
+        assert isinstance(events, list)
+        for one in events:
+            assert isinstance(one["type"], str) and isinstance(one["tags"], list) and isinstance(one["position"], int), one
+        return events
+
+    def last(self, query):
+        return (self.read(query, {"backwards": True, "limit": 1}) or [{"position": 0}])[0]["position"]
+
+    def append(self, events, condition):
+        answer = request(self.server, "POST", "/dcb/append", {"events": events, "condition": condition})
+        assert answer.status == 200 and type(answer.json()["appendConditionFailed"]) is bool, answer
+        return not answer.json()["appendConditionFailed"]
+
+
+def some_query(dice):
+    return {"items": [{"types": [f"t-{dice.randrange(10)}" for _ in range(dice.randrange(5))],
+                       "tags": [f"x-{dice.randrange(10)}" for _ in range(dice.randrange(4))]} for _ in range(dice.randrange(4))]}
+
+
+def some_events(dice, query, after):
+    return [{"type": f"t-{dice.randrange(10)}", "tags": sorted({f"x-{dice.randrange(10)}" for _ in range(dice.randrange(4))}),
+             "data": json.dumps({"query": query, "after": after, "index": index})} for index in range(dice.randrange(1, 3))]
+
+
+@tap.test
+def the_suites_consistency_holds_each_append_saw_the_last_match_before_it():
+    with Server() as server:
+        suite, threads = Suite(server), []
+
+        def append_some(seed):
+            dice = random.Random(seed)
+            for _ in range(25):
+                query = some_query(dice)
+                after = suite.last(query)
+                suite.append(some_events(dice, query, after), {"failIfEventsMatch": query, "after": after})
+
+        for seed in range(8):
+            threads.append(threading.Thread(target=append_some, args=(seed,)))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+        head = suite.last({"items": []})
+        assert head > 20, head
+        for number in range(0, head + 1):  # the suite counts from 0
+            found = suite.read({"items": []}, {"from": number, "limit": 1})
+            data = json.loads(found[0]["data"])
+            if data["index"] == 0:
+                before = [one["position"] for one in suite.read(data["query"]) if one["position"] < found[0]["position"]]
+                assert (before or [0])[-1] == data["after"], (found, before)
+
+
+@tap.test
+def the_suites_positions_only_grow_while_others_append():
+    with Server() as server:
+        suite, done, seen = Suite(server), threading.Event(), []
+
+        def append_some():
+            dice = random.Random(1)
+            for _ in range(60):
+                suite.append(some_events(dice, {"items": []}, 0) * 2, None)
+            done.set()
+
+        writer = threading.Thread(target=append_some)
+        writer.start()
+        while not done.is_set() or not seen or seen[-1] < suite.last({"items": []}):
+            page = positions(suite.read({"items": []}, {"from": (seen[-1] if seen else 0) + 1, "limit": 6}))
+            assert page == sorted(set(page)), page
+            seen += page
+        writer.join()
+        assert seen == list(range(1, len(seen) + 1)), seen
+
+
+@tap.test
+def the_suites_unrelated_appends_never_refuse_each_other():
+    with Server() as server:
+        suite, won = Suite(server), []
+
+        def append_some(number):
+            for turn in range(20):
+                tag = f"vu{number}-iter{turn}"
+                won.append(suite.append([event("SomeEvent", tag)], {"failIfEventsMatch": {"items": [{"tags": [tag], "types": ["SomeEvent"]}]}}))
+
+        threads = [threading.Thread(target=append_some, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert won == [True] * 160
 
 
 tap.main()
