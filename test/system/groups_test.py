@@ -6,7 +6,7 @@ import random
 import threading
 import time
 
-from daybook_test import Server, Tap, folder, request, wait_for
+from daybook_test import Server, Tap, daybook, folder, request, wait_for
 
 tap = Tap()
 
@@ -345,6 +345,38 @@ def acknowledgements_are_few_events_and_survive_a_restart_with_all_else_there_is
         server.start()
         assert positions(fetch(server)) == [2], "replayed, and not acknowledged since"
         server.stop()
+
+
+@tap.test
+def the_command_line_makes_groups_and_consumes_from_them():
+    with Server() as server, folder() as place:
+        url = server.url
+        code, said, _ = daybook("group", "create", "mails", "--type", "A,B", "--order", "stream", "--tries", 1, "--lease", 5, url=url)
+        assert code == 0 and said.startswith("mails"), said
+        definition = status(server, "mails")["definition"]
+        assert (definition["types"], definition["order"], definition["tries_max"]) == (["A", "B"], "stream", 1), definition
+        append(server, *({"type": type, "stream": f"s-{number}", "data": number} for number, type in enumerate("ABCAB")))
+        code, said, errors = daybook("consume", "mails", "--limit", 1, url=url)
+        assert code == 0 and json.loads(said)["data"] == 0, (said, errors)
+        script = place / "handle"
+        script.write_text(f"#!/bin/sh\nread line\necho \"$line\" >> {place}/seen\ncase \"$line\" in *'\"data\":3'*) exit 7;; esac\n")
+        script.chmod(0o755)
+        code, said, errors = daybook("consume", "mails", "--exec", str(script), "--until-empty", url=url)
+        assert code == 0, errors
+        seen = [json.loads(line)["data"] for line in (place / "seen").read_text().splitlines()]
+        assert seen == [1, 3, 4], seen
+        code, said, _ = daybook("group", "parked", "mails", url=url)
+        assert code == 0 and "the command ended with 7" in said, said
+        assert daybook("group", "replay", "mails", url=url)[1] == "1 will be delivered again\n"
+        code, said, _ = daybook("consume", "mails", "--exec", "true", "--until-empty", url=url)
+        assert code == 0 and status(server, "mails")["lag"] == 0
+        code, said, _ = daybook("group", "list", "--json", url=url)
+        assert [group["group"] for group in json.loads(said)["groups"]] == ["mails"], said
+        assert daybook("group", "show", "none", url=url)[0] == 1
+        assert daybook("group", "make", "none", url=url)[0] == 2 and daybook("group", "show", url=url)[0] == 2
+        assert daybook("group", "create", "x", "--order", "sideways", url=url)[0] == 1
+        assert daybook("group", "delete", "mails", url=url)[0] == 0
+        assert daybook("consume", "mails", "--until-empty", url=url)[0] == 1
 
 
 class Worker(threading.Thread):
