@@ -5,7 +5,7 @@ import inspect
 import sys
 import threading
 
-from harness import ONE, late, site, test, two, wait_for
+from harness import WAIT_S, ONE, late, site, test, two, wait_for
 
 
 @test
@@ -49,7 +49,7 @@ def a_connection_outlives_a_refusal(scene):
     u = scene.upstream(mode="500")
     n = scene.nginx(site(ONE, f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}"))
     n.get("/")
-    c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=5)
+    c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=WAIT_S)
     for method in ("GET", "POST", "HEAD", "GET"):
         c.request(method, "/", body=b"x" if method == "POST" else None)
         r = c.getresponse()
@@ -106,7 +106,7 @@ def every_kind_of_failure_before_the_first_byte_falls_back(scene):
 @test
 def a_connection_stays_usable_over_fallbacks(scene):
     n, one, other = two(scene, "@service2")
-    c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=5)
+    c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=WAIT_S)
     for _ in range(5):
         c.request("GET", "/y")
         r = c.getresponse()

@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 
-from harness import HERE, Nginx, site, test
+from harness import WAIT_S, HERE, Nginx, site, test
 
 GOOD = "location / { breaker_use b; proxy_pass http://127.0.0.1:9; }"
 
@@ -147,7 +147,7 @@ def the_status_page_speaks_json_prometheus_and_stream(scene):
     assert b'breaker_calls_total{breaker="b",outcome="failure"} 1' in a.body, a
     assert n.get("/breakers?format=xml").status == 400
     assert n.get("/breakers", method="POST", body=b"{}").status == 405
-    s = socket.create_connection(("127.0.0.1", n.port), timeout=5)
+    s = socket.create_connection(("127.0.0.1", n.port), timeout=WAIT_S)
     s.sendall(b"GET /breakers?format=stream HTTP/1.1\r\nHost: x\r\n\r\n")
     data = b""
     while data.count(b"data: ") < 3:

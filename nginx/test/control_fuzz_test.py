@@ -10,7 +10,7 @@ import string
 import sys
 import time
 
-from harness import WRONG, Nginx, site, test
+from harness import WAIT_S, WRONG, Nginx, site, test
 
 SEED = int(sys.argv.pop()) if len(sys.argv) > 1 and sys.argv[-1].isdigit() else int(time.time())
 SCALE = int(os.environ.get("FUZZ_SCALE", "1"))
@@ -78,7 +78,7 @@ def the_control_endpoint_survives_rubbish(scene):
     n = scene.nginx(site("", "location / { breaker_use b; proxy_pass http://127.0.0.1:9; }"), workers=1)
     before = n.worker_pids()
     for _ in range(REQUESTS):
-        with socket.create_connection(("127.0.0.1", n.port), timeout=5) as s:
+        with socket.create_connection(("127.0.0.1", n.port), timeout=WAIT_S) as s:
             s.sendall(rubbish(random_))
             s.shutdown(socket.SHUT_WR)
             try:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 
-from harness import site, test, together, wait_for
+from harness import WAIT_S, site, test, together, wait_for
 
 # Opens at the third failure in a row, for 300 ms; two of three probes close it, at once.
 QUICK = "window=10s min_calls=3 consecutive=3 open=300ms open_max=300ms jitter=0% probes=3 probe_ok=2 ramp=0"
@@ -206,7 +206,7 @@ def keys_are_capped_and_further_ones_pass_untracked(scene):
     conf = site(QUICK + " key=$arg_tenant key_idle=1h",
                 f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}")
     n = scene.nginx(conf.replace("breakers 2m", "breakers 512k"), workers=1)
-    c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=10)
+    c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=WAIT_S)
     for i in range(600):
         c.request("GET", f"/x?tenant=t{i}")
         r = c.getresponse()

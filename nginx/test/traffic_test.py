@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 
-from harness import ONE, certificate, free_port, site, test, together, two, wait_for
+from harness import WAIT_S, ONE, certificate, free_port, site, test, together, two, wait_for
 
 CACHE = """proxy_cache_path @DIR@/cache levels=1 keys_zone=c:1m use_temp_path=off;"""
 
@@ -55,7 +55,7 @@ def a_background_update_that_is_refused_gives_its_permit_back(scene):
 
 
 def feed(n, path="/feed"):
-    s = socket.create_connection(("127.0.0.1", n.port), timeout=5)
+    s = socket.create_connection(("127.0.0.1", n.port), timeout=WAIT_S)
     s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode())
     return s, s.recv(65536)
 
@@ -103,7 +103,7 @@ def an_upgraded_connection_is_reported_at_its_header_too(scene):
     n = scene.nginx(site(ONE + " max_in_flight=1 max_streams=2", f"""
         location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; proxy_http_version 1.1;
                       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}"""))
-    s = socket.create_connection(("127.0.0.1", n.port), timeout=5)
+    s = socket.create_connection(("127.0.0.1", n.port), timeout=WAIT_S)
     s.sendall(b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
     assert b" 101 " in s.recv(4096)
     s.sendall(b"hello")
@@ -129,7 +129,7 @@ def a_page_with_parts_shows_the_fallback_of_the_part_that_failed(scene):
 
 def post_in_parts(n):
     """A connection over which the beginning of a long body was sent."""
-    s = socket.create_connection(("127.0.0.1", n.port), timeout=5)
+    s = socket.create_connection(("127.0.0.1", n.port), timeout=WAIT_S)
     s.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc")
     return s
 
