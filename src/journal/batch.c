@@ -6,6 +6,7 @@
 
 #include "base/vector.h"
 #include "journal/check.h"
+#include "journal/ready.h"
 #include "journal/seal.h"
 #include "journal/validate.h"
 
@@ -43,18 +44,21 @@ bool batch_is_full(const struct batch *batch)
 
 /* ---- putting events into the batch ---- */
 
-/* `key`: what its body is sealed with; NULL: it is not. */
+/* `key`: what its body is sealed with; NULL: it is not. `ready`: the record with its body; NULL: it is made here. */
 static int encode(struct batch *batch, const struct journal_event *event, const struct vault_id *key,
-                  struct log_record *record)
+                  const struct log_record *ready, struct log_record *record)
 {
-    size_t head_size = codec_head_size(event);
-    size_t body_size = key ? seal_body_size(event) : codec_body_size(event);
-    uint8_t *memory = arena_alloc(&batch->arena, head_size + body_size);
+    size_t head_size = codec_head_size(event), body_size = 0;
     int r = 0;
+    if (!ready)
+        body_size = key ? seal_body_size(event) : codec_body_size(event);
+    uint8_t *memory = arena_alloc(&batch->arena, head_size + body_size);
     if (!memory)
         return -ENOMEM;
     codec_write_head(event, memory);
-    if (key)
+    if (ready)
+        *record = *ready;
+    else if (key)
         r = seal_write_body(batch->vault, batch->source->random, key, event, bytes_make(memory, head_size),
                             &batch->plain, memory + head_size);
     else
@@ -62,8 +66,9 @@ static int encode(struct batch *batch, const struct journal_event *event, const 
     if (r < 0)
         return r;
     record->head = bytes_make(memory, head_size);
-    record->body = bytes_make(memory + head_size, body_size);
-    batch->size += head_size + body_size;
+    if (!ready)
+        record->body = bytes_make(memory + head_size, body_size);
+    batch->size += head_size + record->body.size;
     return 0;
 }
 
@@ -100,7 +105,7 @@ static int put_event(struct batch *batch, const struct batch_append *item, size_
     else if (r == 0)
         r = source_id(batch->source, time_us, event.id);
     if (r == 0)
-        r = encode(batch, &event, key, record);
+        r = encode(batch, &event, key, append->ready ? &append->ready->records[index] : NULL, record);
     if (r == 0)
         r = past_push(batch->past, &event);
     if (r == 0)

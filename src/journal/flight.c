@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "journal/ready.h"
 #include "journal/seal.h"
 #include "journal/state.h"
 
@@ -89,6 +90,7 @@ void journal_answer(struct journal *journal, struct journal_append *append,
     assert(journal->queue_count > 0);
     journal->queue_count--;
     os_mutex_unlock(&journal->queue_lock);
+    ready_free(append);
     append->done(append, result);
 }
 

@@ -6,6 +6,7 @@
 
 #include "journal/codec.h"
 #include "journal/past.h"
+#include "journal/ready.h"
 #include "lib/journal_stage.h"
 
 enum { HEAVY_EVENT_COUNT = 20 }; /* more than is worth waiting with */
@@ -209,6 +210,37 @@ static void an_id_on_its_way_is_known_and_its_replay_told_when_it_is_durable(voi
     assert_int_equal(second.result.first, 1);
 }
 
+/* ---- what is made before the turn ---- */
+
+/* JOURNAL_READY_SIZE_MIN: from there on bodies and their hashes are made on the submitting thread. */
+static void bodies_made_before_their_turn_are_stored_and_chained_as_any_other(void **state)
+{
+    static char data[JOURNAL_READY_SIZE_MIN];
+    struct stage *stage = *state;
+    struct kit_pending large = {0}, small;
+    struct log_reader *reader;
+    struct log_record record;
+    struct log_chain chain = {0}, expected;
+    memset(data, '7', sizeof(data));
+    large.event = kit_event("s", "Large", "x", large.tags, "");
+    large.event.data = bytes_make(data, sizeof(data));
+    large.append = (struct journal_append){.events = &large.event, .event_count = 1};
+    kit_submit_append(stage->journal, &large, stage->landing);
+    kit_submit(stage->journal, &small, stage->landing, "Small", "", NULL);
+    assert_true(kit_landing_wait(stage->landing, 2));
+    assert_null(large.append.ready); /* given back with the answer */
+    assert_ok(journal_log_reader(stage->journal, 0, &reader));
+    assert_ok(log_reader_next(reader, &record));
+    assert_true(record.body.size > sizeof(data));
+    assert_memory_equal(record.body.data + record.body.size - sizeof(data), data, sizeof(data));
+    log_chain_step(&chain, &record, &chain);
+    assert_ok(log_reader_next(reader, &record));
+    log_chain_step(&chain, &record, &chain);
+    log_reader_free(reader);
+    assert_ok(journal_chain_at(stage->journal, 2, &expected));
+    assert_memory_equal(&chain, &expected, sizeof(chain));
+}
+
 /* ---- how many, and by whom ---- */
 
 static void no_more_than_so_many_batches_are_on_their_way(void **state)
@@ -261,6 +293,7 @@ int main(void)
         STAGED(when_another_writer_was_first_everything_on_its_way_is_decided_anew),
         STAGED(a_decision_sees_what_is_on_its_way_and_a_new_era_when_that_never_was),
         STAGED(an_id_on_its_way_is_known_and_its_replay_told_when_it_is_durable),
+        STAGED(bodies_made_before_their_turn_are_stored_and_chained_as_any_other),
         STAGED(no_more_than_so_many_batches_are_on_their_way),
         STAGED(a_caller_that_is_alone_writes_on_its_own_thread),
     };

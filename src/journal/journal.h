@@ -165,6 +165,7 @@ struct journal_result {
 
 struct journal;
 struct journal_turn;
+struct journal_ready;
 
 /* One append. Owned by the caller, untouched by it from journal_submit() until done(). */
 struct journal_append {
@@ -184,7 +185,8 @@ struct journal_append {
     int (*prepare)(struct journal_append *append, struct journal_turn *turn);
     void (*done)(struct journal_append *append, const struct journal_result *result);
     void *user;
-    struct journal_append *next; /* the journal's */
+    struct journal_append *next; /* the journal's, like the next one */
+    struct journal_ready *ready;
 };
 
 struct vault;

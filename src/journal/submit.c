@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "journal/ready.h"
 #include "journal/state.h"
 #include "journal/validate.h"
 
@@ -27,6 +28,7 @@ static int check_alone(struct journal *journal, const struct journal_append *app
 static int enqueue(struct journal *journal, struct journal_append *append, struct journal_result *result)
 {
     int r = 0;
+    ready_make(append);
     os_mutex_lock(&journal->queue_lock);
     if (journal->closing) {
         snprintf(result->detail, sizeof(result->detail), "the journal is closing");
@@ -47,6 +49,8 @@ static int enqueue(struct journal *journal, struct journal_append *append, struc
         }
     }
     os_mutex_unlock(&journal->queue_lock);
+    if (r != 0)
+        ready_free(append);
     return r;
 }
 
@@ -92,6 +96,7 @@ static void wake(struct journal_append *append, const struct journal_result *res
 static int submit_here(struct journal *journal, struct journal_append *append, struct journal_result *result)
 {
     int r = check_alone(journal, append, result);
+    append->ready = NULL;
     if (r == 0 && !journal_write_here(journal, append))
         r = enqueue(journal, append, result);
     result->answer = r;

@@ -23,6 +23,12 @@ _printf_(3, 4) static int invalid(struct journal_result *result, size_t index, c
     return JOURNAL_E_INVALID;
 }
 
+/* An append mostly says the same name again and again, from the same place: it is looked at once. */
+static bool just_checked(struct bytes name, struct bytes before)
+{
+    return name.size == before.size && name.data == before.data;
+}
+
 static const char *name_problem(enum name_kind kind, struct bytes name, bool system)
 {
     int broken = name_check(kind, name);
@@ -39,15 +45,20 @@ static bool content_type_good(struct bytes content_type)
 
 static int check_event(const struct journal_event_new *event, size_t index, struct journal_result *result)
 {
-    const char *problem = name_problem(NAME_TYPE, event->type, event->system);
+    const struct journal_event_new *before = index > 0 && event[-1].system == event->system ? event - 1 : NULL;
+    const char *problem = NULL;
+    if (!before || !just_checked(event->type, before->type))
+        problem = name_problem(NAME_TYPE, event->type, event->system);
     if (problem)
         return invalid(result, index, "the type of event %zu %s", index, problem);
-    problem = event->stream.size > 0 ? name_problem(NAME_STREAM, event->stream, event->system) : NULL;
+    if (event->stream.size > 0 && (!before || !just_checked(event->stream, before->stream)))
+        problem = name_problem(NAME_STREAM, event->stream, event->system);
     if (problem)
         return invalid(result, index, "the stream of event %zu %s", index, problem);
     if (event->tag_count > JOURNAL_TAG_COUNT_MAX)
         return invalid(result, index, "event %zu has more than %d tags", index, JOURNAL_TAG_COUNT_MAX);
-    for (size_t i = 0; i < event->tag_count; i++) {
+    bool same_tags = before && before->tags == event->tags && before->tag_count == event->tag_count;
+    for (size_t i = 0; !same_tags && i < event->tag_count; i++) {
         problem = name_problem(NAME_TAG, event->tags[i], event->system);
         if (problem)
             return invalid(result, index, "tag %zu of event %zu %s", i, index, problem);

@@ -37,7 +37,7 @@ static int complete_record(const struct log_batch *batch, struct log_record *rec
     record->position = position;
     record->epoch = epoch;
     record->flags = 0;
-    return os_random(record->salt, sizeof(record->salt));
+    return record->hashed ? 0 : os_random(record->salt, sizeof(record->salt));
 }
 
 /* Appends one frame to the job; job->last and chain_after move on. */

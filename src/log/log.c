@@ -6,11 +6,30 @@
 
 #include "base/checked.h"
 #include "base/hash.h"
+#include "os/random.h"
 
 static_assert(LOG_CHAIN_SIZE == HASH_BLAKE_SIZE, "the chain is BLAKE2b-256");
 
 /* The fixed part of what a link of the chain covers: docs/formats/log.md, "The chain". */
 enum { CHAIN_PREFIX_SIZE = 8 + LOG_CHAIN_SIZE + 8 + 8 + 4 + 4 + 4 };
+
+static void hash_body(struct log_record *record)
+{
+    struct hash256 hash = hash_blake(record->body, bytes_make(record->salt, sizeof(record->salt)));
+
+    memcpy(record->body_hash, hash.data, sizeof(record->body_hash));
+}
+
+int log_record_hash(struct log_record *record)
+{
+    int r = os_random(record->salt, sizeof(record->salt));
+
+    if (r < 0)
+        return r;
+    hash_body(record);
+    record->hashed = true;
+    return 0;
+}
 
 void log_chain_step(const struct log_chain *before, struct log_record *record, struct log_chain *ret_after)
 {
@@ -20,10 +39,8 @@ void log_chain_step(const struct log_chain *before, struct log_record *record, s
     struct hash_blake_state state;
     struct hash256 hash;
 
-    if (!stub) {
-        hash = hash_blake(record->body, bytes_make(record->salt, sizeof(record->salt)));
-        memcpy(record->body_hash, hash.data, sizeof(record->body_hash));
-    }
+    if (!stub && !record->hashed)
+        hash_body(record);
     memcpy(prefix, "daybook1", 8);
     memcpy(prefix + 8, before->bytes, LOG_CHAIN_SIZE);
     bytes_put_u64(prefix + 40, record->position);

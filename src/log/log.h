@@ -87,6 +87,7 @@ struct log_record {
     struct bytes body;
     uint8_t salt[LOG_SALT_SIZE];
     uint8_t body_hash[LOG_CHAIN_SIZE];
+    bool hashed; /* going in: salt and body_hash are those of the body already, see log_record_hash() */
 };
 
 /* One append: its records become readable together or not at all. */
@@ -206,6 +207,10 @@ int log_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain
 /* The chain one record further. `record` needs position, epoch, flags, head, body and salt, or body_hash for a stub;
  * body_hash is filled in. Pure: the one definition all engines and verifiers use. */
 void log_chain_step(const struct log_chain *before, struct log_record *record, struct log_chain *ret_after);
+
+/* Give a record that is not in a log yet its salt and body_hash: what of its link in the chain does not depend on its place,
+ * and can be made on any thread beforehand. 0, or -errno: no randomness. */
+int log_record_hash(struct log_record *record);
 
 /* What a record is counted as against LOG_APPEND_SIZE_MAX. */
 size_t log_record_size(const struct log_record *record);
