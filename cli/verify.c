@@ -26,6 +26,7 @@ struct verify {
     struct note_key key; /* the auditor's, when there is a checkpoint */
     struct signed_checkpoint checkpoint;
     struct journal_audit audit;
+    struct journal_index_report index;
 };
 
 static void on_progress(void *user, uint64_t done, uint64_t total)
@@ -63,6 +64,18 @@ static void on_damage(void *user, const struct file_log_damage *damage)
     putchar('\n');
 }
 
+static void on_index_damage(void *user, const char *file, uint64_t position, const char *what)
+{
+    struct file_log_damage damage = {.position = position};
+
+    snprintf(damage.file, sizeof damage.file, "index/%s", file);
+    snprintf(damage.what, sizeof damage.what, "%s", what);
+    if (cli_json)
+        write_damage(&((struct verify *)user)->writer, &damage);
+    else
+        printf("%s: %s (position %" PRIu64 ")\n", damage.file, what, position);
+}
+
 /* ---- the report ---- */
 
 static const char *verdict_name(enum journal_verdict verdict)
@@ -75,7 +88,8 @@ static const char *verdict_name(enum journal_verdict verdict)
 
 static bool is_sound(const struct verify *verify)
 {
-    return verify->report.log.acknowledged_count == 0 && verify->audit.verdict == JOURNAL_CONTAINS;
+    return verify->report.log.acknowledged_count == 0 && verify->index.damage_count == 0 &&
+           verify->audit.verdict == JOURNAL_CONTAINS;
 }
 
 static uint64_t bytes_per_second(const struct verify *verify)
@@ -125,6 +139,8 @@ static int print_json(struct verify *verify)
     json_write_member_u64(&w, "bytes_per_second", bytes_per_second(verify));
     json_write_member_u64(&w, "damage_count", report->log.damage_count);
     json_write_member_u64(&w, "acknowledged_damage_count", report->log.acknowledged_count);
+    json_write_member_u64(&w, "index_position", verify->index.checkpoint);
+    json_write_member_u64(&w, "index_damage_count", verify->index.damage_count);
     json_write_member_raw(&w, "damages", buffer_bytes(&verify->damages));
     if (checkpoint_name)
         write_checkpoint(&w, verify);
@@ -157,6 +173,8 @@ static void print_verdict(const struct verify *verify)
         printf("%s is damaged in %zu place%s.\n", verify->folder, damages, damages == 1 ? "" : "s");
     else if (verify->audit.verdict != JOURNAL_CONTAINS)
         printf("%s is whole, but is not what was signed.\n", verify->folder);
+    else if (verify->index.damage_count > 0)
+        printf("%s is whole, but its index is not: `daybook index rebuild` makes it anew.\n", verify->folder);
     else if (verify->report.log.damage_count > 0)
         printf("%s is whole; what a crash left behind its end goes when it is next served.\n", verify->folder);
     else
@@ -197,6 +215,11 @@ static int print_page(const struct verify *verify)
     row("head", "position %" PRIu64, report->log.head);
     row("floor", "position %" PRIu64 ": durable for certain up to here", report->log.floor);
     row("chain", "%s", buffer_string(&chain));
+    if (verify->index.runs > 0 || verify->index.damage_count > 0)
+        row("index", "up to position %" PRIu64 ", %s", verify->index.checkpoint,
+            verify->index.damage_count == 0 ? "and agrees with the log" : "and DIFFERS from the log");
+    else
+        row("index", "not on the disk: made when it is next served");
     if (checkpoint_name)
         print_checkpoint(verify);
     row("read", "%s MB/s", progress_number(bytes_per_second(verify) / 1000000, a));
@@ -229,6 +252,17 @@ static int read_checkpoint(struct verify *verify)
     if (r == 0)
         r = signed_checkpoint_open(buffer_bytes(&note), &verify->key, &verify->checkpoint, &reason);
     return r == 0 ? CLI_DONE : cli_error(CLI_NO, "%s cannot be trusted: %s", checkpoint_name, reason);
+}
+
+/* The index is derived; of a damaged log it cannot be right. */
+static int look_at_index(struct verify *verify)
+{
+    char error[256] = "";
+
+    if (verify->report.log.acknowledged_count > 0)
+        return CLI_DONE;
+    int r = journal_verify_index(verify->folder, NULL, on_index_damage, NULL, verify, &verify->index, error);
+    return r == 0 ? CLI_DONE : cli_error(CLI_FAILED, "%s", error[0] ? error : "cannot read the index");
 }
 
 /* Of a folder that is damaged nothing more can be told. */
@@ -270,6 +304,8 @@ static int verify_run(int argument_count, char **arguments)
     if (code == CLI_DONE)
         code = read_all(&verify);
     if (code == CLI_DONE)
+        code = look_at_index(&verify);
+    if (code == CLI_DONE)
         code = audit(&verify);
     if (code == CLI_DONE)
         code = cli_json ? print_json(&verify) : print_page(&verify);
@@ -292,7 +328,7 @@ const struct cli_command cli_verify = {
     .name = "verify",
     .arguments = "[DATA]",
     .help = "read a whole data folder and name what is damaged",
-    .story = "Checks every checksum, the chain over all records and the rules of events; changes nothing, and the server may\n"
+    .story = "Checks every checksum, the chain over all records, the rules of events and the index; changes nothing, and the server may\n"
              "go on meanwhile. Exit code 1 when there is damage, or when the journal is not what was signed.\n\n"
              "  daybook verify ./data --checkpoint march.note --public-key hotel.key.pub",
     .options = verify_options,

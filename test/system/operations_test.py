@@ -284,7 +284,7 @@ def verify_names_damage_by_file_and_offset_and_says_how_it_stands():
                 append(server, number)
         code, page, _ = daybook("verify", data)
         assert code == 0 and "is whole" in page, page
-        for name in ("segments", "frames", "events", "streams", "head", "floor", "chain", "read"):
+        for name in ("segments", "frames", "events", "streams", "head", "floor", "chain", "index", "read"):
             assert f"\n  {name} " in page, (name, page)
         told = report("verify", data)
         assert (told["head"], told["floor"], told["records"], told["appends"]) == (6, 6, 6, 3), told
