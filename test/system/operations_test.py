@@ -41,10 +41,12 @@ def report(*arguments, code=0):
     return json.loads(output)
 
 
-def events_of(folder):
-    with Server(data=folder) as server:
-        return [json.loads(line) for line in
-                request(server, "GET", "/v1/events?limit=10000", headers={"Accept": "application/x-ndjson"}).body.splitlines()]
+def events_of(data):
+    """All of them: more than one page may have been written meanwhile."""
+    with Server(data=data) as server:
+        code, output, error = daybook("export", url=server.url)
+        assert code == 0, error
+        return [json.loads(line) for line in output.splitlines()]
 
 
 @tap.test
