@@ -87,6 +87,15 @@ size_t bytes_format_u64(uint64_t value, char ret_text[BYTES_U64_TEXT_SIZE])
     return sizeof(text) - at;
 }
 
+int buffer_append_i64(struct buffer *buffer, int64_t number)
+{
+    char text[1 + BYTES_U64_TEXT_SIZE];
+    uint64_t magnitude = number < 0 ? -(uint64_t)number : (uint64_t)number;
+
+    text[0] = '-';
+    return buffer_append(buffer, text + (number >= 0), bytes_format_u64(magnitude, text + 1) + (number < 0));
+}
+
 void buffer_init(struct buffer *buffer, size_t size_max)
 {
     *buffer = (struct buffer){.size_max = size_max};
@@ -103,10 +112,21 @@ void buffer_clear(struct buffer *buffer)
     buffer->size = 0;
 }
 
+static size_t ceiling_of(const struct buffer *buffer)
+{
+    return buffer->size_max ? buffer->size_max : BUFFER_SIZE_MAX_DEFAULT;
+}
+
+/* There is room already: what nearly every append finds. size <= capacity, so nothing here can wrap. */
+static bool has_room(const struct buffer *buffer, size_t size)
+{
+    return size < buffer->capacity - buffer->size && buffer->size + size <= ceiling_of(buffer);
+}
+
 /* One byte is always kept behind the content, for buffer_string(). */
 int buffer_reserve(struct buffer *buffer, size_t size)
 {
-    size_t ceiling = buffer->size_max ? buffer->size_max : BUFFER_SIZE_MAX_DEFAULT;
+    size_t ceiling = ceiling_of(buffer);
     size_t needed, capacity;
     uint8_t *data;
 
@@ -143,13 +163,13 @@ int buffer_extend(struct buffer *buffer, size_t size, uint8_t **ret_data)
 
 int buffer_append(struct buffer *buffer, const void *data, size_t size)
 {
-    uint8_t *to;
-    int r = buffer_extend(buffer, size, &to);
+    int r = has_room(buffer, size) ? 0 : buffer_reserve(buffer, size);
 
     if (r < 0)
         return r;
     if (size > 0)
-        memcpy(to, data, size);
+        memcpy(buffer->data + buffer->size, data, size);
+    buffer->size += size;
     return 0;
 }
 
@@ -170,20 +190,23 @@ int buffer_append_string(struct buffer *buffer, const char *string)
 
 int buffer_printf(struct buffer *buffer, const char *format, ...)
 {
+    size_t room = buffer->capacity - buffer->size;
     va_list arguments;
     int size, r;
 
     va_start(arguments, format);
-    size = vsnprintf(NULL, 0, format, arguments);
+    size = vsnprintf(room > 0 ? (char *)buffer->data + buffer->size : NULL, room, format, arguments);
     va_end(arguments);
     if (size < 0)
         return -EINVAL;
-    r = buffer_reserve(buffer, (size_t)size);
-    if (r < 0)
-        return r;
-    va_start(arguments, format);
-    (void)vsnprintf((char *)buffer->data + buffer->size, (size_t)size + 1, format, arguments);
-    va_end(arguments);
+    if (!has_room(buffer, (size_t)size)) {
+        r = buffer_reserve(buffer, (size_t)size);
+        if (r < 0)
+            return r;
+        va_start(arguments, format);
+        (void)vsnprintf((char *)buffer->data + buffer->size, (size_t)size + 1, format, arguments);
+        va_end(arguments);
+    }
     buffer->size += (size_t)size;
     return 0;
 }

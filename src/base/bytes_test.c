@@ -75,6 +75,19 @@ static void decimal_numbers_are_written_as_they_are_read(void **state)
     }
 }
 
+static void signed_numbers_are_written_with_their_sign(void **state)
+{
+    struct buffer text = {0};
+
+    assert_ok(buffer_append_i64(&text, 0));
+    assert_ok(buffer_append_i64(&text, -1));
+    assert_ok(buffer_append_i64(&text, 10));
+    assert_ok(buffer_append_i64(&text, INT64_MAX));
+    assert_ok(buffer_append_i64(&text, INT64_MIN));
+    assert_string_equal(buffer_string(&text), "0-1109223372036854775807-9223372036854775808");
+    buffer_deinit(&text);
+}
+
 static void integers_are_stored_least_byte_first(void **state)
 {
     uint8_t raw[8];
@@ -218,6 +231,7 @@ int main(void)
         cmocka_unit_test(spans_compare_by_unsigned_bytes_and_prefixes_come_first),
         cmocka_unit_test(decimal_numbers_are_read_whole_or_refused),
         cmocka_unit_test(decimal_numbers_are_written_as_they_are_read),
+        cmocka_unit_test(signed_numbers_are_written_with_their_sign),
         cmocka_unit_test(integers_are_stored_least_byte_first),
         cmocka_unit_test(checked_arithmetic_refuses_to_wrap_and_leaves_the_result_alone),
         cmocka_unit_test(a_vector_keeps_its_items_when_it_grows),

@@ -31,6 +31,16 @@ static size_t depth(struct bytes path)
     return count;
 }
 
+/* Whether the path begins as the pattern does before its first parameter: what most patterns of a table fail at once. */
+static bool begins_alike(const char *pattern, struct bytes path)
+{
+    size_t at = 0;
+
+    while (at < path.size && pattern[at] == (char)path.data[at] && pattern[at] != '{')
+        at++;
+    return pattern[at] == '{' || (pattern[at] == '\0' && at == path.size);
+}
+
 /* 0 with the parameters filled in, HTTP_E_NOT_FOUND or HTTP_E_PATH. */
 static int pattern_fit(struct bytes pattern, struct bytes path, uint8_t *memory, struct http_match *match)
 {
@@ -79,6 +89,8 @@ int http_route_find(const struct http_route *routes, size_t count, const char *m
     char allow[HTTP_ALLOW_SIZE_MAX] = "";
 
     for (size_t i = 0; i < count; i++) {
+        if (!begins_alike(routes[i].path, path))
+            continue;
         struct http_match match = {.route = &routes[i]};
         int r = pattern_fit(bytes_from_string(routes[i].path), path, memory, &match);
         if (r == HTTP_E_PATH)

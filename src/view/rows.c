@@ -166,7 +166,7 @@ static int write_json_value(struct buffer *out, sqlite3_stmt *statement, int ind
         sqlite3_int64 number = sqlite3_column_int64(statement, index);
         if (form == RELATION_BOOLEAN && (number == 0 || number == 1))
             return buffer_append_string(out, number ? "true" : "false");
-        return buffer_printf(out, "%lld", (long long)number);
+        return buffer_append_i64(out, number);
     }
     case SQLITE_FLOAT: return write_double(out, sqlite3_column_double(statement, index));
     case SQLITE_TEXT:
