@@ -36,8 +36,9 @@ struct parser {
     size_t depth;
     int failure;
     struct json_error error;
-    uint32_t *keys; /* scratch for the search for duplicates */
+    uint32_t *keys; /* scratch for the search for duplicates among many */
     size_t keys_capacity;
+    uint32_t few_keys[PAIRWISE_COUNT_MAX];
 };
 
 static enum state wrong(struct parser *p, size_t offset, const char *reason)
@@ -263,21 +264,21 @@ static int compare_keys(const void *a, const void *b, void *doc_pointer)
 }
 
 /* The key among `count` collected ones that is there twice (the later one), or UINT32_MAX. */
-static uint32_t find_duplicate(struct parser *p, size_t count)
+static uint32_t find_duplicate(struct parser *p, uint32_t *keys, size_t count)
 {
     if (count <= PAIRWISE_COUNT_MAX) {
         for (size_t later = 1; later < count; later++) {
             for (size_t earlier = 0; earlier < later; earlier++) {
-                if (compare_keys(&p->keys[earlier], &p->keys[later], p->doc) == 0)
-                    return p->keys[later];
+                if (compare_keys(&keys[earlier], &keys[later], p->doc) == 0)
+                    return keys[later];
             }
         }
         return UINT32_MAX;
     }
-    qsort_r(p->keys, count, sizeof(*p->keys), compare_keys, p->doc);
+    qsort_r(keys, count, sizeof(*keys), compare_keys, p->doc);
     for (size_t i = 1; i < count; i++) {
-        if (compare_keys(&p->keys[i - 1], &p->keys[i], p->doc) == 0)
-            return p->keys[i - 1] > p->keys[i] ? p->keys[i - 1] : p->keys[i];
+        if (compare_keys(&keys[i - 1], &keys[i], p->doc) == 0)
+            return keys[i - 1] > keys[i] ? keys[i - 1] : keys[i];
     }
     return UINT32_MAX;
 }
@@ -286,17 +287,19 @@ static bool check_duplicates(struct parser *p, uint32_t object)
 {
     const struct json_node *nodes = p->doc->nodes;
     size_t count = 0;
+    bool few = nodes[object].count <= PAIRWISE_COUNT_MAX;
     uint32_t duplicate;
-    int r = vector_reserve(&p->keys, &p->keys_capacity, nodes[object].count);
+    int r = few ? 0 : vector_reserve(&p->keys, &p->keys_capacity, nodes[object].count);
 
     if (r < 0) {
         p->failure = r;
         return false;
     }
+    uint32_t *keys = few ? p->few_keys : p->keys;
     for (uint32_t key = object + 1; key < p->doc->count; key = nodes[key + 1].end)
-        p->keys[count++] = key;
+        keys[count++] = key;
     assert(count == nodes[object].count); /* J2 */
-    duplicate = find_duplicate(p, count);
+    duplicate = find_duplicate(p, keys, count);
     if (duplicate == UINT32_MAX)
         return true;
     wrong(p, nodes[duplicate].offset, "the key is there twice");

@@ -9,7 +9,10 @@
 #include "base/cleanup.h"
 #include "journal/append_json_walk.h"
 
-enum { PATH_SIZE_MAX = 16 * 1024 };
+enum {
+    PATH_SIZE_MAX = 16 * 1024,
+    TEXT_SIZE_FIRST = 500, /* room for everyday data from the start */
+};
 
 /* ---- an append ---- */
 
@@ -318,6 +321,7 @@ static int parse(struct bytes text, const struct append_json_options *options, t
     struct parser parser = {.parsed = parsed, .options = *options};
     buffer_init(&parser.path, PATH_SIZE_MAX);
     int r = arena_copy(&parsed->arena, options->stream, &parser.options.stream);
+    r = error_first(r, buffer_reserve(&parser.text, TEXT_SIZE_FIRST));
     if (r == 0)
         r = parse_text(text, &parser, take, into);
     buffer_deinit(&parser.path);
