@@ -383,7 +383,7 @@ int connection_daemon_start(struct http *http)
     const struct http_limits *limits = &http->options.limits;
     /* Room for the header as it came and for the lists made of it. libmicrohttpd clears all of it after each request, half of
      * it once more in between: no more than needed, for at 28 KiB that was a tenth of the loop's time. */
-    size_t memory = (size_t)limits->header_size_max + 6144;
+    size_t memory = (size_t)limits->header_size_max + 4096;
 
     MHD_set_panic_func(on_panic, NULL);
     http->daemon = MHD_start_daemon(

@@ -38,7 +38,7 @@ struct http_connection {
 };
 
 enum {
-    REQUEST_OWN_SIZE = 1536,        /* of memory in the request itself: enough for an everyday one */
+    REQUEST_OWN_SIZE = 1024,        /* of memory in the request itself: enough for an everyday one */
     REQUEST_BUFFER_SIZE_MAX = 8192, /* a buffer that has grown larger is not kept for the next request */
     REQUEST_SPARE_COUNT_MAX = 256,  /* requests kept for the next ones: a bounded few megabytes */
     POLLED_COUNT_MAX = 64,          /* requests whose answer is looked for, instead of suspending their connection */
