@@ -137,6 +137,11 @@ static inline void command_runtime_closep(struct command_runtime **runtime)
     command_runtime_close(*runtime);
 }
 
+/* Forget every state: what was folded into them cannot be read any more (erasure). What is being folded meanwhile is not
+ * kept either. Waits for a turn of the journal's writer. 0; JOURNAL_E_*, -errno: the journal takes no writes, and so no
+ * command is decided on them. */
+int command_runtime_forget(struct command_runtime *runtime);
+
 /* Take a command. Everything in the request is copied. done() is called exactly once, maybe before this
  * returns. */
 void command_submit(struct command_runtime *runtime, const struct command_request *request);

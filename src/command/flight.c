@@ -37,6 +37,7 @@ static struct flight *flight_new(struct command_runtime *runtime, const struct c
         return NULL;
 
     flight->runtime = runtime;
+    flight->forgets = atomic_load(&runtime->forgets);
     flight->request = *request;
     struct command_request *copy = &flight->request;
     struct bytes *const texts[] = {&copy->name, &copy->body, &copy->key, &copy->caller, &copy->meta};

@@ -17,8 +17,18 @@ static bool earlier_in_boundary(const struct flight *flight, size_t index)
     return false;
 }
 
+/* What was folded before an erasure begins anew. */
+static void drop_stale_offers(struct flight *flight)
+{
+    uint64_t forgets = atomic_load(&flight->runtime->forgets);
+    for (size_t i = 0; flight->forgets != forgets && i < flight->tag_count; i++)
+        command_state_free(take_ptr(flight->tags[i].offer));
+    flight->forgets = forgets;
+}
+
 static int load(struct flight *flight, struct command_folder *folder)
 {
+    drop_stale_offers(flight);
     for (size_t i = 0; i < flight->tag_count; i++) {
         struct flight_tag *tag = &flight->tags[i];
         if ((tag->entry->ready && !tag->reload) || earlier_in_boundary(flight, i))
@@ -72,7 +82,7 @@ static int copy_event(struct arena *arena, const struct journal_event *event, st
         .type = memory_copy(arena, event->type),
         .tags = tags,
         .tag_count = event->tag_count,
-        .data = event->stub ? BYTES_LITERAL("null") : memory_copy(arena, event->data),
+        .data = event->stub || event->erased || event->sealed ? BYTES_LITERAL("null") : memory_copy(arena, event->data),
     };
     if (!copy.stream.data || !copy.type.data || !copy.data.data)
         return -ENOMEM;

@@ -54,13 +54,14 @@ static void forget_failed(struct flight *flight, struct journal_turn *turn)
     runtime->head_seen = journal_head(runtime->journal);
 }
 
-/* Take over what a worker folded, unless what is here goes further. */
+/* Take over what a worker folded, unless what is here goes further, or it was folded before an erasure. */
 static void install_offers(struct flight *flight)
 {
+    bool stale = flight->forgets != atomic_load(&flight->runtime->forgets);
     for (size_t i = 0; i < flight->tag_count; i++) {
         struct flight_tag *tag = &flight->tags[i];
         struct cache_entry *entry = tag->entry;
-        if (tag->offer && (!entry->state || entry->state->position < tag->offer->position)) {
+        if (tag->offer && !stale && (!entry->state || entry->state->position < tag->offer->position)) {
             command_state_free(entry->state);
             entry->state = take_ptr(tag->offer);
             entry->ready = true;
@@ -259,4 +260,25 @@ void flight_landed(struct journal_append *append, const struct journal_result *r
     case TURN_APP: flight_answer_plain(flight, COMMAND_E_APP, flight->detail); break;
     default: answer_journal(flight, result); break;
     }
+}
+
+/* ---- forgetting ---- */
+
+struct forgetting {
+    struct journal_append append; /* first */
+    struct command_runtime *runtime;
+};
+
+static int forget_states(struct journal_append *append, struct journal_turn *turn)
+{
+    cache_drop_beyond(&((struct forgetting *)append)->runtime->cache, 0);
+    return 0; /* without events: nothing is written */
+}
+
+int command_runtime_forget(struct command_runtime *runtime)
+{
+    struct forgetting forgetting = {.append.prepare = forget_states, .runtime = runtime};
+    struct journal_result result;
+    atomic_fetch_add(&runtime->forgets, 1); /* first: what a worker has folded until now is not taken any more */
+    return journal_append_wait(runtime->journal, &forgetting.append, &result);
 }

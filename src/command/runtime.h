@@ -40,6 +40,7 @@ struct command_runtime {
 
     struct step_figures steps[COMMAND_STEP_COUNT];
     _Atomic uint64_t answers[COMMAND_E_COUNT];
+    _Atomic uint64_t forgets; /* rises when states are to be forgotten: an offer folded before is not taken */
     _Atomic uint64_t replays, events_folded, retries, cache_hits, cache_misses;
 };
 
@@ -71,6 +72,7 @@ struct flight {
     struct daybook_out out;
     const char *detail;     /* what the turn has to say */
     uint64_t first, last;   /* of the append that the key is known from */
+    uint64_t forgets; /* the runtime's, when its offers were begun */
     unsigned attempt_count; /* turns that went back to load */
     uint64_t started_ns;    /* the step under way */
 

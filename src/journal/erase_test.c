@@ -296,7 +296,7 @@ static void the_keys_tag_finds_what_was_sealed_and_is_hidden(void **state)
     struct journal_item item = {.tags = &tag, .tag_count = 1};
     struct journal_query query = {.items = &item, .count = 1};
     assert_string_equal(kit_types(stage.journal, &(struct journal_read){.query = &query}), "");
-    assert_string_equal(kit_types(stage.journal, &(struct journal_read){.query = &query, .system = true}),
+    assert_string_equal(kit_types(stage.journal, &(struct journal_read){.query = &query, .own_tags = true}),
                         "Booked ");
     stage_close(&stage);
 }

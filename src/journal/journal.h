@@ -260,6 +260,7 @@ struct journal_read {
     uint64_t before; /* backward: first shown is before - 1; forward: stop there. 0: the head */
     enum journal_direction direction;
     bool system;      /* show `$` events too */
+    bool own_tags; /* show daybook's own tags on events, and match them: `$key:…` names what sealed an event */
     bool by_position; /* with a stream: after and before are positions all the same (subscriptions) */
 };
 

@@ -187,7 +187,7 @@ int journal_reader_new(struct journal *journal, const struct journal_read *read,
     reader->before = read->before;
     int r = fetch_init(&reader->fetch, journal->log);
     reader->fetch.vault = journal->options.vault;
-    reader->fetch.own_tags = read->system;
+    reader->fetch.own_tags = read->own_tags;
     if (r == 0)
         r = set_filter(reader, read);
     if (r == 0)

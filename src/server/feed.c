@@ -13,6 +13,10 @@ static void feed_turn(struct crowd *crowd)
 
     if (!feed->row.reader)
         return;
+    if (atomic_exchange(&feed->stale, false)) {
+        row_clear(&feed->row); /* subscribers that were in it read the journal until they have caught up */
+        row_begin(&feed->row);
+    }
     if (row_take_new(&feed->row))
         crowd_call(crowd);
     for (struct crowd_member *member = crowd->members; member; member = member->next) {
@@ -85,6 +89,12 @@ void feed_quiet(struct feed *feed)
 {
     if (feed)
         crowd_quiet(&feed->crowd);
+}
+
+void feed_forget(struct feed *feed)
+{
+    atomic_store(&feed->stale, true);
+    crowd_call(&feed->crowd);
 }
 
 void feed_free(struct feed *feed)

@@ -21,6 +21,7 @@ struct feed {
     struct server *server;
     struct row row;
     atomic_uint_fast64_t delivered;
+    _Atomic bool stale; /* the row is to be cleared: it may hold what was erased */
 };
 
 /* A reading of the journal behind the row, and what of it is still to be sent; its errand's while that is out. Most

@@ -32,6 +32,8 @@ struct consumers;
 struct follower;
 struct pages;
 struct scavenger;
+struct eraser;
+struct vault;
 
 struct server {
     const struct server_options *options;
@@ -45,6 +47,8 @@ struct server {
     struct feed *feed;
     struct log_feed *log_feed;
     struct scavenger *scavenger;
+    struct eraser *eraser;
+    struct vault *vault; /* keys of subjects */
     struct groups *groups; /* NULL: a follower */
     struct consumers *consumers;
     struct journal_id leader_id; /* a new follower's log is made with it */
@@ -118,6 +122,7 @@ void handle_stream_retention(struct http_request *request);
 void handle_stream_retention_set(struct http_request *request);
 void handle_stream_retention_remove(struct http_request *request);
 void handle_compact(struct http_request *request);
+void handle_subject_erase(struct http_request *request);
 void handle_scavenge(struct http_request *request);
 void handle_scavenge_state(struct http_request *request);
 
@@ -196,6 +201,8 @@ bool filter_matches(const struct filter *filter, const struct filter_subject *su
 
 int feed_new(struct server *server, struct feed **ret_feed);
 void feed_free(struct feed *feed);  /* after http is gone */
+/* Drop the events held for subscribers: some may have been erased. Any thread. */
+void feed_forget(struct feed *feed);
 void feed_quiet(struct feed *feed); /* hear nothing more of the journal, which is about to close */
 /* Answer with a subscription; the filter is taken. */
 void feed_subscribe(struct http_request *request, struct filter *filter, uint64_t after, bool reset);
@@ -276,6 +283,14 @@ void follower_stop(struct follower *follower); /* NULL is fine */
 /* A member "follower" of /ready, and its families of /metrics. */
 void follower_write(struct follower *follower, struct json_writer *w);
 _must_check_ int follower_metrics(struct follower *follower, struct buffer *out);
+
+/* ---- erase.c: subjects ---- */
+
+/* Begin to finish what fences ask for. Also on failure *ret_eraser is the caller's. */
+int eraser_new(struct server *server, struct eraser **ret_eraser);
+void eraser_stop(struct eraser *eraser); /* before journal, views and commands close. NULL is fine, also below */
+void eraser_free(struct eraser *eraser); /* after http is gone */
+_must_check_ int eraser_metrics(struct server *server, struct buffer *out);
 
 /* ---- scavenge.c: bodies that go ---- */
 

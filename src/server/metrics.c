@@ -188,6 +188,7 @@ void handle_metrics(struct http_request *request)
     r = r < 0 ? r : group_metrics(server, &body);
     if (r == 0 && server->follower)
         r = follower_metrics(server->follower, &body);
+    r = r < 0 ? r : eraser_metrics(server, &body);
     r = r < 0 ? r : buffer_append_string(&body, "# EOF\n");
     http_header(request, "Cache-Control", "no-store");
     if (r < 0)

@@ -31,11 +31,25 @@ static const struct {
             ",\"id\":{\"type\":\"string\",\"format\":\"uuid\"},\"time\":{\"type\":\"string\",\"format\":"
             "\"date-time\"}"
             ",\"tags\":" LIST(TEXT) ",\"data\":" ANY ",\"data_base64\":" TEXT ",\"content_type\":" TEXT
-                                    ",\"meta\":{\"type\":\"object\"},\"stub\":" BOOL)},
+                                    ",\"meta\":{\"type\":\"object\"},\"subject\":" TEXT ",\"stub\":" BOOL
+                                    ",\"erased\":" BOOL ",\"sealed\":" BOOL)},
     {"NewEvent", OBJECT("\"type\"", "\"type\":" TEXT ",\"data\":" ANY ",\"data_base64\":" TEXT
                                     ",\"content_type\":" TEXT ",\"stream\":" TEXT
                                     ",\"id\":{\"type\":\"string\",\"format\":\"uuid\"},\"tags\":" LIST(
-                                        TEXT) ",\"meta\":{\"type\":\"object\"}")},
+                                        TEXT) ",\"subject\":" TEXT ",\"meta\":{\"type\":\"object\"}")},
+    {"Erased",
+     OBJECT(
+         "\"position\",\"again\",\"complete\",\"keys\",\"events\",\"views\",\"dropped\",\"followers\",\"not_"
+         "reached\"",
+         "\"position\":" NUMBER ",\"time\":" TEXT ",\"again\":" BOOL ",\"complete\":" BOOL
+         ",\"keys\":" LIST(TEXT) ",\"events\":" NUMBER ",\"views\":" LIST(OBJECT(
+             "\"name\",\"generation\",\"state\"",
+             "\"name\":" TEXT ",\"generation\":" NUMBER ",\"state\":" TEXT
+             ",\"detail\":" TEXT)) ",\"dropped\":" LIST(TEXT) ",\"followers\":" OBJECT("\"connected\"",
+                                                                                       "\"connected\""
+                                                                                       ":" NUMBER) ",\"not_"
+                                                                                                   "reached\""
+                                                                                                   ":" LIST(TEXT))},
     {"Query",
      OBJECT("\"items\"", "\"items\":" LIST(OBJECT("", "\"types\":" LIST(TEXT) ",\"tags\":" LIST(TEXT))))},
     {"Append", OBJECT("\"events\"", "\"events\":" LIST(REF("NewEvent")) ",\"condition\":" OBJECT(
@@ -66,7 +80,8 @@ static const struct {
     {"Views", OBJECT("\"views\",\"queries\",\"head\"",
                      "\"views\":" LIST(ANY) ",\"queries\":" LIST(ANY) ",\"head\":" NUMBER)},
     {"Rebuilding", OBJECT("\"rebuilding\"", "\"rebuilding\":" BOOL)},
-    {"Retention", OBJECT("", "\"max_age_s\":" NUMBER ",\"max_count\":" NUMBER ",\"truncate_before\":" NUMBER)},
+    {"Retention",
+     OBJECT("", "\"max_age_s\":" NUMBER ",\"max_count\":" NUMBER ",\"truncate_before\":" NUMBER)},
     {"RetentionRule", OBJECT("\"rule\",\"position\"",
                              "\"rule\":{\"type\":\"object\"},\"position\":" NUMBER ",\"time\":" TEXT)},
     {"RetentionRules", OBJECT("\"rules\"", "\"rules\":" LIST(REF("RetentionRule")))},

@@ -259,7 +259,7 @@ static void journal_page_answer(struct reading *reading, int r)
     if (r == 0 && backward && page->count > 0)
         r = buffer_printf(&tail, ",\"before\":%" PRIu64, page->last);
     answer_position(request, reading->head);
-    http_header(request, "Cache-Control", "no-cache");
+    http_header(request, "Cache-Control", page->fleeting ? "no-store" : "no-cache");
     if (r != 0)
         answer_journal(request, r, NULL);
     else
@@ -408,10 +408,11 @@ static void stream_page_answer(struct reading *reading, int r)
 
     if (r == 0 && !reading->page.complete)
         link_next(reading);
+    bool private = reading->page.fleeting;
     if (r == 0 && page_is_final(reading)) {
-        http_header(request, "Cache-Control", "private, max-age=31536000, immutable");
+        http_header(request, "Cache-Control", private ? "no-store" : "private, max-age=31536000, immutable");
     } else if (r == 0) {
-        http_header(request, "Cache-Control", "no-cache");
+        http_header(request, "Cache-Control", private ? "no-store" : "no-cache");
         r = buffer_printf(&tail, ",\"version\":%" PRIu64 ",\"head\":%" PRIu64, reading->version,
                           reading->head);
     }

@@ -66,6 +66,11 @@ static const struct http_route routes[] = {
     {"DELETE", "/v1/streams/{stream}/retention", handle_stream_retention_remove, HTTP_BLOCKING,
      ABOUT(.operation = "removeStreamRetention", .role = ROLE_OPERATOR,
            .summary = "Remove the retention rule of a stream", .statuses = {204, 404, 507})},
+    {"DELETE", "/v1/subjects/{subject}", handle_subject_erase, HTTP_BLOCKING,
+     ABOUT(.operation = "eraseSubject", .role = ROLE_OPERATOR,
+           .summary = "Erase a person's data for good: destroy the key it was sealed with, and rebuild what was "
+                      "derived from it; 202: the rebuilding goes on",
+           .answer = "Erased", .types = {JSON_TYPE}, .statuses = {200, 202, 404, 507})},
     {"GET", "/v1/retention", handle_retention, HTTP_BLOCKING,
      ABOUT(.operation = "listRetention", .role = ROLE_READER, .summary = "All retention rules",
            .answer = "RetentionRules", .types = {JSON_TYPE}, .statuses = {200})},

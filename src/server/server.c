@@ -21,6 +21,7 @@
 #include "os/file.h"
 #include "server/internal.h"
 #include "server/pages.h"
+#include "vault/vault.h"
 
 enum { LAYER_ERROR_SIZE = VIEW_ERROR_SIZE };
 
@@ -129,6 +130,17 @@ static void on_progress(void *user, uint64_t done, uint64_t total)
         fputc('\n', stderr);
 }
 
+/* DATA/keys; the log's lock is held, so nobody else writes there. */
+static int open_vault(struct server *server, char *ret_error)
+{
+    char folder[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
+    int r = os_path(folder, server->options->data_folder, "keys");
+
+    if (r == 0)
+        r = vault_open(folder, NULL, &server->vault, error);
+    return r == 0 ? 0 : start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
+}
+
 static int open_journal(struct server *server, char *ret_error)
 {
     const struct server_options *options = server->options;
@@ -154,6 +166,12 @@ static int open_journal(struct server *server, char *ret_error)
     r = file_log_open(folder, &log_options, &log, error);
     if (r != 0)
         return start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
+    r = open_vault(server, ret_error);
+    if (r != 0) {
+        (void)log_close(log);
+        return r;
+    }
+    journal_options.vault = server->vault;
     r = journal_open(log, &journal_options, &server->journal, error);
     if (r != 0)
         return start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
@@ -260,6 +278,8 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
     if (r == 0)
         r = scavenger_new(server, &server->scavenger);
     if (r == 0)
+        r = eraser_new(server, &server->eraser);
+    if (r == 0)
         r = consumers_new(server, &server->consumers);
     if (r == 0 && !server->options->follow)
         r = server_groups_open(server);
@@ -275,6 +295,7 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
 static void close_all(struct server *server)
 {
     follower_stop(server->follower);
+    eraser_stop(server->eraser);
     scavenger_stop(server->scavenger);
     command_runtime_close(server->commands);
     view_set_close(server->views);
@@ -285,10 +306,12 @@ static void close_all(struct server *server)
     feed_free(server->feed);
     log_feed_free(server->log_feed);
     scavenger_free(server->scavenger);
+    eraser_free(server->eraser);
     groups_close(server->groups);
     consumers_free(server->consumers);
     journal_close(server->journal);
     pages_free(server->pages);
+    vault_close(server->vault);
     door_free(server->door);
     auth_free(server->auth);
     checkpoint_key_close(server);

@@ -110,17 +110,44 @@ static bool take_open(struct vault *vault, uint64_t position, struct vault_id *r
     return found;
 }
 
+/* A fenced key that could not be overwritten yet, for want of room. */
+static const struct key *find_unwiped(struct vault *vault, uint64_t position)
+{
+    const struct key *found = NULL;
+    os_rwlock_read(&vault->lock);
+    for (size_t i = 0; !found && i < vault->fence_count; i++) {
+        const uint64_t *index = hashmap_find(&vault->by_fingerprint, id_hash(vault->fences[i].fingerprint));
+        if (vault->fences[i].position == position && index && *index > 0 && !vault->keys[*index - 1].wiped)
+            found = &vault->keys[*index - 1];
+    }
+    os_rwlock_unlock(&vault->lock);
+    return found;
+}
+
+/* Under file_lock, which whoever adds keys holds too. */
+static int wipe_fenced(struct vault *vault, uint64_t position)
+{
+    const struct key *key;
+    int r = 0;
+    while (r == 0 && (key = find_unwiped(vault, position)) != NULL) {
+        r = vault_destroy_slot(vault, key->place, key->fingerprint, key->subject);
+        if (r == 0)
+            note_wiped(vault, key->fingerprint);
+    }
+    return r;
+}
+
 int vault_fence_done(struct vault *vault, uint64_t position)
 {
     struct vault_id fingerprint;
-    int r = 0;
     _os_locked_(&vault->file_lock);
+    int r = vault->failed < 0 ? vault->failed : vault->read_only ? -EROFS : wipe_fenced(vault, position);
     while (r == 0 && take_open(vault, position, &fingerprint)) {
         const struct slot slot = {.kind = SLOT_DONE, .position = position, .fingerprint = fingerprint};
         r = slot_file_push(&vault->fences_file, &slot);
     }
     if (r == 0)
-        r = vault->failed < 0 ? vault->failed : slot_file_sync(vault->ops, &vault->fences_file);
+        r = slot_file_sync(vault->ops, &vault->fences_file);
     return vault_note_failure(vault, r);
 }
 

@@ -305,12 +305,37 @@ static uint64_t nearest_deadline(const struct view_set *set)
     return nearest;
 }
 
+void workers_forget(struct view_set *set)
+{
+    for (size_t i = 0; i < set->worker_count; i++)
+        set->workers[i].stale = true;
+    os_cond_broadcast(&set->asked);
+}
+
+/* Close what may show what is to be forgotten. Under the mutex, which is let go meanwhile. */
+static void forget_stale(struct worker *worker)
+{
+    struct view_set *set = worker->set;
+    os_mutex_unlock(&set->mutex);
+    worker_forget(worker);
+    for (size_t i = 0; worker == &set->historian && i < set->view_count; i++)
+        scratch_forget(&set->views[i]);
+    os_mutex_lock(&set->mutex);
+    worker->stale = false;
+    os_cond_broadcast(&set->moved);
+}
+
 /* The next question of the list; NULL: closing. */
-static struct view_request *next_request(struct view_set *set, struct request_list *list,
+static struct view_request *next_request(struct worker *worker, struct request_list *list,
                                          struct os_cond *cond, bool minds_time)
 {
+    struct view_set *set = worker->set;
     _os_locked_(&set->mutex);
     while (!set->closing) {
+        if (worker->stale) {
+            forget_stale(worker);
+            continue;
+        }
         struct view_request *request = list_pop(list);
         if (request) {
             set->request_count--;
@@ -346,7 +371,7 @@ static void work(struct worker *worker, struct request_list *list, struct os_con
                                    struct view_answer *answer))
 {
     struct view_request *request;
-    while ((request = next_request(worker->set, list, cond, minds_time))) {
+    while ((request = next_request(worker, list, cond, minds_time))) {
         struct view_answer answer = {.body_fd = -1};
         if (still_ready(worker->set, request, &answer)) {
             answer.position = 0;

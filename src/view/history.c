@@ -29,11 +29,6 @@ static void scratch_close(struct scratch *scratch)
     *scratch = (struct scratch){0};
 }
 
-void scratch_forget(struct view *view)
-{
-    for (size_t i = 0; i < VIEW_SCRATCH_COUNT_MAX; i++)
-        scratch_close(&view->scratch[i]);
-}
 
 int scratch_clear(struct view_set *set)
 {
@@ -56,6 +51,15 @@ static void count_copies(struct view_set *set, int change)
     os_mutex_lock(&set->mutex);
     set->counters.scratch_copies += (uint64_t)change;
     os_mutex_unlock(&set->mutex);
+}
+
+void scratch_forget(struct view *view)
+{
+    for (size_t i = 0; i < VIEW_SCRATCH_COUNT_MAX; i++) {
+        if (view->scratch[i].store)
+            count_copies(view->set, -1);
+        scratch_close(&view->scratch[i]);
+    }
 }
 
 /* The copy's file, as it stands after its last commit, under another name. -E2BIG: too large to be worth it. */
@@ -197,6 +201,8 @@ static int apply_up_to(struct move *move, struct journal_reader *reader)
         r = look_for_loss(move, &event);
         if (r != 0 || move->first != 0)
             return r;
+        if (event.sealed && move->view->set->options.follower)
+            return -ENOKEY; /* it has not come yet */
         r = store_apply(move->scratch->store, &event);
         if (r != 0)
             return r;

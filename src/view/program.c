@@ -350,7 +350,7 @@ static bool is_json(struct bytes content_type)
 
 static int bind_data(sqlite3_stmt *handle, int index, const struct journal_event *event)
 {
-    if (event->stub)
+    if (event->stub || event->erased || event->sealed)
         return sqlite3_bind_null(handle, index);
     if (is_json(event->content_type))
         return bind_text(handle, index, event->data, false);

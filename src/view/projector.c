@@ -88,6 +88,17 @@ static int apply(struct generation *g, const struct journal_event *event, struct
     return 0;
 }
 
+/* The key of an event's subject has not come yet. What is before it is committed; then the view waits, and reads it again. */
+static int wait_for_key(struct generation *g, const struct journal_event *event, struct batch *batch)
+{
+    bool some = batch->event_count > 0 || event->position > g->reached + 1;
+    if (batch->event_count == 0)
+        batch->position = event->position - 1;
+    batch->more = some;
+    journal_reader_free(take_ptr(g->reader));
+    return some ? 0 : -ENOKEY;
+}
+
 /* Apply what there is, without committing. */
 static int fill(struct view *view, struct generation *g, struct batch *batch)
 {
@@ -101,6 +112,8 @@ static int fill(struct view *view, struct generation *g, struct batch *batch)
         }
         if (r != 0)
             return r > 0 ? -EIO : r;
+        if (event.sealed && view->set->options.follower)
+            return wait_for_key(g, &event, batch);
         if (event.position > g->until) {
             batch->position = g->until;
             g->failed = true; /* V5: it stands before the event, with every row up to it */
@@ -230,6 +243,9 @@ static void begin_rebuild(struct view *view)
     struct view_set *set = view->set;
     struct generation *next = NULL, *before = view->next;
     char error[VIEW_ERROR_SIZE] = "";
+    os_mutex_lock(&set->mutex);
+    uint64_t forgets = view->forgets;
+    os_mutex_unlock(&set->mutex);
     int r = generation_make(view, &next, error);
     if (r != 0) {
         view->retry_ns = os_monotonic_ns() + STALL_NS;
@@ -237,9 +253,10 @@ static void begin_rebuild(struct view *view)
         return;
     }
     os_mutex_lock(&set->mutex);
+    next->forgets = forgets;
     view->next = next;
     view->next_failed = false;
-    view->rebuild_asked = false;
+    view->rebuild_asked = view->forgets != forgets; /* asked for again meanwhile: its beginning may be stale */
     view->stalled = false;
     view->error[0] = '\0';
     os_mutex_unlock(&set->mutex);
@@ -269,6 +286,7 @@ static void swap(struct view *view)
     view->error_position = 0;
     view->error[0] = '\0';
     ask_moved(set);
+    workers_forget(set);
     os_cond_broadcast(&set->moved);
     os_mutex_unlock(&set->mutex);
     generation_discard(view, old);

@@ -34,6 +34,8 @@ struct generation {
     uint64_t
         reached; /* m: every event up to here is in the rows: >= committed, for events the view has no section for */
 
+    uint64_t forgets; /* m: of the view's, those it was begun after */
+
     /* The projector's alone. */
     struct store *store;
     struct journal_reader *reader;
@@ -68,6 +70,7 @@ struct view {
     uint64_t error_position;
     char error[VIEW_ERROR_SIZE];
     uint64_t events, batches;
+    uint64_t forgets; /* how often it was asked to forget: what answers is clean when it was begun after the last */
 };
 
 /* What a question is asked of: a view, or a query over some. */
@@ -88,6 +91,7 @@ struct worker {
         uint64_t used;
     } readers[WORKER_READER_COUNT_MAX];
     uint64_t question_count;
+    bool stale; /* m: its connections, and the historian's copies, are to be closed */
 };
 
 struct request_list {
@@ -159,6 +163,9 @@ void ask_moved(struct view_set *set);
 void ask_end(struct view_set *set);
 /* Fill the answer in. */
 _printf_(3, 4) void answer_refuse(struct view_answer *answer, int code, const char *format, ...);
+
+/* Under the mutex: connections to older stores, and scratch copies too when `history`, are to be closed. */
+void workers_forget(struct view_set *set);
 
 /* --- answer.c ------------------------------------------------------------------------------------------------------------------- */
 

@@ -118,6 +118,70 @@ int view_rebuild(struct view_set *set, struct bytes name)
     return 0;
 }
 
+static bool handles(const struct view *view, const struct bytes *types, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (definition_handles(view->definition, types[i]) ||
+            definition_handles(view->current->definition, types[i]))
+            return true;
+    return false;
+}
+
+void view_set_forget(struct view_set *set, const struct bytes *types, size_t count)
+{
+    _os_locked_(&set->mutex);
+    for (size_t i = 0; i < set->view_count; i++) {
+        struct view *view = &set->views[i];
+        if (!handles(view, types, count))
+            continue;
+        view->forgets++;
+        view->rebuild_asked = true;
+    }
+    set->historian.stale = true;
+    os_cond_broadcast(&set->asked_history);
+    os_cond_broadcast(&set->moved);
+}
+
+bool view_set_reads(struct view_set *set, size_t index, const struct bytes *types, size_t count)
+{
+    _os_locked_(&set->mutex);
+    return handles(&set->views[index], types, count);
+}
+
+static bool is_clean(const struct view *view)
+{
+    return view->current->forgets == view->forgets;
+}
+
+bool view_set_has_forgotten(struct view_set *set, size_t index)
+{
+    _os_locked_(&set->mutex);
+    return is_clean(&set->views[index]);
+}
+
+static bool all_clean(const struct view_set *set)
+{
+    bool clean = !set->historian.stale;
+    for (size_t i = 0; clean && i < set->view_count; i++)
+        clean = is_clean(&set->views[i]);
+    for (size_t i = 0; clean && i < set->worker_count; i++)
+        clean = !set->workers[i].stale;
+    return clean;
+}
+
+int view_set_wait_forgotten(struct view_set *set, uint32_t timeout_ms)
+{
+    uint64_t deadline_ns = os_monotonic_ns() + timeout_ms * OS_NS_PER_MS;
+    _os_locked_(&set->mutex);
+    while (!all_clean(set)) {
+        if (set->closing)
+            return VIEW_E_CLOSING;
+        if (!os_cond_wait_until(&set->moved, &set->mutex, deadline_ns))
+            return all_clean(set) ? 0 : -ETIMEDOUT;
+    }
+    return 0;
+}
+
 size_t view_query_count(const struct view_set *set)
 {
     return set->query_count;

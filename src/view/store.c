@@ -32,6 +32,7 @@ struct store {
     struct journal_item item; /* what store_wants() points to */
     bool wants_all, wants_system;
     sqlite3_stmt *begin, *note, *commit, *rollback;
+    sqlite3_stmt *mark, *unmark, *release; /* around an event whose data is gone */
     int wal_pages;
     uint32_t apply_ms_max;
     char error[VIEW_ERROR_SIZE];
@@ -216,6 +217,9 @@ static int prepare_own(struct store *store)
         {"update daybook_view set position = ?1, chain = ?2", &store->note},
         {"commit", &store->commit},
         {"rollback", &store->rollback},
+        {"savepoint gone", &store->mark},
+        {"rollback to gone", &store->unmark},
+        {"release gone", &store->release},
     };
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
         int code =
@@ -314,6 +318,9 @@ void store_close(struct store *store)
     (void)sqlite3_finalize(store->note);
     (void)sqlite3_finalize(store->commit);
     (void)sqlite3_finalize(store->rollback);
+    (void)sqlite3_finalize(store->mark);
+    (void)sqlite3_finalize(store->unmark);
+    (void)sqlite3_finalize(store->release);
     guard_deinit(&store->guard);
     int code = sqlite3_close(store->db);
     assert(code == SQLITE_OK); /* every statement was finalized above */
@@ -361,7 +368,7 @@ int store_begin(struct store *store)
     return step(store, store->begin, "writing to");
 }
 
-int store_apply(struct store *store, const struct journal_event *event)
+static int run(struct store *store, const struct journal_event *event)
 {
     int code = SQLITE_OK;
     guard_arm(&store->guard, store->apply_ms_max);
@@ -373,6 +380,26 @@ int store_apply(struct store *store, const struct journal_event *event)
     case PROGRAM_E_STORE: return answer_of(code);
     default: return r;
     }
+}
+
+/* An event whose data was erased is applied with :data null. A statement that cannot do with that, because a column must not be
+ * null, must not stop the view for ever: then the event leaves no rows at all, in every rebuild alike (V1). */
+static int run_without_data(struct store *store, const struct journal_event *event)
+{
+    int r = step(store, store->mark, "writing to");
+    if (r != 0)
+        return r;
+    r = run(store, event);
+    if (r == STORE_E_EVENT && store->guard.end == GUARD_RUNNING) {
+        store->error[0] = '\0';
+        r = step(store, store->unmark, "writing to");
+    }
+    return r == 0 ? step(store, store->release, "writing to") : r;
+}
+
+int store_apply(struct store *store, const struct journal_event *event)
+{
+    return event->erased || event->sealed ? run_without_data(store, event) : run(store, event);
 }
 
 /* Copy the WAL into the file before it grows without end. What cannot be copied now can be later: not a failure. */

@@ -237,6 +237,19 @@ int view_set_wait(struct view_set *set, uint64_t position, uint32_t timeout_ms);
  * view begins again this way. */
 int view_rebuild(struct view_set *set, struct bytes name);
 
+/* Events of these types cannot be read any more as they were (erasure): build every view that handles one of them anew, in
+ * a new file, also when a rebuild is under way, and drop every copy of the past. The old files are deleted when the new ones
+ * have caught up. Returns at once. */
+void view_set_forget(struct view_set *set, const struct bytes *types, size_t count);
+/* Wait until nothing is left of what was there before the last view_set_forget(): 0; -ETIMEDOUT; VIEW_E_CLOSING. A view whose
+ * rebuild fails goes on answering from its old file, and is waited for in vain. */
+int view_set_wait_forgotten(struct view_set *set, uint32_t timeout_ms);
+/* Whether the index-th view answers from a file that was begun after the last view_set_forget() that it was meant by. */
+bool view_set_has_forgotten(struct view_set *set, size_t index);
+
+/* Whether the index-th view has a section for one of these types. */
+bool view_set_reads(struct view_set *set, size_t index, const struct bytes *types, size_t count);
+
 /* The name of a view with a section for this type: of the present definitions, and of older ones that still answer. NULL:
  * none. `compacted`: views that can begin at a `$compacted` (they have a section for it) need it no more. Valid while the
  * set is open. */
