@@ -269,7 +269,8 @@ struct journal_reader;
 int journal_reader_new(struct journal *journal, const struct journal_read *read,
                        struct journal_reader **ret_reader);
 /* The next event. JOURNAL_E_END: none now (forward readers may ask again when the head has moved). -EBADMSG: damaged;
- * asking again answers the same. Other -errno: index or log cannot be read. */
+ * asking again answers the same. -EAGAIN: a damaged part of the index is being made again; a new reader
+ * will do, in a moment. Other -errno: index or log cannot be read. */
 int journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event);
 /* Every position up to and including this one has been shown or passed over. Forward readers only. */
 uint64_t journal_reader_examined(const struct journal_reader *reader);

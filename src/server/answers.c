@@ -22,19 +22,29 @@ static const struct journal_answer {
     {JOURNAL_E_UNKNOWN, 503, "outcome-unknown",
      "Whether the events are stored is not known; send them again with the same ids.", 5},
     {JOURNAL_E_FAILED, 503, "write-failed", "The disk failed; nothing was stored.", 30},
+    /* Failures: what they say of themselves is not for a client, so the sentence here is all that is told. */
+    {-EAGAIN, 503, "index-rebuilding",
+     "A part of the index was damaged and is being made again from the log; nothing was stored.", 1},
+    {-EBADMSG, 500, "damaged", "The journal is damaged here; `daybook verify` tells where.", 0},
 };
+
+static const struct journal_answer *find_answer(int answer)
+{
+    for (size_t i = 0; i < sizeof(journal_answers) / sizeof(journal_answers[0]); i++)
+        if (journal_answers[i].answer == answer)
+            return &journal_answers[i];
+    return NULL;
+}
 
 struct http_problem journal_problem(int answer, const char *detail)
 {
-    for (size_t i = 0; i < sizeof(journal_answers) / sizeof(journal_answers[0]); i++) {
-        const struct journal_answer *row = &journal_answers[i];
-        if (row->answer == answer)
-            return (struct http_problem){.status = row->status,
-                                         .code = row->code,
-                                         .detail = detail && *detail ? detail : row->sentence,
-                                         .retry_after_s = row->retry_after_s};
-    }
-    return (struct http_problem){.status = 500, .code = "internal", .detail = "The server failed."};
+    const struct journal_answer *row = find_answer(answer);
+    if (!row)
+        return (struct http_problem){.status = 500, .code = "internal", .detail = "The server failed."};
+    return (struct http_problem){.status = row->status,
+                                 .code = row->code,
+                                 .detail = answer > 0 && detail && *detail ? detail : row->sentence,
+                                 .retry_after_s = row->retry_after_s};
 }
 
 void answer_journal(struct http_request *request, int answer, const char *detail)
@@ -49,9 +59,9 @@ void answer_journal(struct http_request *request, int answer, const char *detail
 
 void answer_failure(struct http_request *request, int failure)
 {
-    if (failure == -EBADMSG)
-        http_answer_error(request, 500, "damaged",
-                          "The journal is damaged here; `daybook verify` tells where.");
+    struct http_problem problem = journal_problem(failure, NULL);
+    if (find_answer(failure))
+        http_answer_problem(request, &problem);
     else
         http_answer_error(request, 500, "internal", "The server failed: %s.", strerror(-failure));
 }

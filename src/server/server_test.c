@@ -192,6 +192,20 @@ static void every_answer_of_the_journal_has_a_status(void **state)
     assert_int_equal(journal_problem(JOURNAL_E_BUSY, "").status, 429);
 }
 
+/* The law (P8): 503 while daybook is unwell for a moment; 500 is for what does not pass by itself. */
+static void a_failure_that_passes_is_503_and_says_when_to_come_back(void **state)
+{
+    struct http_problem problem = journal_problem(-EAGAIN, "Resource temporarily unavailable");
+
+    assert_int_equal(problem.status, 503);
+    assert_int_equal(problem.retry_after_s, 1);
+    assert_string_equal(problem.code, "index-rebuilding");
+    assert_null(strstr(problem.detail, "Resource"));
+    assert_int_equal(journal_problem(-EBADMSG, NULL).status, 500);
+    assert_string_equal(journal_problem(-EBADMSG, NULL).code, "damaged");
+    assert_int_equal(journal_problem(-EIO, NULL).status, 500);
+}
+
 static void every_route_says_what_it_is(void **state)
 {
     size_t count;
@@ -221,6 +235,7 @@ int main(void)
         cmocka_unit_test(a_token_file_without_tokens_lets_nobody_in),
         cmocka_unit_test(a_broken_token_file_is_refused_by_name),
         cmocka_unit_test(every_answer_of_the_journal_has_a_status),
+        cmocka_unit_test(a_failure_that_passes_is_503_and_says_when_to_come_back),
         cmocka_unit_test(every_route_says_what_it_is),
     };
 
