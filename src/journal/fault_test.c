@@ -3,12 +3,15 @@
  * is, and all in order. */
 #include "lib/cmocka_all.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "journal/state.h"
 #include "lib/fault_file.h"
 #include "lib/journal_kit.h"
 #include "log/file_log.h"
+#include "os/clock.h"
 
 enum { APPENDS = 24, SEGMENT_SIZE = 64 * 1024, DATA_SIZE = 9000, INDEX_UNIT = 4 };
 
@@ -193,6 +196,80 @@ static void a_death_within_any_write_loses_nothing_that_was_acknowledged(void **
     sweep(FAULT_KILL_TORN);
 }
 
+/* ---- the index's disk alone ---- */
+
+enum { PATIENCE_MS = 20000 };
+
+static struct journal *open_apart(struct sim_disk *disk, const struct os_file_ops *index_ops)
+{
+    struct file_log_options options = {.file = sim_disk_ops(disk), .segment_size = SEGMENT_SIZE};
+    struct journal_options with_index = {
+        .index_folder = "/index", .index_file = index_ops, .index_unit = INDEX_UNIT};
+    struct journal *journal;
+    struct log *log;
+    assert_ok(file_log_open("/journal", &options, &log, NULL));
+    assert_ok(journal_open(log, &with_index, &journal, NULL));
+    return journal;
+}
+
+/* Append until one is refused; how many events are there then. */
+static uint64_t append_until_refused(struct journal *journal, int answer)
+{
+    struct journal_result result;
+    int r;
+    do
+        r = append(journal, 1, &result);
+    while (r == 0 && journal_head(journal) < 100 * INDEX_UNIT);
+    assert_int_equal(r, answer);
+    assert_non_null(strstr(result.detail, "the index cannot be written"));
+    return journal_head(journal);
+}
+
+/* The law (P7): memory is bounded, reads go on, and writing resumes by itself. */
+static void refused_until_healed(struct journal *journal, struct fault_file *fault, int answer)
+{
+    struct journal_result result;
+    struct journal_status status;
+    struct index_figures figures;
+    uint64_t version, head = append_until_refused(journal, answer);
+    uint64_t deadline_ns = os_monotonic_ns() + PATIENCE_MS * OS_NS_PER_MS;
+    int r;
+    index_figures(journal->index, &figures);
+    assert_in_range(head - figures.checkpoint, INDEX_TABLES_KEPT_MAX * INDEX_UNIT, (INDEX_TABLES_KEPT_MAX + 2) * INDEX_UNIT);
+    assert_ok(journal_stream_version(journal, B("s"), &version));
+    assert_int_equal(version, head);
+    journal_status(journal, &status);
+    assert_int_equal(status.full, answer == JOURNAL_E_FULL);
+    assert_true(status.writable);
+    atomic_store(&fault->dead, false);
+    fault_file_heal(fault);
+    while ((r = append(journal, 1, &result)) == answer && os_monotonic_ns() < deadline_ns)
+        sched_yield();
+    assert_ok(r);
+    assert_int_equal(result.first, head + 1);
+    journal_status(journal, &status);
+    assert_false(status.full);
+}
+
+static void an_index_that_cannot_be_written_bounds_memory_and_writing_resumes_with_room(void **state)
+{
+    struct sim_disk *disk = sim_disk_new();
+    struct fault_file fault;
+    uint64_t version;
+    fault_file_init(&fault, sim_disk_ops(disk), FAULT_FULL, 1);
+    struct journal *journal = open_apart(disk, &fault.ops);
+    refused_until_healed(journal, &fault, JOURNAL_E_FULL);
+    assert_ok(index_settle(journal->index));
+    fault_file_kill(&fault);
+    refused_until_healed(journal, &fault, JOURNAL_E_READ_ONLY);
+    journal_close(journal);
+    journal = open_apart(disk, sim_disk_ops(disk));
+    assert_ok(journal_stream_version(journal, B("s"), &version));
+    assert_int_equal(version, journal_head(journal));
+    journal_close(journal);
+    sim_disk_free(disk);
+}
+
 /* ---- a follower's way in ---- */
 
 enum { LEADER_APPENDS = 20, RECORDS_MAX = 3 * LEADER_APPENDS };
@@ -316,6 +393,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_fills_up_takes_writes_again_when_there_is_room),
         cmocka_unit_test(a_death_before_any_call_loses_nothing_that_was_acknowledged),
         cmocka_unit_test(a_death_within_any_write_loses_nothing_that_was_acknowledged),
+        cmocka_unit_test(an_index_that_cannot_be_written_bounds_memory_and_writing_resumes_with_room),
         cmocka_unit_test(a_follower_is_a_beginning_of_its_leader_after_every_fault_and_catches_up),
     };
     return cmocka_run_group_tests_name("journal/fault", tests, NULL, NULL);

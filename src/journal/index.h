@@ -40,6 +40,7 @@ enum {
     INDEX_FANOUT = 8,            /* so many runs side by side are merged into one */
     INDEX_LEVEL_MAX = 5,         /* merged so many times at most: a run's offsets fit 32 bits */
     INDEX_TABLES_MAX = 4,        /* full tables that wait to be written before who adds waits for them */
+    INDEX_TABLES_KEPT_MAX = 8,   /* of those, while the disk fails: then nothing more is taken (index_refuses()) */
     INDEX_CACHE_SIZE_DEFAULT = 16 << 20,
     INDEX_RETRY_MS = 1000,       /* after the disk failed */
     INDEX_RUNS_HURRY = 64,       /* with so many runs merges keep to no rate */
@@ -78,6 +79,9 @@ static inline void index_freep(struct index **index)
 
 /* Before adding, without the lock: wait while too many full tables are not written yet, unless the disk fails. */
 void index_make_room(struct index *index);
+/* Whether memory would grow without bound: INDEX_TABLES_KEPT_MAX full tables wait and cannot be written. 0: it takes more;
+ * else the -errno of the last try. The thread goes on trying, and what is asked is answered all the same. */
+int index_refuses(struct index *index);
 /* Add the event at index_last() + 1 (asserted). 0; or -ENOMEM, and the index can only be freed. */
 _must_check_ int index_add(struct index *index, const struct journal_event *event);
 

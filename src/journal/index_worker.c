@@ -417,6 +417,16 @@ static size_t count_full(struct index *index)
     return count;
 }
 
+int index_refuses(struct index *index)
+{
+    if (!index->thread.started)
+        return 0;
+    os_mutex_lock(&index->mutex);
+    int failure = index->failure;
+    os_mutex_unlock(&index->mutex); /* no two locks are held together */
+    return failure != 0 && count_full(index) >= INDEX_TABLES_KEPT_MAX ? failure : 0;
+}
+
 void index_make_room(struct index *index)
 {
     if (!index->thread.started || count_full(index) < INDEX_TABLES_MAX)

@@ -55,8 +55,10 @@ enum {
     JOURNAL_E_CONFLICT = 2, /* expected versions or the condition: all violations are listed */
     JOURNAL_E_ID_REUSED =
         3,              /* an id is known with other content, or only some of the append's ids are known */
-    JOURNAL_E_FULL = 4, /* no room on the disk; later appends may succeed */
-    JOURNAL_E_READ_ONLY = 5, /* follower, damaged, or after a failed sync: journal_status() says why */
+    JOURNAL_E_FULL = 4, /* no room on the disk, for the log or for so long for the index that memory would grow without
+                         * bound; later appends may succeed */
+    JOURNAL_E_READ_ONLY = 5, /* follower, damaged, or after a failed sync: journal_status() says why; or the index cannot be
+                              * written: `detail` says why, and later appends may succeed */
     JOURNAL_E_TOO_LARGE = 6, /* above LOG_APPEND_SIZE_MAX when encoded */
     JOURNAL_E_BUSY = 7,      /* JOURNAL_QUEUE_COUNT_MAX reached */
     JOURNAL_E_UNKNOWN = 8,   /* may be there or not: send it again with the same ids after reopening */

@@ -129,6 +129,18 @@ static void answer_read_only(struct journal *journal, struct append_list *pendin
         journal_answer_plain(journal, append, JOURNAL_E_READ_ONLY, reason);
 }
 
+/* The index waits for the disk: more events would take memory without bound (P7: it resumes by itself). */
+static void answer_no_room(struct journal *journal, struct append_list *pending, int failure)
+{
+    char detail[256];
+    snprintf(detail, sizeof(detail), "the index cannot be written (%s); send it again later", strerror(-failure));
+    os_mutex_lock(&journal->state_lock);
+    journal->full |= failure == -ENOSPC;
+    os_mutex_unlock(&journal->state_lock);
+    for (struct journal_append *append; (append = append_list_pop(pending));)
+        journal_answer_plain(journal, append, failure == -ENOSPC ? JOURNAL_E_FULL : JOURNAL_E_READ_ONLY, detail);
+}
+
 /* What the writer works on: its own thread everything, a caller only what is its own. */
 struct round {
     struct append_list pending; /* taken from the queue, or given another turn */
@@ -164,7 +176,7 @@ static bool may_build_ahead(struct journal *journal, const struct round *round)
 {
     return !round->alone && journal->batch_count < JOURNAL_BATCHES_IN_FLIGHT_MAX &&
            journal_flight_holds(journal, journal_flight(journal, journal->batch_count - 1)) &&
-           journal_is_writable(journal, NULL) && !has_task(journal);
+           journal_is_writable(journal, NULL) && index_refuses(journal->index) == 0 && !has_task(journal);
 }
 
 /* And whether that is better than waiting for their end. */
@@ -200,7 +212,7 @@ static void learn(struct journal *journal, const struct round *round)
 /* Until nothing is on its way and nothing waits. */
 static void work(struct journal *journal, struct round *round)
 {
-    for (;;) {
+    for (int failure;;) {
         if (journal->batch_count > 0 && journal_flight_landed(journal, journal_flight(journal, 0))) {
             journal_flight_settle(journal, &round->pending);
             learn(journal, round);
@@ -213,10 +225,12 @@ static void work(struct journal *journal, struct round *round)
             continue;
         } else if (!has_more(journal, round)) {
             return;
-        } else if (journal_is_writable(journal, NULL)) {
-            send_batch(journal, round);
-        } else {
+        } else if (!journal_is_writable(journal, NULL)) {
             answer_read_only(journal, &round->pending);
+        } else if ((failure = index_refuses(journal->index)) < 0) {
+            answer_no_room(journal, &round->pending, failure);
+        } else {
+            send_batch(journal, round);
         }
     }
 }
