@@ -223,6 +223,40 @@ static void each_rule_for_names_is_named_when_broken(void **state)
         assert_true(strlen(name_rule(answer)) > 0);
 }
 
+/* What the rules say of a name of `x` in which one byte is another: only ASCII is whole by itself. */
+static int answer_for(enum name_kind kind, uint8_t byte, size_t at, size_t size)
+{
+    if (byte >= 0x80)
+        return NAME_E_UTF8;
+    if (byte < 0x20 || byte == 0x7f)
+        return NAME_E_CONTROL;
+    if (byte == '/' && kind == NAME_STREAM)
+        return NAME_E_SLASH;
+    if (byte == '.' && size == 1)
+        return NAME_E_DOT;
+    return byte == '$' && at == 0 ? NAME_E_SYSTEM : 0;
+}
+
+/* Names are looked at eight bytes at a time: no byte may hide at the seams, or behind its neighbour. */
+static void every_byte_of_a_name_counts_wherever_it_stands(void **state)
+{
+    enum { SIZE_MAX_TRIED = 34 };
+    uint8_t name[SIZE_MAX_TRIED];
+
+    memset(name, 'x', sizeof(name));
+    for (size_t size = 1; size <= SIZE_MAX_TRIED; size++) {
+        for (size_t at = 0; at < size; at++) {
+            for (unsigned byte = 0; byte < 256; byte++) {
+                name[at] = (uint8_t)byte;
+                for (enum name_kind kind = NAME_STREAM; kind <= NAME_TAG; kind++)
+                    assert_int_equal(name_check(kind, bytes_make(name, size)),
+                                     answer_for(kind, (uint8_t)byte, at, size));
+            }
+            name[at] = 'x';
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +274,7 @@ int main(void)
         cmocka_unit_test(wrong_text_forms_are_refused_and_leave_the_buffer_alone),
         cmocka_unit_test(every_code_point_survives_utf8_and_nothing_else_is_valid),
         cmocka_unit_test(each_rule_for_names_is_named_when_broken),
+        cmocka_unit_test(every_byte_of_a_name_counts_wherever_it_stands),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
