@@ -72,8 +72,9 @@ size_t format_record_size(const struct log_record *record);
 uint8_t *format_put_record(const struct log_record *record, uint8_t *data);
 /* Turns the record that stands at `data` into its stub, in place. */
 void format_make_stub(uint8_t *data, const uint8_t body_hash[LOG_CHAIN_SIZE]);
-/* Reads the record `body` begins with and cuts it off. Position is the caller's to set. FORMAT_E_INVALID. */
-int format_get_record(struct bytes *body, struct log_record *ret_record);
+/* Reads the record that `body` begins with, the one at `position`, and cuts it off. The body is a frame's, or the rest of
+ * one, and format_check_body() has found it good. */
+void format_take_record(struct bytes *body, uint64_t position, struct log_record *ret_record);
 
 static inline uint64_t format_frame_end(const struct format_frame *frame)
 {

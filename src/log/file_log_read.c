@@ -171,19 +171,15 @@ static int load_frame(struct reader *reader)
 
 /* ---- the reader's table ---- */
 
-static int take_record(struct reader *reader, struct log_record *ret_record)
+/* walk_next() has checked the body. */
+static void take_record(struct reader *reader, struct log_record *ret_record)
 {
-    int r = format_get_record(&reader->rest, ret_record);
-
-    assert(r == 0); /* walk_next() has checked the body */
-    ret_record->position = reader->rest_position++;
-    return r;
+    format_take_record(&reader->rest, reader->rest_position++, ret_record);
 }
 
 static int reader_next(struct log_reader *base, struct log_record *ret_record)
 {
     struct reader *reader = (struct reader *)base;
-    struct log_record record;
 
     if (rest_is_empty(reader)) {
         int r = load_frame(reader);
@@ -192,11 +188,10 @@ static int reader_next(struct log_reader *base, struct log_record *ret_record)
             return r;
     }
     do
-        (void)take_record(reader, &record);
-    while (record.position < reader->position);
-    assert(record.position == reader->position);
+        take_record(reader, ret_record);
+    while (reader->rest_position <= reader->position);
+    assert(ret_record->position == reader->position);
     reader->position++;
-    *ret_record = record;
     return 0;
 }
 
@@ -279,7 +274,7 @@ static struct log_chain chain_within(struct reader *reader, uint64_t position)
     while (reader->rest_position <= position) {
         struct log_record record;
 
-        (void)take_record(reader, &record);
+        take_record(reader, &record);
         log_chain_step(&chain, &record, &chain);
     }
     return chain;

@@ -82,13 +82,11 @@ static void change_frame(struct copy *copy, const struct format_frame *frame, ui
     for (uint64_t position = frame->first; position <= format_frame_last(frame); position++) {
         size_t at = (size_t)(body.data - data);
         struct log_record record;
-        int r = format_get_record(&body, &record);
 
-        assert(r == 0); /* the walk has checked the body */
+        format_take_record(&body, position, &record); /* the walk has checked the body */
         if (log_ranges_find(copy->ranges, copy->range_count, position) != position ||
             (record.flags & LOG_RECORD_STUB))
             continue;
-        record.position = position;
         change_record(copy, &record, data + at, offset + at);
         changed = true;
     }

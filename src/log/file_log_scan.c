@@ -64,10 +64,8 @@ void file_log_chain_over(const struct format_frame *frame, const uint8_t *data, 
 
     for (uint32_t i = 0; i < frame->count; i++) {
         struct log_record record;
-        int r = format_get_record(&body, &record);
 
-        assert(r == 0); /* walk_next() has checked the body */
-        record.position = frame->first + i;
+        format_take_record(&body, frame->first + i, &record); /* walk_next() has checked the body */
         log_chain_step(chain, &record, chain);
     }
 }
