@@ -167,7 +167,7 @@ static const char *read_head(struct bytes head, uint64_t position, struct codec_
     const char *rule = read_fixed(head.data, position, event);
     if (rule)
         return rule;
-    struct bytes left = bytes_slice(head, CODEC_HEAD_FIXED_SIZE, SIZE_MAX);
+    struct bytes left = bytes_make(head.data + CODEC_HEAD_FIXED_SIZE, head.size - CODEC_HEAD_FIXED_SIZE);
     size_t key_size = bytes_get_u16(head.data + AT_KEY_SIZE);
     if (!take(&left, bytes_get_u16(head.data + AT_TYPE_SIZE), &event->type) ||
         !take(&left, bytes_get_u16(head.data + AT_STREAM_SIZE), &event->stream) ||
@@ -189,7 +189,7 @@ static const char *read_body(struct bytes body, struct journal_event *event)
 {
     if (body.data[1] != 0)
         return "unknown flags in the body";
-    struct bytes left = bytes_slice(body, CODEC_BODY_FIXED_SIZE, SIZE_MAX);
+    struct bytes left = bytes_make(body.data + CODEC_BODY_FIXED_SIZE, body.size - CODEC_BODY_FIXED_SIZE);
     size_t content_type_size = bytes_get_u16(body.data + AT_CONTENT_TYPE_SIZE);
     if (content_type_size > JOURNAL_CONTENT_TYPE_SIZE_MAX)
         return "the content type is too long";
@@ -231,6 +231,16 @@ static const char *read_sealed(struct bytes body, struct journal_event *event)
     return vault_sealed_check(body, &fingerprint);
 }
 
+/* What neither a head nor every body says. The rest is set as it is read: clearing all of an event first costs a reader as
+ * much as a name. */
+static void begin_event(const struct log_record *record, struct journal_event *event)
+{
+    event->position = record->position;
+    event->stub = record->flags & LOG_RECORD_STUB;
+    event->erased = event->sealed = false;
+    event->content_type = event->meta = event->data = event->subject = (struct bytes){0};
+}
+
 static int refuse(int answer, const char *rule, const char **ret_rule)
 {
     if (ret_rule)
@@ -241,12 +251,13 @@ static int refuse(int answer, const char *rule, const char **ret_rule)
 int codec_read(const struct log_record *record, struct codec_tags *tags, struct journal_event *ret_event,
                const char **ret_rule)
 {
-    struct journal_event event = {.position = record->position, .stub = record->flags & LOG_RECORD_STUB};
+    struct journal_event event;
 
     if (record->head.size > 0 && record->head.data[AT_FORMAT] > CODEC_FORMAT)
         return refuse(CODEC_E_NEWER, "the head has a format newer than this daybook", ret_rule);
     if (record->head.size < CODEC_HEAD_FIXED_SIZE || record->head.data[AT_FORMAT] != CODEC_FORMAT)
         return refuse(CODEC_E_DAMAGED, "the head is no event's", ret_rule);
+    begin_event(record, &event);
     const char *rule = read_head(record->head, record->position, tags, &event);
     if (rule)
         return refuse(CODEC_E_DAMAGED, rule, ret_rule);

@@ -46,6 +46,12 @@ const char *codec_read_plain(struct bytes plain, struct journal_event *event);
 _must_check_ int codec_read(const struct log_record *record, struct codec_tags *tags,
                             struct journal_event *ret_event, const char **ret_rule);
 
+/* Whether the record has a body that anybody can read: it is neither a stub nor sealed. */
+static inline bool codec_is_open(const struct log_record *record)
+{
+    return !(record->flags & LOG_RECORD_STUB) && record->body.size > 0 && record->body.data[0] == CODEC_FORMAT;
+}
+
 /* Whether the record's event is of this type, by its head alone; false for one that cannot be read. */
 bool codec_has_type(const struct log_record *record, struct bytes type);
 /* Whether the record is the last one of its append; false for one that cannot be read. */

@@ -34,6 +34,22 @@ static int go_before(struct fetch *fetch, uint64_t position)
     return r;
 }
 
+/* A stub, or an event about a subject: what is daybook's own is taken off, what is sealed opened. */
+static int read_covered(struct fetch *fetch, const struct log_record *record, struct journal_event *ret_event)
+{
+    struct journal_event event;
+    int r = 0;
+    if (codec_read(record, &fetch->tags, &event, NULL) != 0)
+        return -EBADMSG;
+    if (event.stub && !fetch->own_tags)
+        seal_hide_tag(&fetch->tags, &event);
+    if (event.sealed)
+        r = seal_open(fetch->vault, record, fetch->own_tags, &fetch->tags, &fetch->plain, &event);
+    if (r == 0)
+        *ret_event = event;
+    return r;
+}
+
 int fetch_event(struct fetch *fetch, uint64_t position, struct journal_event *ret_event)
 {
     struct log_record record;
@@ -45,14 +61,9 @@ int fetch_event(struct fetch *fetch, uint64_t position, struct journal_event *re
         return r < 0 ? r : -EBADMSG;
     }
     fetch->at = record.position;
-    struct journal_event event;
-    if (record.position != position || codec_read(&record, &fetch->tags, &event, NULL) != 0)
+    if (record.position != position)
         return -EBADMSG;
-    if (event.stub && !fetch->own_tags)
-        seal_hide_tag(&fetch->tags, &event);
-    if (event.sealed)
-        r = seal_open(fetch->vault, &record, fetch->own_tags, &fetch->tags, &fetch->plain, &event);
-    if (r == 0)
-        *ret_event = event;
-    return r;
+    if (!codec_is_open(&record))
+        return read_covered(fetch, &record, ret_event);
+    return codec_read(&record, &fetch->tags, ret_event, NULL) == 0 ? 0 : -EBADMSG;
 }

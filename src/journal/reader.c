@@ -25,7 +25,7 @@ struct journal_reader {
     uint64_t after, before; /* as asked for, both exclusive; before 0: none */
     uint64_t at;            /* forward: all up to here is done; backward: all from here on */
     uint64_t version_at;    /* likewise, in versions */
-    uint64_t candidates[CANDIDATE_COUNT];
+    uint64_t candidates[CANDIDATE_COUNT]; /* MODE_ALL: not written down, they follow each other from `at` on */
     size_t taken, found;
     struct bytes stream, prefix;
     bool filtered;
@@ -61,11 +61,8 @@ static int step(struct journal_reader *reader, uint64_t from, uint64_t bound, ui
     from = reader->backward ? from - 1 : from + 1;
     if (reader->mode == MODE_STREAM_VERSION)
         return index_scan_version(reader->scan, from, ret_position);
-    if (reader->mode != MODE_ALL)
-        return reader->backward ? index_scan_previous(reader->scan, from, bound, ret_position)
-                                : index_scan_next(reader->scan, from, bound, ret_position);
-    *ret_position = from;
-    return 0;
+    return reader->backward ? index_scan_previous(reader->scan, from, bound, ret_position)
+                            : index_scan_next(reader->scan, from, bound, ret_position);
 }
 
 /* By version: the stream's positions side by side. */
@@ -97,6 +94,10 @@ static int fill_window(struct journal_reader *reader, bool *more)
     *more = false;
     if (reader->backward ? reader->at <= limit : reader->at >= limit)
         return 0;
+    if (reader->mode == MODE_ALL) {
+        reader->found = (size_t)min_u64(reader->backward ? reader->at - limit : limit - reader->at, SCAN_WINDOW);
+        return 0;
+    }
     if (reader->backward)
         bound = max_u64(limit, reader->at > SCAN_WINDOW ? reader->at - SCAN_WINDOW : 0);
     else
@@ -212,11 +213,18 @@ void journal_reader_free(struct journal_reader *reader)
 
 static bool shown(const struct journal_reader *reader, const struct journal_event *event)
 {
-    if (!bytes_starts_with(event->stream, reader->prefix))
+    if (reader->prefix.size > 0 && !bytes_starts_with(event->stream, reader->prefix))
         return false;
     if (reader->filtered)
         return query_matches(&reader->query, event, reader->system);
     return reader->system || !query_event_is_system(event);
+}
+
+static uint64_t next_candidate(const struct journal_reader *reader)
+{
+    if (reader->mode == MODE_ALL)
+        return reader->backward ? reader->at - 1 : reader->at + 1;
+    return reader->candidates[reader->taken];
 }
 
 int journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event)
@@ -228,7 +236,7 @@ int journal_reader_next(struct journal_reader *reader, struct journal_event *ret
             return r;
         if (reader->taken == reader->found)
             return JOURNAL_E_END;
-        r = fetch_event(&reader->fetch, reader->candidates[reader->taken], &event);
+        r = fetch_event(&reader->fetch, next_candidate(reader), &event);
         if (r == 0 && reader->stream.size > 0 && !bytes_equal(event.stream, reader->stream))
             r = -EBADMSG; /* streams are exact in the index (I3) */
         if (r < 0)
