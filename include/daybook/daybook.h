@@ -96,8 +96,8 @@ DAYBOOK_API int daybook_open(const char *folder, const struct daybook_options *o
 /* NULL is fine. */
 DAYBOOK_API void daybook_close(struct daybook *book);
 
-/* Of a journal opened read_only: take in what the process that writes has made durable since (it says so to others within
- * a tenth of a second). Readers go on from there; waiting does it by itself. 0, DAYBOOK_E_DAMAGED, -errno. */
+/* Of a journal opened read_only: take in what the process that writes has made durable since: all it was told is durable,
+ * if it runs on the same machine; else what was a tenth of a second ago. Readers go on from there; waiting does it by itself. 0, DAYBOOK_E_DAMAGED, -errno. */
 DAYBOOK_API int daybook_refresh(struct daybook *book);
 
 /* Position of the last event; 0: none. Version of a stream; 0: there is none, UINT64_MAX: the

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <daybook/daybook.h>
 
@@ -160,6 +162,52 @@ static void a_second_writer_is_refused_and_a_reader_is_not(void **state)
     assert_int_equal(daybook_open("/tmp/daybook-embed-none", &read_only, &other, error), DAYBOOK_E_MISSING);
 }
 
+/* In a process of its own: looks once for each byte that comes, and says how many events there are. Ends with the pipe. */
+static void look_when_told(int told, int seen)
+{
+    struct daybook_options read_only = {.read_only = true};
+    struct daybook *book = NULL;
+    char byte;
+    while (read(told, &byte, 1) == 1) {
+        uint64_t head = 0;
+        if (book ? daybook_refresh(book) == 0 : daybook_open(folder, &read_only, &book, NULL) == 0)
+            head = daybook_refresh(book) == 0 ? daybook_head(book) : 0;
+        if (write(seen, &head, sizeof(head)) != sizeof(head))
+            _exit(1);
+    }
+    daybook_close(book);
+    _exit(0);
+}
+
+/* The law: what one process was told is durable, another sees when it looks, not when the writer has become idle. */
+static void another_process_sees_what_was_acknowledged_when_it_looks(void **state)
+{
+    int told[2], seen[2], status;
+    assert_ok(pipe(told));
+    assert_ok(pipe(seen));
+    pid_t other = fork(); /* before anything is opened here */
+    assert_true(other >= 0);
+    if (other == 0) {
+        (void)close(told[1]);
+        look_when_told(told[0], seen[1]);
+    }
+    (void)close(told[0]);
+    (void)close(seen[1]);
+    struct daybook *book = open_book();
+    for (uint64_t i = 1; i <= 200; i++) {
+        uint64_t head;
+        assert_ok(append_one(book, "s", "A", NULL));
+        assert_int_equal(write(told[1], "", 1), 1);
+        assert_int_equal(read(seen[0], &head, sizeof(head)), sizeof(head));
+        assert_int_equal(head, i);
+    }
+    (void)close(told[1]);
+    (void)close(seen[0]);
+    assert_int_equal(waitpid(other, &status, 0), other);
+    assert_int_equal(status, 0);
+    daybook_close(book);
+}
+
 static void every_answer_has_a_sentence(void **state)
 {
     for (int answer = 0; answer <= DAYBOOK_E_END; answer++)
@@ -180,6 +228,7 @@ int main(void)
         STAGED(a_subscription_by_prefix_gets_what_is_there_and_what_comes),
         STAGED(a_guarded_append_is_told_everything_that_failed),
         STAGED(a_second_writer_is_refused_and_a_reader_is_not),
+        STAGED(another_process_sees_what_was_acknowledged_when_it_looks),
         STAGED(every_answer_has_a_sentence),
     };
     return cmocka_run_group_tests_name("journal/embed", tests, NULL, NULL);

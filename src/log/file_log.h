@@ -3,6 +3,7 @@
  *     FOLDER/log.head            magic, format, id, term key                     (docs/formats/log.md)
  *     FOLDER/00000000000000000001.seg …   segments, named by their first position
  *     FOLDER/writer.lock         one writer at a time
+ *     FOLDER/durable.page        how far records are durable, for readers in other processes
  *
  * Opening finds the highest durable floor anywhere in the segments: a torn tail above it is cut and zeroed, damage at or
  * below it opens the log read-only with file and offset in log_status().reason (P6). After a failed sync the tail above

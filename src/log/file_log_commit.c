@@ -187,6 +187,7 @@ static void commit_group(struct file_log *log, struct job *group, uint64_t size)
     os_mutex_unlock(&log->mutex);
     if (outcome == LOG_DURABLE) {
         publish(log, group, size);
+        file_log_page_tell(log);
         end_jobs(group, outcome);
         return;
     }
@@ -305,6 +306,7 @@ static void do_idle_work(struct file_log *log)
     log->busy = true;
     os_mutex_unlock(&log->mutex);
     idle_work(log);
+    file_log_page_tell(log);
     os_mutex_lock(&log->mutex);
     log->busy = false;
     os_cond_broadcast(&log->changed);

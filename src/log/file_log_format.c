@@ -14,6 +14,7 @@ static_assert((int)FORMAT_PAYLOAD_EXTRA == LOG_SALT_SIZE && (int)FORMAT_PAYLOAD_
 
 static const char head_magic[8] = "daybook";
 static const char segment_magic[4] = {'D', 'S', 'E', 'G'};
+static const char page_magic[4] = {'D', 'P', 'A', 'G'};
 static const char frame_magic[4] = {'D', 'F', 'R', 'M'};
 
 uint32_t format_seed(const uint8_t key[FORMAT_KEY_SIZE])
@@ -71,6 +72,41 @@ int format_get_head(struct bytes data, struct format_head *ret_head)
     memcpy(head.key, data.data + 32, FORMAT_KEY_SIZE);
     head.created_us = (int64_t)bytes_get_u64(data.data + 48);
     *ret_head = head;
+    return 0;
+}
+
+/* ---- durable.page ---- */
+
+void format_put_page(const struct format_page *page, uint32_t seed, uint8_t ret_data[FORMAT_PAGE_SIZE])
+{
+    memset(ret_data, 0, FORMAT_PAGE_SIZE);
+    memcpy(ret_data, page_magic, sizeof(page_magic));
+    bytes_put_u32(ret_data + 4, FORMAT_VERSION);
+    memcpy(ret_data + 8, page->boot, FORMAT_BOOT_SIZE);
+    memcpy(ret_data + 24, page->id, LOG_ID_SIZE);
+    bytes_put_u64(ret_data + 40, page->epoch);
+    bytes_put_u64(ret_data + 48, page->durable);
+    bytes_put_u32(ret_data + 60, checksum(seed, ret_data, 60));
+}
+
+int format_get_page(struct bytes data, uint32_t seed, struct format_page *ret_page)
+{
+    struct format_page page;
+    uint32_t format;
+
+    if (data.size != FORMAT_PAGE_SIZE || memcmp(data.data, page_magic, sizeof(page_magic)) != 0 ||
+        bytes_get_u32(data.data + 60) != checksum(seed, data.data, 60))
+        return FORMAT_E_INVALID;
+    format = bytes_get_u32(data.data + 4);
+    if (format > FORMAT_VERSION)
+        return FORMAT_E_NEWER;
+    if (format != FORMAT_VERSION || bytes_get_u32(data.data + 56) != 0)
+        return FORMAT_E_INVALID;
+    memcpy(page.boot, data.data + 8, FORMAT_BOOT_SIZE);
+    memcpy(page.id, data.data + 24, LOG_ID_SIZE);
+    page.epoch = bytes_get_u64(data.data + 40);
+    page.durable = bytes_get_u64(data.data + 48);
+    *ret_page = page;
     return 0;
 }
 

@@ -8,11 +8,13 @@ enum {
     FORMAT_HEAD_SIZE = 64,
     FORMAT_SEGMENT_SIZE = 80,
     FORMAT_FRAME_SIZE = 80,
+    FORMAT_PAGE_SIZE = 64,
     FORMAT_RECORD_SIZE = 24,   /* the fixed part */
     FORMAT_PAYLOAD_EXTRA = 16, /* salt */
     FORMAT_PAYLOAD_MIN = 32,   /* room for a body hash */
     FORMAT_ALIGN = 8,
     FORMAT_KEY_SIZE = 16,
+    FORMAT_BOOT_SIZE = 16,
 };
 
 /* Bytes of a frame's body at most: one append, with the little that padding adds. */
@@ -47,6 +49,13 @@ struct format_frame {
     struct log_chain chain; /* before the first record */
 };
 
+/* durable.page */
+struct format_page {
+    uint8_t boot[FORMAT_BOOT_SIZE];
+    uint8_t id[LOG_ID_SIZE];
+    uint64_t epoch, durable;
+};
+
 /* What a checksum begins with: the log's key. */
 uint32_t format_seed(const uint8_t key[FORMAT_KEY_SIZE]);
 
@@ -56,6 +65,9 @@ int format_get_head(struct bytes data, struct format_head *ret_head);
 void format_put_segment(const struct format_segment *segment, uint32_t seed,
                         uint8_t ret_data[FORMAT_SEGMENT_SIZE]);
 int format_get_segment(struct bytes data, uint32_t seed, struct format_segment *ret_segment);
+
+void format_put_page(const struct format_page *page, uint32_t seed, uint8_t ret_data[FORMAT_PAGE_SIZE]);
+int format_get_page(struct bytes data, uint32_t seed, struct format_page *ret_page);
 
 /* The frame's header, in front of its body, which must lie behind it already. */
 void format_put_frame(const struct format_frame *frame, uint32_t seed, uint8_t *data);

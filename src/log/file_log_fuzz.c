@@ -2,7 +2,8 @@
  * Whatever a segment's file holds, opening, reading, verifying and writing on answer, and keep L1 to L3.
  *
  * Checksums would stop nearly every change at the door. So the first byte of the input says how many of the frames have
- * theirs put right before the log sees them, and what lies behind a checksum is met too.
+ * theirs put right before the log sees them, and what lies behind a checksum is met too. The same bytes also stand in
+ * durable.page.
  */
 #include <assert.h>
 
@@ -10,6 +11,7 @@
 #include "base/crc32c.h"
 #include "lib/sim_disk.h"
 #include "log/file_log_format.h"
+#include "os/boot.h"
 
 #define FOLDER "log"
 
@@ -83,6 +85,29 @@ static void on_done(struct log_batch *batch, enum log_outcome ended)
     outcome = ended;
 }
 
+/* The same bytes as durable.page, with the right check if so asked: a reader beside shows nothing that does not hold. */
+static void read_beside_page(struct sim_disk *disk, struct bytes data, bool fixed)
+{
+    struct file_log_options options = {.file = sim_disk_ops(disk), .read_only = true};
+    uint8_t page[FORMAT_PAGE_SIZE] = "DPAG";
+    struct log *log;
+
+    memcpy(page + 4, data.data, data.size < sizeof(page) - 4 ? data.size : sizeof(page) - 4);
+    if (fixed) {
+        bytes_put_u32(page + 4, FORMAT_VERSION);
+        if (os_boot_id(page + 8) < 0)
+            return;
+        memcpy(page + 24, head.id, sizeof(head.id));
+        bytes_put_u32(page + 56, 0);
+        bytes_put_u32(page + 60, crc32c_extend(format_seed(head.key), bytes_make(page, 60)));
+    }
+    put_file(disk, FOLDER "/durable.page", bytes_make(page, sizeof(page)));
+    if (file_log_open(FOLDER, &options, &log, NULL) != 0)
+        return;
+    read_all(log);
+    assert(log_close(log) == 0);
+}
+
 static void append_one(struct log *log)
 {
     struct log_record record = {.head = BYTES_LITERAL("head"), .body = BYTES_LITERAL("body")};
@@ -136,6 +161,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (segment.size > 0)
         fix_checks(segment.data, segment.size, data[0] % 16);
     put_file(disk, FOLDER "/00000000000000000001.seg", buffer_bytes(&segment));
+    read_beside_page(disk, bytes_make(data + 1, size - 1), data[0] & 16);
     open_and_use(disk, true);
     open_and_use(disk, false);
     return 0;

@@ -4,6 +4,7 @@
  *     file_log_scan.c     recovery: what a crash has left
  *     file_log_commit.c   the way of a batch: frames, queue, thread, publishing
  *     file_log_disk.c     the disk: room, segments, writes, syncs, cuts, floors
+ *     file_log_page.c     durable.page, which tells readers in other processes how far records are durable
  *     file_log_read.c     readers, and following a log that another process writes
  *     file_log_segments.c the list of segments and the places remembered in them
  *     file_log_verify.c, file_log_backup.c, file_log_restore.c   tools on a folder; file_log_copy.[ch] is what two share
@@ -101,6 +102,9 @@ struct file_log {
     uint64_t floor;          /* highest one that stands in a frame or follows from a segment's first */
     uint64_t floor_tried;    /* the last one a FLOOR was tried for */
     bool unsynced;           /* LOG_ASYNC */
+    int page_file;           /* durable.page, -1: none */
+    uint64_t page_told;      /* what it says */
+    uint8_t boot[FORMAT_BOOT_SIZE];
 };
 
 /* ---- file_log_segments.c ---- */
@@ -176,6 +180,16 @@ int file_log_write_floor(struct file_log *log);
 int file_log_sync(struct file_log *log);
 /* Ends writing for good, with `what` and the failure as the reason (L4). */
 void file_log_poison(struct file_log *log, const char *what, int failure);
+
+/* ---- file_log_page.c ---- */
+
+/* The writer's: opens the page and writes it; says how far records are durable now, unless it says so already (the caller
+ * is `busy`, or alone); closes it. Nothing of that can fail: without a page, floors tell. */
+void file_log_page_begin(struct file_log *log);
+void file_log_page_tell(struct file_log *log);
+void file_log_page_end(struct file_log *log);
+/* A reader's: the highest position the page vouches for; 0: none, or it does not count. */
+uint64_t file_log_page_read(const struct file_log *log);
 
 /* ---- file_log_read.c ---- */
 

@@ -73,6 +73,7 @@ static void free_log(struct file_log *log)
 {
     if (log->file >= 0)
         (void)log->ops->close(log->ops, log->file);
+    file_log_page_end(log);
     if (log->lock_file >= 0)
         (void)log->ops->close(log->ops, log->lock_file);
     segment_close_files(log);
@@ -307,6 +308,7 @@ static int start_writing(struct file_log *log, const struct scan *scan)
     r = file_log_write_floor(log);
     if (r < 0 && !log->writable)
         return r; /* its sync failed. That there was no room for it is no harm */
+    file_log_page_begin(log);
     return file_log_start_writer(log);
 }
 
@@ -337,7 +339,7 @@ static int new_log(const char *folder, const struct file_log_options *options, s
     if (log->options.idle_floor_ms == 0)
         log->options.idle_floor_ms = IDLE_FLOOR_MS_DEFAULT;
     log->ops = options->file ? options->file : os_file_real();
-    log->lock_file = log->file = -1;
+    log->lock_file = log->file = log->page_file = -1;
     os_mutex_init(&log->mutex);
     os_cond_init(&log->changed);
     *ret_log = log;

@@ -2,8 +2,8 @@
  * Readers. Those in one segment share its file, each has a window of its own, asks the log only when it has come to the
  * end of what it knows, and never looks at bytes that are not durable (L1): a segment's `size` in the list ends behind the last durable frame.
  *
- * A log opened for reading beside a writer in another process learns what is durable from the floors in the files, and
- * from the fact that a segment stands (F1): file_log_refresh().
+ * A log opened for reading beside a writer in another process learns what is durable from durable.page, from the floors in
+ * the files, and from the fact that a segment stands (F1): file_log_refresh().
  */
 #include <assert.h>
 #include <stdio.h>
@@ -328,18 +328,27 @@ static int find_floor(struct walk *walk, uint64_t *floor)
     return r < 0 ? r : 0; /* where it does not hold, somebody is writing */
 }
 
-/* Moves the head over the frames that hold nothing above the floor. */
-static int take_frames(struct file_log *log, struct walk *walk, uint64_t floor)
+/* To the known end of the last segment, to read what has changed since. */
+static void go_behind_head(const struct file_log *log, struct walk *walk)
+{
+    walk_forget(walk);
+    walk_seek(walk, log->segments[log->segment_count - 1].size, log->durable + 1);
+}
+
+/* Moves the head over the frames that hold nothing above the floor. What does not hold at or below it is noted as damage if
+ * the floor is `evident`: stands in the files themselves. */
+static int take_frames(struct file_log *log, struct walk *walk, uint64_t floor, bool evident)
 {
     struct segment *segment = &log->segments[log->segment_count - 1];
 
+    go_behind_head(log, walk);
     for (;;) {
         struct format_frame frame;
         const uint8_t *data;
         uint64_t offset = walk->offset;
         int r = walk_next(walk, &frame, &data);
 
-        if (r == WALK_E_DAMAGED && walk->position <= floor)
+        if (r == WALK_E_DAMAGED && evident && walk->position <= floor)
             file_log_note_damage(log, segment->first, offset, walk->what);
         if (r != 0)
             return r < 0 ? r : 0;
@@ -352,25 +361,35 @@ static int take_frames(struct file_log *log, struct walk *walk, uint64_t floor)
     }
 }
 
-/* Takes up what is new in the last segment. `sealed_at`: a next segment stands, and all up to here is durable; or 0. */
-static int refresh_last(struct file_log *log, uint64_t sealed_at)
+/* What the page vouches for; if that is nothing new, or did not hold, what the floors do. */
+static int take_what_is_durable(struct file_log *log, struct walk *walk, uint64_t told)
+{
+    uint64_t floor = log->durable;
+    int r;
+
+    if (told > log->durable) {
+        r = take_frames(log, walk, told, false);
+        if (r < 0 || log->durable == told)
+            return r;
+    }
+    go_behind_head(log, walk);
+    r = find_floor(walk, &floor);
+    return r < 0 ? r : take_frames(log, walk, floor, true);
+}
+
+/* Takes up what is new in the last segment. `sealed_at`: a next segment stands, and all up to here is durable; or 0.
+ * `told`: by the page. */
+static int refresh_last(struct file_log *log, uint64_t sealed_at, uint64_t told)
 {
     struct segment *segment = &log->segments[log->segment_count - 1];
     _cleanup_(walk_deinit) struct walk walk = {0};
-    uint64_t floor = sealed_at ? sealed_at : log->durable;
     int file, r, closed;
 
     r = segment_open(log, segment->first, OS_FILE_READ, &file);
     if (r < 0)
         return r;
     walk_init(&walk, log->ops, file, log->seed);
-    walk_seek(&walk, segment->size, log->durable + 1);
-    r = sealed_at ? 0 : find_floor(&walk, &floor);
-    if (r == 0) {
-        walk_forget(&walk);
-        walk_seek(&walk, segment->size, log->durable + 1);
-        r = take_frames(log, &walk, floor);
-    }
+    r = sealed_at ? take_frames(log, &walk, sealed_at, true) : take_what_is_durable(log, &walk, told);
     closed = log->ops->close(log->ops, file);
     return error_first(r, closed);
 }
@@ -398,12 +417,15 @@ static int next_segment(struct file_log *log, uint64_t after, uint64_t *ret_firs
 
 int file_log_refresh(struct file_log *log)
 {
+    /* Before anything else: what it vouches for stands in the files by then. */
+    uint64_t told = log->damaged ? 0 : file_log_page_read(log);
+
     while (!log->damaged) {
         uint64_t last = log->segment_count > 0 ? log->segments[log->segment_count - 1].first : 0, next;
         int r = next_segment(log, last, &next);
 
         if (r == 0 && log->segment_count > 0)
-            r = refresh_last(log, next ? next - 1 : 0);
+            r = refresh_last(log, next ? next - 1 : 0, told);
         if (r < 0 || next == 0)
             return r;
         if (log->durable + 1 != next)

@@ -587,6 +587,7 @@ static void without_a_floor_another_process_sees_nothing_yet(void **state)
     char error[256];
 
     open_log(world); /* its floors wait for an hour */
+    assert_ok(world->options.file->remove(world->options.file, FOLDER "/durable.page"));
     (void)log_kit_append(world->kit, 1, 1, 100);
     reading.read_only = true;
     assert_ok(file_log_open(FOLDER, &reading, &beside, error));

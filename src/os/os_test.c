@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "lib/fake_clock.h"
+#include "os/boot.h"
 #include "os/clock.h"
 #include "os/event.h"
 #include "os/file.h"
@@ -127,6 +128,17 @@ static void clocks_go_forward_and_a_fake_one_only_when_told(void **state)
     fake_clock_advance(&fake, 5);
     assert_int_equal(fake.clock.realtime_us(&fake.clock), 6000);
     assert_int_equal(fake.clock.monotonic_ns(&fake.clock), OS_NS_PER_SECOND + 5 * OS_NS_PER_MS);
+}
+
+static void one_start_of_the_machine_has_one_id(void **state)
+{
+    static const uint8_t none[OS_BOOT_ID_SIZE];
+    uint8_t first[OS_BOOT_ID_SIZE], second[OS_BOOT_ID_SIZE];
+
+    assert_ok(os_boot_id(first));
+    assert_ok(os_boot_id(second));
+    assert_memory_equal(first, second, sizeof(first));
+    assert_memory_not_equal(first, none, sizeof(first));
 }
 
 static void random_bytes_do_not_repeat(void **state)
@@ -264,6 +276,7 @@ int main(void)
         FILE_TEST(a_lock_excludes_others_until_its_file_is_closed),
         cmocka_unit_test(a_path_that_is_too_long_is_refused),
         cmocka_unit_test(clocks_go_forward_and_a_fake_one_only_when_told),
+        cmocka_unit_test(one_start_of_the_machine_has_one_id),
         cmocka_unit_test(random_bytes_do_not_repeat),
         cmocka_unit_test(threads_have_names_take_no_signals_and_wake_each_other),
         cmocka_unit_test(who_reads_under_a_lock_sees_no_half_done_write),
