@@ -118,3 +118,17 @@ struct group_status {
 int groups_each(struct groups *groups, struct bytes name, bool fresh,
                 void (*each)(void *user, const struct group_status *status), void *user);
 size_t groups_count(struct groups *groups);
+
+/* Who waits for events: the groups as they are when it is made. One that is made later gets what is there then. */
+struct groups_waiting;
+
+/* 0 or -ENOMEM. Freed before the groups are closed. */
+_must_check_ int groups_waiting_new(struct groups *groups, struct groups_waiting **ret_waiting);
+void groups_waiting_free(struct groups_waiting *waiting); /* NULL is fine */
+static inline void groups_waiting_freep(struct groups_waiting **waiting)
+{
+    groups_waiting_free(*waiting);
+}
+/* The name of the first group that is for this event and may still give it out (group_state_waits_for()), good as long as
+ * `waiting` is; NULL: none. */
+const char *groups_waiting_for(const struct groups_waiting *waiting, const struct journal_event *event);

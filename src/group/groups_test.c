@@ -264,6 +264,50 @@ static void tokens_are_read_as_they_are_written_and_nothing_else(void **state)
         assert_int_equal(group_token_parse(B(*bad), &token), 1);
 }
 
+/* Who waits for the event at a position, or "". */
+static const char *waiting_for(uint64_t position)
+{
+    static char text[GROUP_NAME_SIZE_MAX + 1];
+    _cleanup_(groups_waiting_freep) struct groups_waiting *waiting = NULL;
+    _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
+    struct journal_event event;
+
+    assert_int_equal(groups_waiting_new(groups, &waiting), 0);
+    assert_int_equal(journal_reader_new(journal, &(struct journal_read){.after = position - 1}, &reader), 0);
+    assert_int_equal(journal_reader_next(reader, &event), 0);
+    const char *name = groups_waiting_for(waiting, &event);
+    (void)snprintf(text, sizeof(text), "%s", name ? name : "");
+    return text;
+}
+
+/* Until its acknowledgement is in the journal an event may be given out again: no crash may find its body gone. */
+static void a_group_waits_for_an_event_until_its_acknowledgement_is_written(void **state)
+{
+    append("A", 3);
+    append("B", 1);
+    assert_int_equal(make("g", "{\"types\":[\"A\"],\"after\":1,\"tries_max\":1}"), 0);
+    assert_string_equal(waiting_for(1), ""); /* it began behind this one */
+    assert_string_equal(waiting_for(2), "g");
+    assert_string_equal(waiting_for(4), ""); /* its filter is for others */
+    assert_string_equal(fetch("g", 2), "2 3 ");
+    assert_string_equal(waiting_for(2), "g"); /* a consumer has it */
+    token_count = 1;
+    assert_int_equal(ack("g"), 0);
+    close_all(); /* writes it down, and lets the other one go */
+    open_all();
+    assert_string_equal(waiting_for(2), "");
+    assert_string_equal(waiting_for(3), "g");
+    assert_string_equal(fetch("g", 2), "3 ");
+    assert_int_equal(nack("g", "no"), 1);
+    assert_string_equal(waiting_for(3), "g"); /* it is parked */
+    close_all();
+    open_all();
+    assert_string_equal(waiting_for(3), "g");
+    struct journal_result result;
+    assert_int_equal(groups_delete(groups, B("g"), &result), 0);
+    assert_string_equal(waiting_for(3), "");
+}
+
 #define STAGED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -276,6 +320,7 @@ int main(void)
         STAGED(a_deleted_group_is_gone_and_its_name_begins_anew),
         STAGED(leases_run_out_by_the_clock),
         STAGED(a_stream_that_cannot_be_read_leaves_out_its_group_only),
+        STAGED(a_group_waits_for_an_event_until_its_acknowledgement_is_written),
         cmocka_unit_test(tokens_are_read_as_they_are_written_and_nothing_else),
     };
     return cmocka_run_group_tests_name("group/groups", tests, NULL, NULL);

@@ -2,7 +2,7 @@
  * entry costs 56 bytes. A fetch walks it in order and stops at the batch's end; keys of entries that are OUT stand in a
  * table, keys of those passed over in another that lasts for one fetch (G3). */
 
-#include "group/state.h"
+#include "group/state_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -61,17 +61,9 @@ void group_state_deinit(struct group_state *state)
     *state = (struct group_state){0};
 }
 
-void group_state_set_settled(struct group_state *state, struct group_range *ranges, size_t count)
-{
-    free(state->settled);
-    state->settled = ranges;
-    state->settled_count = count;
-}
-
 /* ---- the window ---- */
 
-/* Index of the first entry at or behind a position. */
-static size_t find(const struct group_state *state, uint64_t position)
+size_t group_state_find(const struct group_state *state, uint64_t position)
 {
     size_t low = 0, high = state->count;
 
@@ -83,20 +75,6 @@ static size_t find(const struct group_state *state, uint64_t position)
             high = middle;
     }
     return low;
-}
-
-static bool was_settled(const struct group_state *state, uint64_t position)
-{
-    size_t low = 0, high = state->settled_count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (state->settled[middle].last < position)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < state->settled_count && state->settled[low].first <= position;
 }
 
 /* Drops what is settled up to the first that is not, and moves the cursor there (G2). */
@@ -121,7 +99,8 @@ static void settle_front(struct group_state *state)
     state->cursor = cursor;
 }
 
-static int insert(struct group_state *state, struct group_entry entry, const uint64_t *keys, size_t key_count)
+int group_state_insert(struct group_state *state, struct group_entry entry, const uint64_t *keys,
+                       size_t key_count)
 {
     int r = vector_reserve(&state->entries, &state->capacity, state->count + 1);
 
@@ -129,7 +108,7 @@ static int insert(struct group_state *state, struct group_entry entry, const uin
         r = set_keys(&entry, keys, key_count);
     if (r < 0)
         return r;
-    size_t at = find(state, entry.position);
+    size_t at = group_state_find(state, entry.position);
     memmove(state->entries + at + 1, state->entries + at, (state->count - at) * sizeof(entry));
     state->entries[at] = entry;
     state->count++;
@@ -139,15 +118,15 @@ static int insert(struct group_state *state, struct group_entry entry, const uin
 int group_state_admit(struct group_state *state, uint64_t position, const uint64_t *keys, size_t key_count)
 {
     assert(position > state->examined);
-    size_t at = find(state, position);
+    size_t at = group_state_find(state, position);
     if (at < state->count && state->entries[at].position == position) { /* known to have returned */
         group_state_pass(state, position);
         return 0;
     }
     /* What was settled before takes its place in the window all the same: the ranges are made from it. */
     const struct group_entry entry = {.position = position,
-                                      .state = was_settled(state, position) ? GROUP_SETTLED : GROUP_READY};
-    int r = insert(state, entry, keys, key_count);
+                                      .state = group_state_was_settled(state, position) ? GROUP_SETTLED : GROUP_READY};
+    int r = group_state_insert(state, entry, keys, key_count);
 
     if (r == 0)
         group_state_pass(state, position);
@@ -164,36 +143,6 @@ void group_state_pass(struct group_state *state, uint64_t position)
 size_t group_state_room(const struct group_state *state)
 {
     return state->count < GROUP_WINDOW_COUNT_MAX ? GROUP_WINDOW_COUNT_MAX - state->count : 0;
-}
-
-/* ---- consumers ---- */
-
-/* A place for a name: one that has it, a new one, or that of whoever has nothing and was seen longest ago. */
-static int find_consumer(struct group_state *state, struct bytes name, uint32_t *ret_index)
-{
-    size_t idle = SIZE_MAX;
-
-    for (size_t i = 0; i < state->consumer_count; i++) {
-        struct group_consumer *consumer = &state->consumers[i];
-        if (bytes_equal_string(name, consumer->name)) {
-            *ret_index = (uint32_t)i;
-            return 0;
-        }
-        if (consumer->out == 0 && (idle == SIZE_MAX || consumer->seen_ns < state->consumers[idle].seen_ns))
-            idle = i;
-    }
-    if (state->consumer_count < GROUP_CONSUMER_COUNT_MAX) {
-        int r = vector_reserve(&state->consumers, &state->consumer_capacity, state->consumer_count + 1);
-        if (r < 0)
-            return r;
-        idle = state->consumer_count++;
-    }
-    if (idle == SIZE_MAX)
-        return GROUP_E_CONSUMERS;
-    state->consumers[idle] = (struct group_consumer){0};
-    memcpy(state->consumers[idle].name, name.data, name.size);
-    *ret_index = (uint32_t)idle;
-    return 0;
 }
 
 /* ---- giving out ---- */
@@ -257,7 +206,7 @@ int group_state_fetch(struct group_state *state, uint64_t now_ns, struct bytes c
     _cleanup_(hashmap_deinit) struct hashmap passed = {0};
     size_t count = 0;
     uint32_t index;
-    int r = find_consumer(state, consumer, &index);
+    int r = group_state_find_consumer(state, consumer, &index);
 
     if (r != 0)
         return r;
@@ -295,7 +244,7 @@ static void take(struct group_state *state, struct group_entry *entry)
 
 static struct group_entry *find_token(const struct group_state *state, struct group_token token)
 {
-    size_t at = find(state, token.position);
+    size_t at = group_state_find(state, token.position);
     struct group_entry *entry = at < state->count ? &state->entries[at] : NULL;
 
     if (!entry || entry->position != token.position || entry->state != GROUP_OUT)
@@ -334,46 +283,6 @@ int group_state_ack(struct group_state *state, const struct group_token *tokens,
     if (r == 0)
         settle_front(state);
     return r;
-}
-
-/* Where a parked event stands, or belongs. */
-static size_t find_parked(const struct group_state *state, uint64_t position)
-{
-    size_t low = 0, high = state->parked_count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (state->parked[middle].position < position)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-struct group_parked *group_state_find_parked(const struct group_state *state, uint64_t position)
-{
-    size_t at = find_parked(state, position);
-    bool found = at < state->parked_count && state->parked[at].position == position;
-
-    return found ? &state->parked[at] : NULL;
-}
-
-int group_state_add_parked(struct group_state *state, const struct group_parked *parked)
-{
-    size_t at = find_parked(state, parked->position);
-    int r = vector_reserve(&state->parked, &state->parked_capacity, state->parked_count + 1);
-
-    if (r < 0)
-        return r;
-    if (at < state->parked_count && state->parked[at].position == parked->position) {
-        state->parked[at] = *parked;
-        return 0;
-    }
-    memmove(state->parked + at + 1, state->parked + at, (state->parked_count - at) * sizeof(*parked));
-    state->parked[at] = *parked;
-    state->parked_count++;
-    return 0;
 }
 
 /* Whether the entry, which is not out any more, was parked: it had its tries, and there is room for it. */
@@ -472,70 +381,4 @@ bool group_state_expire(struct group_state *state, uint64_t now_ns, int64_t time
     }
     settle_front(state);
     return changed;
-}
-
-int group_state_return(struct group_state *state, uint64_t position, const uint64_t *keys, size_t key_count)
-{
-    struct group_parked *parked = group_state_find_parked(state, position);
-    size_t at = find(state, position);
-    bool there = at < state->count && state->entries[at].position == position;
-
-    if (there) { /* parked a moment ago, beyond the cursor: it is alive again where it stands */
-        state->entries[at].state = GROUP_READY;
-        state->entries[at].tries = 0;
-        state->entries[at].due_ns = 0;
-        state->entries[at].returned = true;
-    } else {
-        int r = insert(state, (struct group_entry){.position = position, .returned = true}, keys, key_count);
-        if (r < 0)
-            return r;
-    }
-    if (parked) {
-        size_t index = (size_t)(parked - state->parked);
-        state->parked_count--;
-        memmove(parked, parked + 1, (state->parked_count - index) * sizeof(*parked));
-    }
-    return 0;
-}
-
-/* ---- what is to be written down ---- */
-
-void group_state_forget_acked(struct group_state *state, size_t count)
-{
-    assert(count <= state->acked_count);
-    state->acked_count -= count;
-    if (state->acked_count > 0)
-        memmove(state->acked, state->acked + count, state->acked_count * sizeof(*state->acked));
-}
-
-int group_state_ranges(const struct group_state *state, struct group_range **ret_ranges, size_t *ret_count)
-{
-    struct group_range *ranges = calloc(state->count + state->settled_count + 1, sizeof(*ranges));
-    bool open = false;
-    size_t count = 0;
-
-    if (!ranges)
-        return -ENOMEM;
-    for (size_t i = 0; i < state->count; i++) {
-        const struct group_entry *entry = &state->entries[i];
-        if (entry->position > state->examined)
-            break; /* what returned up there stands in the ranges from before; what is between was not read */
-        bool done = entry->state == GROUP_SETTLED || entry->returned;
-        if (done && entry->position > state->cursor && !open)
-            ranges[count++].first = entry->position;
-        open = done && entry->position > state->cursor;
-        if (open)
-            ranges[count - 1].last = entry->position;
-    }
-    /* What earlier states told of positions not read yet. */
-    for (size_t i = 0; i < state->settled_count; i++) {
-        struct group_range range = state->settled[i];
-        if (range.last <= state->examined)
-            continue;
-        range.first = range.first > state->examined ? range.first : state->examined + 1;
-        ranges[count++] = range;
-    }
-    *ret_ranges = ranges;
-    *ret_count = count;
-    return 0;
 }

@@ -149,3 +149,7 @@ void group_state_forget_acked(struct group_state *state, size_t count);
 /* What is settled beyond the cursor, as few ranges as it takes, from malloc. 0 or -ENOMEM. */
 _must_check_ int group_state_ranges(const struct group_state *state, struct group_range **ret_ranges,
                                     size_t *ret_count);
+
+/* Whether anybody may still be given this event, which is for the group, be it after a crash: it was not read yet, is in the
+ * window, is parked, or its acknowledgement is not written down. */
+bool group_state_waits_for(const struct group_state *state, uint64_t position);

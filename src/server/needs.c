@@ -5,6 +5,7 @@
 
 #include "base/hashmap.h"
 #include "command/compact.h"
+#include "group/group.h"
 
 struct needs {
     struct server *server;
@@ -12,8 +13,9 @@ struct needs {
     struct scavenger *user;
     uint64_t compacted;
     struct command_compacted done; /* the last one */
+    struct groups_waiting *waiting; /* NULL: there are no groups */
     struct hashmap states, datas; /* a tag's hash → position of its newest `$compacted` that holds one */
-    char text[VIEW_NAME_SIZE_MAX + DAYBOOK_NAME_SIZE_MAX + 64];
+    char text[VIEW_NAME_SIZE_MAX + DAYBOOK_NAME_SIZE_MAX + GROUP_NAME_SIZE_MAX + 64];
 };
 
 /* Chosen tags that fall on one hash would need 2^64 tries: two of 128 bits are one tag. */
@@ -69,6 +71,8 @@ int needs_new(struct server *server, enum needs_compact compact, struct scavenge
     needs->compact = compact;
     needs->user = user;
     r = load(needs);
+    if (r == 0 && server->groups)
+        r = groups_waiting_new(server->groups, &needs->waiting);
     if (r < 0)
         needs_free(needs);
     else
@@ -80,6 +84,7 @@ void needs_free(struct needs *needs)
 {
     if (!needs)
         return;
+    groups_waiting_free(needs->waiting);
     hashmap_deinit(&needs->states);
     hashmap_deinit(&needs->datas);
     free(needs);
@@ -157,15 +162,20 @@ static bool is_compacted_for_views(const struct needs *needs, const struct journ
     return event->tag_count > 0;
 }
 
+/* Last of all the decider: asking it may compact. */
 const char *needs_of(struct needs *needs, const struct journal_event *event)
 {
     const char *why = "";
     const char *view = view_set_handles(needs->server->views, event->type, is_compacted_for_views(needs, event));
-    const char *kind = view ? NULL : decider_of(needs, event, &why);
+    const char *group = view || !needs->waiting ? NULL : groups_waiting_for(needs->waiting, event);
+    const char *kind = view || group ? NULL : decider_of(needs, event, &why);
 
-    if (!view && !kind)
+    if (!view && !group && !kind)
         return NULL;
-    snprintf(needs->text, sizeof(needs->text), "%s %s%s%.40s", view ? "view" : "decider", view ? view : kind,
-             why[0] ? ": " : "", why);
+    if (group)
+        snprintf(needs->text, sizeof(needs->text), "group %s has not acknowledged it", group);
+    else
+        snprintf(needs->text, sizeof(needs->text), "%s %s%s%.40s", view ? "view" : "decider", view ? view : kind,
+                 why[0] ? ": " : "", why);
     return needs->text;
 }

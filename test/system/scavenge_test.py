@@ -238,6 +238,58 @@ def a_server_scavenges_by_itself_when_it_is_told_to():
 
 
 @tap.test
+def what_a_consumer_group_has_not_acknowledged_stays():
+    def tokens(server, count):
+        answer = request(server, "POST", "/v1/groups/mails/fetch", {"consumer": "c", "count": count})
+        return [event["token"] for event in answer.json()["events"]]
+
+    with Server() as server:
+        append(server, "s", "Noted", 6)
+        append(server, "s", "Other", 1)
+        definition = {"types": ["Noted"], "after": 1, "tries_max": 1}
+        assert request(server, "POST", "/v1/groups/mails", definition).status == 201
+        first, second, third = tokens(server, 3)
+        assert request(server, "POST", "/v1/groups/mails/ack", {"tokens": [first]}).status == 200
+        assert request(server, "POST", "/v1/groups/mails/nack", {"tokens": [second], "reason": "no"}).json()["parked"] == 1
+        assert request(server, "PUT", "/v1/streams/s/retention", {"truncate_before": 100}).status == 200
+        wait_for(lambda: any(event["type"] == "$GroupAcked" for event in events(server, system=1)), "it is written down")
+        state = scavenge(server)
+        assert stubs(server) == [1, 2, 7], state
+        assert state["reasons"] == {"group mails has not acknowledged it": 4}, state
+        server.kill()
+        server.start()
+        state = scavenge(server)
+        assert stubs(server) == [1, 2, 7] and state["kept"] == 4, "and so it is after a crash"
+        assert request(server, "POST", "/v1/groups/mails/ack", {"tokens": tokens(server, 100)}).status == 200
+        assert request(server, "POST", "/v1/groups/mails/replay", {}).status == 200
+        assert request(server, "POST", "/v1/groups/mails/ack", {"tokens": tokens(server, 100)}).status == 200
+        wait_for(lambda: scavenge(server)["kept"] == 0, "nobody waits any more")
+        assert stubs(server) == [1, 2, 3, 4, 5, 6, 7]
+
+
+@tap.test
+def what_daybook_keeps_for_itself_is_past_no_rule():
+    with Server() as server:
+        append(server, "s", "Noted", 2)
+        assert request(server, "POST", "/v1/groups/mails", {}).status == 201
+        assert request(server, "PUT", "/v1/retention?prefix=", {"max_age_s": 1}).status == 200
+        for path in ("/v1/streams/$group-mails/retention", "/v1/streams/$retention/retention", "/v1/retention?prefix=$",
+                     "/v1/retention?prefix=$group-"):
+            answer = request(server, "PUT", path, {"max_count": 1})
+            assert answer.status == 400 and b"must not begin with" in answer.body, answer
+        batch = request(server, "POST", "/v1/groups/mails/fetch", {"consumer": "c", "count": 9}).json()["events"]
+        tokens = [event["token"] for event in batch]
+        assert request(server, "POST", "/v1/groups/mails/ack", {"tokens": tokens}).status == 200
+        wait_for(lambda: scavenge(server)["gone_already"] == 2, "both are old enough", 30)
+        for event in events(server, system=1):
+            assert event.get("stub", False) == (event["type"] == "Noted"), event
+        server.kill()
+        server.start()
+        assert request(server, "GET", "/v1/groups/mails").status == 200
+        assert len(request(server, "GET", "/v1/retention").json()["rules"]) == 1
+
+
+@tap.test
 def the_command_line_sets_rules_and_scavenges():
     with Server() as server:
         def run(*arguments):
