@@ -57,7 +57,8 @@ int group_state_return(struct group_state *state, uint64_t position, const uint6
         state->entries[at].due_ns = 0;
         state->entries[at].returned = true;
     } else {
-        int r = group_state_insert(state, (struct group_entry){.position = position, .returned = true}, keys, key_count);
+        const struct group_entry entry = {.position = position, .returned = true};
+        int r = group_state_insert(state, entry, keys, key_count);
         if (r < 0)
             return r;
     }

@@ -124,8 +124,8 @@ int group_state_admit(struct group_state *state, uint64_t position, const uint64
         return 0;
     }
     /* What was settled before takes its place in the window all the same: the ranges are made from it. */
-    const struct group_entry entry = {.position = position,
-                                      .state = group_state_was_settled(state, position) ? GROUP_SETTLED : GROUP_READY};
+    bool settled = group_state_was_settled(state, position);
+    const struct group_entry entry = {.position = position, .state = settled ? GROUP_SETTLED : GROUP_READY};
     int r = group_state_insert(state, entry, keys, key_count);
 
     if (r == 0)

@@ -11,6 +11,8 @@
  * S2 After a crash in between, opening the journal for writing finishes what was said, before anything is appended. Bodies
  *    go in ascending order, so that the last one tells whether all did.
  * S3 A follower puts its stubs before it stores the event that says so: that it has the event means it has done it.
+ * S4 A log made from a copy is gone through once, whole, before anything is appended: a backup adds only what is new, so its
+ *    older segments may hold what was scavenged since. S2's "the last one tells" does not hold for it.
  */
 #pragma once
 

@@ -3,6 +3,7 @@
 #include "lib/cmocka_all.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "journal/retention.h"
@@ -123,6 +124,91 @@ static void a_scavenge_is_whole_or_finished_later_whatever_breaks(void **state)
         }
 }
 
+/* ---- a copy ---- */
+
+enum { OLD_SEGMENTS = 2 };
+
+/* The first segments, as a backup keeps them that was begun before the scavenge and went on after it. */
+struct old_segments {
+    char names[OLD_SEGMENTS][64];
+    struct buffer contents[OLD_SEGMENTS];
+};
+
+static void keep_segments(struct sim_disk *disk, struct old_segments *old)
+{
+    const struct os_file_ops *ops = sim_disk_ops(disk);
+    _cleanup_(buffer_deinit) struct buffer names = {0};
+    size_t count = 0;
+    assert_ok(ops->list(ops, "/journal", &names));
+    for (size_t offset = 0; offset < names.size && count < OLD_SEGMENTS;) {
+        const char *name = (const char *)names.data + offset;
+        if (strstr(name, ".seg")) {
+            char path[OS_PATH_SIZE_MAX];
+            (void)snprintf(old->names[count], sizeof(old->names[count]), "%s", name);
+            assert_ok(os_path(path, "/journal", name));
+            old->contents[count].size_max = SIZE_MAX;
+            assert_ok(os_file_read_whole(ops, path, &old->contents[count++]));
+        }
+        offset += strlen(name) + 1;
+    }
+    assert_int_equal(count, OLD_SEGMENTS);
+}
+
+static void put_segments_back(struct sim_disk *disk, struct old_segments *old)
+{
+    const struct os_file_ops *ops = sim_disk_ops(disk);
+    for (size_t i = 0; i < OLD_SEGMENTS; i++) {
+        assert_ok(os_file_replace(ops, "/journal", old->names[i], buffer_bytes(&old->contents[i])));
+        buffer_deinit(&old->contents[i]);
+    }
+    assert_ok(os_file_replace(ops, "/journal", "copied", bytes_make("", 0)));
+}
+
+static bool try_copy(enum fault_kind kind, uint64_t n, enum aftermath aftermath)
+{
+    struct sim_disk *disk = sim_disk_new();
+    struct old_segments old = {0};
+    struct fault_file fault;
+    struct journal *journal;
+    struct journal_status status;
+    struct log_chain chain;
+    prepare(disk, &chain);
+    keep_segments(disk, &old);
+    assert_ok(open_on(sim_disk_ops(disk), &journal));
+    assert_ok(scavenge(journal));
+    journal_close(journal);
+    put_segments_back(disk, &old);
+    fault_file_init(&fault, sim_disk_ops(disk), kind, n);
+    fault.disk = disk;
+    if (open_on(&fault.ops, &journal) == 0)
+        journal_close(journal);
+    if (aftermath == KILL)
+        sim_disk_kill(disk);
+    if (aftermath == POWER_LOSS)
+        sim_disk_power_loss(disk, SIM_LOSE_SOME, n);
+    assert_ok(open_on(sim_disk_ops(disk), &journal));
+    assert_true(check(journal, &chain));
+    journal_status(journal, &status);
+    assert_false(status.log.copied);
+    journal_close(journal);
+    verify(disk);
+    sim_disk_free(disk);
+    return fault_file_fired(&fault);
+}
+
+/* S4: its newest bodies are gone, which would say that all are, and its oldest are not. */
+static void a_copy_forgets_what_it_says_is_gone_whatever_breaks(void **state)
+{
+    static const enum fault_kind kinds[] = {FAULT_FAIL, FAULT_TEAR, FAULT_FULL, FAULT_KILL, FAULT_KILL_TORN};
+    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++)
+        for (unsigned aftermath = 0; aftermath < AFTERMATHS; aftermath++) {
+            uint64_t n = 1;
+            while (try_copy(kinds[kind], n, (enum aftermath)aftermath))
+                n++;
+            assert_true(n > 8);
+        }
+}
+
 /* ---- a follower ---- */
 
 enum { RECORDS = RULE + 1 };
@@ -239,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_scavenge_is_whole_or_finished_later_whatever_breaks),
+        cmocka_unit_test(a_copy_forgets_what_it_says_is_gone_whatever_breaks),
         cmocka_unit_test(a_follower_has_done_what_it_knows_of_whatever_breaks),
     };
     return cmocka_run_group_tests_name("journal/scavenge_fault", tests, NULL, NULL);

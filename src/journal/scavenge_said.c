@@ -168,8 +168,12 @@ static int find_undone(struct journal *journal, struct scavenge_ranges *ret_rang
 
 int scavenge_redo(struct journal *journal)
 {
+    struct log_status status;
     int r = 0;
 
+    log_status(journal->log, &status);
+    if (status.copied)
+        return scavenge_settle_copy(journal->log);
     while (r == 0) {
         _cleanup_(scavenge_ranges_deinit) struct scavenge_ranges ranges = {0};
         struct log_replaced replaced = {0};

@@ -29,5 +29,9 @@ bool scavenge_said_in(const struct log_record *record);
 _must_check_ int scavenge_replace(struct log *log, const struct scavenge_ranges *ranges,
                                   struct log_replaced *replaced);
 
-/* S2: finish what was said and not done. The caller is the log's writer. 0, LOG_E_READ_ONLY, -errno. */
+/* S4: put stubs wherever any `$Scavenged` of this log says so and a body is still there, and settle the log. Reads all of it.
+ * The caller is the log's writer. 0, LOG_E_READ_ONLY, -EBADMSG, -errno: what was done is done, and the log is not settled. */
+_must_check_ int scavenge_settle_copy(struct log *log);
+
+/* S2, S4: finish what was said and not done. The caller is the log's writer. 0, LOG_E_READ_ONLY, -errno. */
 _must_check_ int scavenge_redo(struct journal *journal);

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "journal/event_json.h"
 #include "journal/fetch.h"
+#include "journal/scavenge_said.h"
 #include "os/clock.h"
 #include "os/thread.h"
 #include "vault/vault.h"
@@ -212,6 +213,22 @@ static int read_last_time(const char *log_folder, uint64_t head, int64_t *ret_ti
     return r;
 }
 
+/* No body that the restored journal says is gone may be there, not even before somebody serves it. */
+static int settle(const char *log_folder, char *ret_error)
+{
+    struct log *log;
+    int r = file_log_open(log_folder, NULL, &log, ret_error);
+    if (r != 0)
+        return r;
+    r = scavenge_settle_copy(log);
+    (void)log_close(log);
+    return r == 0 ? 0
+                  : tools_fail(ret_error, r < 0 ? r : -EROFS,
+                               "all is restored, but what was scavenged since is not taken away yet, which the next server "
+                               "does, in",
+                               log_folder);
+}
+
 int journal_restore(const char *backup, const char *data_folder, const struct journal_until *until,
                     journal_tools_progress *on_progress, void *user, struct journal_restore_report *ret_report,
                     char *ret_error)
@@ -231,6 +248,8 @@ int journal_restore(const char *backup, const char *data_folder, const struct jo
         r = copy_keys(backup, data_folder, ret_error); /* first: no log is ever there without its fences */
     if (r == 0)
         r = file_log_restore(source_log, target_log, NULL, position, on_progress, user, &report.copied, ret_error);
+    if (r == 0)
+        r = settle(target_log, ret_error);
     if (r != 0)
         return r;
     r = read_last_time(target_log, report.copied.head, &report.time_us);

@@ -47,8 +47,9 @@ struct journal_restore_report {
 
 /* Make a new data folder from a backup, or any other data folder: all of it, or (`until` not NULL) up to the last whole
  * append at or before that position or time. The journal gets a new id, so that cursors and followers of the old one
- * notice; views and index are derived and made anew by who serves it. `data_folder` must be empty or missing, but for fences
- * that journal_join_fences() put there. 0; else as file_log_restore(). */
+ * notice; views and index are derived and made anew by who serves it. No body is in it that it says is scavenged (S4).
+ * `data_folder` must be empty or missing, but for fences that journal_join_fences() put there. 0; else as
+ * file_log_restore(). */
 int journal_restore(const char *backup, const char *data_folder, const struct journal_until *until,
                     journal_tools_progress *on_progress, void *user, struct journal_restore_report *ret_report,
                     char *ret_error);

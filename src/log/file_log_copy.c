@@ -288,6 +288,8 @@ struct folder_content file_log_look_into(const struct buffer *names)
             content.segments = true;
         else if (strcmp(name, COPY_RESTORE_MARK) == 0)
             content.restoring = true;
+        else if (strcmp(name, COPY_MADE_MARK) == 0)
+            content.copied = true;
         else if (strcmp(name, "writer.lock") != 0 && strcmp(name, "durable.page") != 0 &&
                  (size < 4 || strcmp(name + size - 4, ".tmp") != 0))
             content.foreign = true;

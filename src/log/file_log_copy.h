@@ -12,6 +12,9 @@
 /* Stands in a folder that is being restored into; ends in .tmp so that the next writer removes one that was left. */
 #define COPY_RESTORE_MARK "restore.tmp"
 
+/* Stands in a log that was made from a copy until it is settled (log_settle()). */
+#define COPY_MADE_MARK "copied"
+
 struct copy {
     struct file_log *from; /* opened for reading, undamaged up to `until` */
     const struct os_file_ops *ops;
@@ -36,6 +39,7 @@ int file_log_copy(struct copy *copy);
 struct folder_content {
     bool head, segments, foreign;
     bool restoring; /* COPY_RESTORE_MARK */
+    bool copied;    /* COPY_MADE_MARK */
 };
 struct folder_content file_log_look_into(const struct buffer *names);
 

@@ -56,6 +56,7 @@ static void status(struct log *base, struct log_status *ret_status)
     status.first = log->segment_count ? log->segments[0].first : 1;
     status.size_bytes = size_on_disk(log);
     status.writable = log->writable;
+    status.copied = log->copied;
     *ret_status = status;
 }
 
@@ -97,6 +98,21 @@ static int close_log(struct log *base)
     return 0;
 }
 
+static int settle(struct log *base)
+{
+    struct file_log *log = file_log_of(base);
+    char path[OS_PATH_SIZE_MAX];
+    int r = os_path(path, log->folder, COPY_MADE_MARK);
+
+    if (r == 0)
+        r = log->ops->remove(log->ops, path);
+    if (r < 0 && r != -ENOENT)
+        return r; /* one that comes back after a crash is settled once more: no sync */
+    _os_locked_(&log->mutex);
+    log->copied = false;
+    return 0;
+}
+
 static const struct log_ops file_log_ops = {
     .name = "file",
     .append = file_log_append,
@@ -105,6 +121,7 @@ static const struct log_ops file_log_ops = {
     .status = status,
     .counters = counters,
     .chain_at = file_log_chain_at,
+    .settle = settle,
     .close = close_log,
 };
 
@@ -166,13 +183,16 @@ static int make_head(struct file_log *log)
     return r == 0 ? os_file_sync_parent(log->ops, log->folder) : r;
 }
 
-/* A backup becomes a log of its own with the first writer that opens it. */
+/* A backup becomes a log of its own with the first writer that opens it. The mark stands before the bit goes. */
 static int leave_copy(struct file_log *log)
 {
     int r = os_random(log->head.id, LOG_ID_SIZE);
 
+    if (r == 0)
+        r = os_file_replace(log->ops, log->folder, COPY_MADE_MARK, bytes_make("", 0));
     if (r < 0)
         return r;
+    log->copied = true;
     log->head.flags &= ~(uint32_t)FORMAT_HEAD_COPY;
     return write_head(log);
 }
@@ -361,6 +381,7 @@ static int open_folder(struct file_log *log, char *error)
         r = log->ops->list(log->ops, log->folder, &names);
     if (r == -ENOENT && read_only)
         return explain(error, FILE_LOG_E_MISSING, "there is no folder %s", log->folder);
+    log->copied = r == 0 && file_log_look_into(&names).copied;
     if (r == 0)
         r = read_head(log, &names, error);
     if (r != 0)

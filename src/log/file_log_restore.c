@@ -48,6 +48,8 @@ static int finish_folder(struct copy *copy)
     if (r == 0)
         r = os_path(path, copy->folder, COPY_RESTORE_MARK);
     if (r == 0)
+        r = os_file_replace(copy->ops, copy->folder, COPY_MADE_MARK, bytes_make("", 0));
+    if (r == 0)
         r = file_log_put_head(copy->ops, copy->folder, &head);
     if (r == 0)
         (void)copy->ops->remove(copy->ops, path); /* beside a log.head it means nothing */

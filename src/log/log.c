@@ -174,6 +174,11 @@ void log_counters(struct log *log, struct log_counters *ret_counters)
     log->ops->counters(log, ret_counters);
 }
 
+int log_settle(struct log *log)
+{
+    return log->ops->settle ? log->ops->settle(log) : 0;
+}
+
 int log_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain)
 {
     return log->ops->chain_at(log, position, ret_chain);

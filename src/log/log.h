@@ -133,6 +133,7 @@ struct log_status {
     uint64_t first;       /* first position still held (1 until something was taken away whole) */
     uint64_t size_bytes;  /* on the disk */
     bool writable;
+    bool copied;          /* made from a copy, and not settled since: see log_settle() */
     char reason[256];     /* when it is not writable: a sentence naming the cause, file and offset */
 };
 
@@ -154,6 +155,7 @@ struct log_ops {
     void (*status)(struct log *log, struct log_status *ret_status);
     void (*counters)(struct log *log, struct log_counters *ret_counters);
     int (*chain_at)(struct log *log, uint64_t position, struct log_chain *ret_chain);
+    int (*settle)(struct log *log); /* NULL: it is never a copy */
     int (*close)(struct log *log);
 };
 struct log_reader_ops {
@@ -203,6 +205,10 @@ void log_counters(struct log *log, struct log_counters *ret_counters);
 
 /* The chain after the record at `position` (0: the zero chain). LOG_E_END beyond the head. */
 int log_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain);
+
+/* A copy that grew bit by bit may hold bodies that were replaced at its source afterwards. Whoever knows which has replaced
+ * them all: from now on the log is not `copied`. 0 or -errno: then it still is. */
+int log_settle(struct log *log);
 
 /* The chain one record further. `record` needs position, epoch, flags, head, body and salt, or body_hash for a stub;
  * body_hash is filled in. Pure: the one definition all engines and verifiers use. */
