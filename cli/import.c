@@ -219,7 +219,8 @@ static int flush_events(struct import *import)
     return code == CLI_DONE ? import_file_note(&import->file, false) : code;
 }
 
-/* The data is gone, or cannot be read: there is nothing to take in. Counted, and passed over. */
+/* The data was scavenged or erased, or cannot be read: there is nothing to take in, and no append makes a stub. An export is
+ * no backup. Counted, and passed over. */
 static bool is_gone(struct json_value event)
 {
     bool gone = false;
@@ -231,7 +232,7 @@ static bool is_gone(struct json_value event)
 
 static int pass_over(struct import *import, struct bytes line)
 {
-    import->file.counts.refused++;
+    import->file.counts.gone++;
     if (import->refused)
         fprintf(import->refused,
                 "{\"line\":%" PRIu64 ",\"event\":%.*s,\"problem\":{\"title\":\"The event's data is gone.\"}}\n",
@@ -299,12 +300,12 @@ static int import_all(struct import *import)
 static void print_counts(const struct import_file *file, bool earlier)
 {
     const struct import_counts *counts = &file->counts;
-    char a[32], b[32], c[32], d[32];
+    char a[32], b[32], c[32], d[32], e[32];
 
     if (cli_json) {
         printf("{\"lines\":%" PRIu64 ",\"accepted\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"replayed\":%" PRIu64
-               ",\"position\":%" PRIu64 ",\"earlier\":%s}\n",
-               counts->lines, counts->accepted, counts->refused, counts->replayed, counts->position,
+               ",\"gone\":%" PRIu64 ",\"position\":%" PRIu64 ",\"earlier\":%s}\n",
+               counts->lines, counts->accepted, counts->refused, counts->replayed, counts->gone, counts->position,
                earlier ? "true" : "false");
         return;
     }
@@ -313,6 +314,8 @@ static void print_counts(const struct import_file *file, bool earlier)
            progress_number(counts->refused, c));
     if (counts->replayed)
         printf(" (%s were there already)", progress_number(counts->replayed, d));
+    if (counts->gone)
+        printf("; %s passed over, whose data is gone", progress_number(counts->gone, e));
     printf("%s\n", earlier ? ". --restart does it again" : "");
 }
 
@@ -369,9 +372,9 @@ const struct cli_command cli_import = {
     .help = "send a file of events or commands, in order, each exactly once",
     .story = "A line is an event, as export writes it, or {\"command\":NAME,\"data\":{…},\"key\":…}. Refused "
              "commands are\n"
-             "counted and passed over, and so are events whose data is gone. FILE.progress notes how far it is: after an interruption the same "
-             "call goes on.\n"
-             "While the server is away the import waits.\n\n"
+             "counted and passed over, and so, apart, are events whose data was scavenged or erased: an export is no backup.\n"
+             "FILE.progress notes how far it is: after an interruption the same call goes on. While the server is away the\n"
+             "import waits.\n\n"
              "  daybook import bookings.ndjson",
     .options = options,
     .argument_count_min = 1,

@@ -40,6 +40,7 @@ static void read_note(struct import_file *import)
                                             .accepted = member(note, "accepted"),
                                             .refused = member(note, "refused"),
                                             .replayed = member(note, "replayed"),
+                                            .gone = member(note, "gone"),
                                             .position = member(note, "position")};
     import->complete = json_bool(json_get(note, "complete"), &complete) == 0 && complete;
 }
@@ -52,10 +53,10 @@ int import_file_note(struct import_file *import, bool complete)
         return CLI_DONE;
     int size = snprintf(text, sizeof text,
                         "{\"journal\":\"%s\",\"complete\":%s,\"lines\":%" PRIu64 ",\"offset\":%" PRIu64
-                        ",\"accepted\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"replayed\":%" PRIu64
+                        ",\"accepted\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"replayed\":%" PRIu64 ",\"gone\":%" PRIu64
                         ",\"position\":%" PRIu64 "}",
                         import->journal, complete ? "true" : "false", import->counts.lines, import->offset,
-                        import->counts.accepted, import->counts.refused, import->counts.replayed,
+                        import->counts.accepted, import->counts.refused, import->counts.replayed, import->counts.gone,
                         import->counts.position);
     memset(text + size, ' ', sizeof text - (size_t)size);
     text[NOTE_SIZE - 1] = '\n';

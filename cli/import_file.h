@@ -19,6 +19,7 @@ enum { IMPORT_LINE_SIZE_MAX = 4 << 20 };
 
 struct import_counts {
     uint64_t lines, accepted, refused, replayed, position;
+    uint64_t gone; /* events whose data is gone: passed over */
 };
 
 struct import_file {

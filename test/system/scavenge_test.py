@@ -268,6 +268,25 @@ def what_a_consumer_group_has_not_acknowledged_stays():
 
 
 @tap.test
+def an_import_passes_over_what_is_gone_and_says_how_many():
+    with folder() as place, Server() as source:
+        append(source, "s", "Noted", 5)
+        assert request(source, "PUT", "/v1/streams/s/retention", {"max_count": 2}).status == 200
+        scavenge(source)
+        code, text, error = daybook("export", url=source.url)
+        assert code == 0 and text.count('"stub":true') == 3, (code, text, error)
+        lines, refused = pathlib.Path(place) / "all.ndjson", pathlib.Path(place) / "refused"
+        lines.write_text(text)
+        with Server() as target:
+            code, text, error = daybook("import", str(lines), "--refused", str(refused), url=target.url)
+            assert code == 0 and text == "5 lines: 2 accepted, 0 refused; 3 passed over, whose data is gone\n", (text, error)
+            assert [event["data"]["n"] for event in events(target)] == [3, 4]
+            assert [json.loads(line)["event"]["position"] for line in refused.read_text().splitlines()] == [1, 2, 3]
+            code, text, _ = daybook("import", str(lines), "--json", url=target.url)
+            assert code == 0 and json.loads(text)["gone"] == 3 and json.loads(text)["accepted"] == 2, text
+
+
+@tap.test
 def what_daybook_keeps_for_itself_is_past_no_rule():
     with Server() as server:
         append(server, "s", "Noted", 2)
