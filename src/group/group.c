@@ -283,8 +283,9 @@ static int choose_parked(const struct group *group, const uint64_t *positions, s
 {
     const struct group_state *state = &group->state;
     size_t wanted = count > 0 ? count : state->parked_count;
+    if (wanted + group_state_returned(state) > GROUP_RETURNED_COUNT_MAX)
+        return GROUP_E_RETURNED;
     uint64_t *chosen = calloc(wanted + 1, sizeof(*chosen));
-
     if (!chosen)
         return -ENOMEM;
     for (size_t i = 0; i < wanted; i++) {

@@ -30,6 +30,7 @@ enum {
     GROUP_TOKEN_COUNT_MAX = 1000,   /* tokens of a request */
     GROUP_TOKEN_SIZE_MAX = 40,      /* bytes of one */
     GROUP_STATE_EVERY_COUNT = 64,   /* records of a group, after which all of its state is written */
+    GROUP_ACK_DELAY_MS_MAX = 600000,
     GROUP_CHECKPOINT_COUNT = 10000, /* positions passed over, after which the cursor is written down */
 };
 
@@ -41,6 +42,7 @@ enum {
     GROUP_E_MANY = 19,       /* creating: as many as there may be */
     GROUP_E_JOURNAL = 20,    /* the journal did not take it: the result says why */
     GROUP_E_NOT_PARKED = 21, /* replaying: a position is not parked; nothing was changed */
+    GROUP_E_RETURNED = 22,   /* replaying: more than GROUP_RETURNED_COUNT_MAX would be on their way; nothing was changed */
 };
 
 struct groups;
@@ -48,7 +50,7 @@ struct groups;
 struct groups_options {
     const struct os_clock *clock; /* NULL: the real one */
     uint64_t count_max;           /* groups */
-    uint32_t ack_delay_ms;
+    uint32_t ack_delay_ms;        /* at most GROUP_ACK_DELAY_MS_MAX */
     void (*changed)(void *user); /* what waits may get something now; may be NULL */
     /* Opening: a group could not be read and is left out. May be NULL. */
     void (*notice)(void *user, const char *sentence);
@@ -97,7 +99,7 @@ int groups_extend(struct groups *groups, struct bytes name, const struct group_t
                   uint64_t lease_ms, bool *ret_lost);
 
 /* These parked positions, or all when count is 0, are delivered again: durable when it returns. GROUP_E_UNKNOWN,
- * GROUP_E_NOT_PARKED, GROUP_E_JOURNAL, -errno. */
+ * GROUP_E_NOT_PARKED, GROUP_E_RETURNED, GROUP_E_JOURNAL, -errno. */
 int groups_replay(struct groups *groups, struct bytes name, const uint64_t *positions, size_t count,
                   struct journal_result *ret_result, size_t *ret_count);
 

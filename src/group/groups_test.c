@@ -308,6 +308,38 @@ static void a_group_waits_for_an_event_until_its_acknowledgement_is_written(void
     assert_string_equal(waiting_for(3), "");
 }
 
+/* What is replayed comes on top of the window: its number has an end of its own. */
+static void a_replay_that_would_put_too_many_on_their_way_is_refused_and_changes_nothing(void **state)
+{
+    struct journal_result result;
+    uint64_t lag = 0;
+    size_t count = 0;
+
+    append("A", GROUP_RETURNED_COUNT_MAX + 1);
+    assert_int_equal(make("g", "{\"types\":[\"A\"],\"tries_max\":1}"), 0);
+    for (int i = 0; i < GROUP_RETURNED_COUNT_MAX / BATCH_COUNT; i++) {
+        (void)fetch("g", BATCH_COUNT);
+        assert_int_equal(nack("g", "no"), BATCH_COUNT);
+    }
+    assert_int_equal(groups_replay(groups, B("g"), NULL, 0, &result, &count), 0);
+    assert_int_equal(count, GROUP_RETURNED_COUNT_MAX);
+    for (int i = 0; i < GROUP_RETURNED_COUNT_MAX / BATCH_COUNT; i++) {
+        (void)fetch("g", BATCH_COUNT); /* out, and not given back */
+        assert_int_equal(token_count, BATCH_COUNT);
+    }
+    struct group_token last = tokens[BATCH_COUNT - 1];
+    assert_string_equal(fetch("g", 1), "1001 ");
+    assert_int_equal(nack("g", "no"), 1);
+    assert_int_equal(groups_replay(groups, B("g"), NULL, 0, &result, &count), GROUP_E_RETURNED);
+    assert_int_equal(groups_each(groups, B("g"), true, note_lag, &lag), 0);
+    assert_int_equal(lag, GROUP_RETURNED_COUNT_MAX);
+    tokens[0] = last;
+    token_count = 1;
+    assert_int_equal(ack("g"), 0); /* now there is room for one */
+    assert_int_equal(groups_replay(groups, B("g"), NULL, 0, &result, &count), 0);
+    assert_int_equal(count, 1);
+}
+
 #define STAGED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -320,6 +352,7 @@ int main(void)
         STAGED(a_deleted_group_is_gone_and_its_name_begins_anew),
         STAGED(leases_run_out_by_the_clock),
         STAGED(a_stream_that_cannot_be_read_leaves_out_its_group_only),
+        STAGED(a_replay_that_would_put_too_many_on_their_way_is_refused_and_changes_nothing),
         STAGED(a_group_waits_for_an_event_until_its_acknowledgement_is_written),
         cmocka_unit_test(tokens_are_read_as_they_are_written_and_nothing_else),
     };

@@ -45,6 +45,15 @@ int group_state_add_parked(struct group_state *state, const struct group_parked 
     return 0;
 }
 
+size_t group_state_returned(const struct group_state *state)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < state->count; i++)
+        count += state->entries[i].returned && state->entries[i].state != GROUP_SETTLED;
+    return count;
+}
+
 int group_state_return(struct group_state *state, uint64_t position, const uint64_t *keys, size_t key_count)
 {
     struct group_parked *parked = group_state_find_parked(state, position);

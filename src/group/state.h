@@ -24,6 +24,7 @@
 enum {
     GROUP_WINDOW_COUNT_MAX = 10000, /* events read ahead of the cursor */
     GROUP_PARKED_COUNT_MAX = 1000,  /* then events go on being delivered, however often they failed */
+    GROUP_RETURNED_COUNT_MAX = 1000, /* replayed and not settled again: they come on top of the window */
     GROUP_REASON_SIZE_MAX = 200,    /* bytes of why an event was refused */
     GROUP_CONSUMER_COUNT_MAX = 1000,
     GROUP_CONSUMER_SIZE_MAX = 128,
@@ -140,6 +141,8 @@ bool group_state_expire(struct group_state *state, uint64_t now_ns, int64_t time
 struct group_parked *group_state_find_parked(const struct group_state *state, uint64_t position);
 /* Adds one as it was, when opening. */
 _must_check_ int group_state_add_parked(struct group_state *state, const struct group_parked *parked);
+/* How many that returned are not settled again. */
+size_t group_state_returned(const struct group_state *state);
 /* Back into the window, with no tries against it, whether it was parked or is known to have returned. 0 or -ENOMEM. */
 _must_check_ int group_state_return(struct group_state *state, uint64_t position, const uint64_t *keys,
                                     size_t key_count);

@@ -16,7 +16,8 @@
     X(group_count_max, 256, "groups", "of consumers; one more is answered 409")                              \
     X(group_waiting_count_max, 1024, "fetches", "under way or waiting at once; one more is answered 429")    \
     X(group_wait_seconds_max, 30, "s", "a fetch may wait for events")                                        \
-    X(group_ack_delay_ms, 200, "ms", "acknowledgements are gathered before they are written as one event")   \
+    X(group_ack_delay_ms, 200, "ms",                                                                         \
+      "acknowledgements are gathered before they are written as one event; at most 600000")                  \
     X(heartbeat_ms, 10000, "ms", "of silence after which a subscription gets a comment; at most 15000")      \
     X(checkpoint_count, 1000, "positions", "a filtered subscription passes over before it is told so")       \
     X(page_size_max, 4194304, "bytes", "of events in one page, which then ends early and says so")           \

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/hex.h"
+#include "group/group.h"
 #include "log/file_log.h"
 #include "os/clock.h"
 #include "os/file.h"
@@ -61,6 +62,10 @@ static int check_options(const struct server_options *options, char *ret_error)
     }
     if (options->limits.heartbeat_ms < 1 || options->limits.heartbeat_ms > 15000) {
         start_error(ret_error, 0, "heartbeat_ms goes from 1 to 15000");
+        return SERVER_E_USAGE;
+    }
+    if (options->limits.group_ack_delay_ms > GROUP_ACK_DELAY_MS_MAX) {
+        start_error(ret_error, 0, "group_ack_delay_ms goes up to %d", GROUP_ACK_DELAY_MS_MAX);
         return SERVER_E_USAGE;
     }
     if (options->http_limits.worker_count < 1 || options->http_limits.worker_count > 64) {

@@ -511,7 +511,8 @@ def what_cannot_be_served_is_refused_at_the_start_with_a_reason():
         for options, code, words in ((["--listen", "0.0.0.0:0"], 2, "token-file"), (["--limit", "nothing=1"], 2, "nothing"),
                                      (["--listen", "127.0.0.1:x"], 2, "port"), (["--listen", "nowhere:0"], 2, "token-file"),
                                      (["--token-file", str(place / "none")], 3, "none"),
-                                     (["--limit", "heartbeat_ms=60000"], 2, "heartbeat")):
+                                     (["--limit", "heartbeat_ms=60000"], 2, "heartbeat"),
+                                     (["--limit", "group_ack_delay_ms=4294967497"], 2, "up to 600000")):
             got, _, error = daybook("serve", "--data", place / "d", *options)
             assert got == code and words in error, (options, got, error)
         got, _, error = daybook("serve", "--data", place / "d", "--listen", "127.0.0.1:0", place / "noapp")
