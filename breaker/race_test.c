@@ -268,6 +268,7 @@ static void processes_make_each_key_once(void **state)
 /* ---- SIGKILL at any instruction ---- */
 
 #define VICTIMS 4
+#define KILLS_MIN 11
 
 struct carnage {
     _Atomic int went_back; /* an epoch that was seen was followed by an earlier one: a transition was lost */
@@ -376,7 +377,7 @@ static void killed_processes_leave_nothing_stuck_and_nothing_held(void **state)
     for (int i = 0; i < VICTIMS; i++)
         victims[i] = victim_make(&w, carnage, seed++);
     int kills = 0;
-    while (breaker_clock() < end) {
+    while (breaker_clock() < end || kills < KILLS_MIN) { /* a slow machine takes longer, it does not kill less */
         uint64_t until = carnage->calls + seed * 37 % 400; /* at no particular instruction */
         while (carnage->calls < until && breaker_clock() < end)
             sched_yield();
@@ -391,7 +392,6 @@ static void killed_processes_leave_nothing_stuck_and_nothing_held(void **state)
         kill(victims[i], SIGKILL);
         assert_int_equal(waitpid(victims[i], NULL, 0), victims[i]);
     }
-    assert_true(kills > 10);
     assert_int_equal(carnage->went_back, 0);
     assert_all_is_given_back(&w, carnage);
     munmap(carnage, sizeof(*carnage));
