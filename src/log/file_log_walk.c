@@ -167,12 +167,15 @@ int walk_skip(struct walk *walk, struct format_frame *ret_frame)
     return 0;
 }
 
-/* Steps to the next place in the window that begins with a frame's magic; false at its end. */
+/* Steps to the next place in the window that begins with a frame's magic; false at its end. Room that was never written is
+ * zeros, tens of megabytes of it: a window without anything else is passed over whole. */
 static bool find_magic(struct walk *walk)
 {
     const uint8_t *data = walk->window.data;
     size_t at = (size_t)(walk->offset - walk->window_offset);
 
+    if (at + FORMAT_FRAME_SIZE <= walk->window.size && is_zero(data + at, walk->window.size - at))
+        at += (walk->window.size - at - FORMAT_FRAME_SIZE) / FORMAT_ALIGN * FORMAT_ALIGN + FORMAT_ALIGN;
     for (; at + FORMAT_FRAME_SIZE <= walk->window.size; at += FORMAT_ALIGN) {
         if (format_is_frame(data + at)) {
             walk->offset = walk->window_offset + at;
@@ -205,6 +208,14 @@ int walk_search(struct walk *walk, struct format_frame *ret_frame, uint64_t *ret
     }
 }
 
+/* Where the last byte that is not zero ends; there is one. */
+static size_t written_size(const uint8_t *data, size_t size)
+{
+    while (data[size - 1] == 0)
+        size--;
+    return size;
+}
+
 int walk_find_end(struct walk *walk, uint64_t *ret_end)
 {
     uint64_t begin = walk->offset, end = begin;
@@ -214,12 +225,8 @@ int walk_find_end(struct walk *walk, uint64_t *ret_end)
         r = read_window(walk, 1);
         if (r < 0 || walk->window.size == 0)
             break;
-        for (size_t i = walk->window.size; i > 0; i--) {
-            if (walk->window.data[i - 1] != 0) {
-                end = walk->offset + i;
-                break;
-            }
-        }
+        if (!is_zero(walk->window.data, walk->window.size))
+            end = walk->offset + written_size(walk->window.data, walk->window.size);
         walk->offset += walk->window.size;
     }
     walk->offset = begin;
