@@ -6,14 +6,12 @@
 
 #define VECTOR_CAPACITY_FIRST 8
 
-int vector_reserve_raw(void **data, size_t *capacity, size_t count, size_t item_size)
+int vector_grow(void **data, size_t *capacity, size_t count, size_t item_size)
 {
     size_t grown = *capacity ? *capacity : VECTOR_CAPACITY_FIRST;
     size_t size;
     void *moved;
 
-    if (count <= *capacity)
-        return 0;
     while (grown < count) {
         if (!checked_mul_size(grown, 2, &grown))
             return -ENOMEM;

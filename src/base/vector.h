@@ -17,4 +17,9 @@
 #define vector_reserve(pointer, capacity, count)                                                             \
     vector_reserve_raw((void **)(pointer), (capacity), (count), sizeof(**(pointer)))
 
-_must_check_ int vector_reserve_raw(void **data, size_t *capacity, size_t count, size_t item_size);
+_must_check_ int vector_grow(void **data, size_t *capacity, size_t count, size_t item_size);
+
+static inline int vector_reserve_raw(void **data, size_t *capacity, size_t count, size_t item_size)
+{
+    return count <= *capacity ? 0 : vector_grow(data, capacity, count, item_size);
+}

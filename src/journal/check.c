@@ -16,17 +16,28 @@ static int order_tags(const void *a, const void *b)
     return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
 }
 
+static bool tags_ascend(const struct journal_event_new *event)
+{
+    for (size_t i = 1; i < event->tag_count; i++)
+        if (bytes_compare(event->tags[i - 1], event->tags[i]) >= 0)
+            return false;
+    return true;
+}
+
 int check_sort_tags(struct arena *arena, const struct journal_event_new *event, const struct bytes **ret_tags,
                     size_t *ret_count)
 {
+    if (tags_ascend(event)) { /* one always does */
+        *ret_tags = event->tags;
+        *ret_count = event->tag_count;
+        return 0;
+    }
     struct bytes *tags = arena_alloc_array(arena, event->tag_count, sizeof(*tags));
     size_t count = 0;
     if (!tags)
         return -ENOMEM;
-    if (event->tag_count > 0) {
-        memcpy(tags, event->tags, event->tag_count * sizeof(*tags));
-        qsort(tags, event->tag_count, sizeof(*tags), order_tags);
-    }
+    memcpy(tags, event->tags, event->tag_count * sizeof(*tags));
+    qsort(tags, event->tag_count, sizeof(*tags), order_tags);
     for (size_t i = 0; i < event->tag_count; i++)
         if (count == 0 || !bytes_equal(tags[count - 1], tags[i]))
             tags[count++] = tags[i];

@@ -15,7 +15,7 @@ _must_check_ int check_ids(struct past *past, struct arena *arena, const struct 
 _must_check_ int check_guards(struct past *past, struct arena *arena, const struct journal_append *append,
                               struct journal_result *result);
 
-/* The event's tags as they are stored: sorted, once each. In the arena; 0 or -ENOMEM. */
+/* The event's tags as they are stored: sorted, once each. The event's own if they are so already, else in the arena; 0 or -ENOMEM. */
 _must_check_ int check_sort_tags(struct arena *arena, const struct journal_event_new *event,
                                  const struct bytes **ret_tags, size_t *ret_count);
 

@@ -6,6 +6,7 @@
 
 #include "journal/index.h"
 #include "journal/query.h"
+#include "journal/table.h"
 #include "lib/dice.h"
 
 enum { COUNT = 600 };
@@ -219,12 +220,51 @@ static void a_scan_sees_terms_that_come_after_it_was_made(void **state)
     index_free(index);
 }
 
+/* Names that just came are not looked up again: the same name in turn, then its neighbour of the same size, must each lead
+ * to their own positions, be they as long as what is remembered, or longer. */
+static void a_name_that_comes_again_is_not_taken_for_its_neighbour(void **state)
+{
+    enum { NAME_SIZE_TRIED = TABLE_RECENT_NAME_SIZE_MAX + 3, TURNS = 4 };
+    struct index *index;
+    uint64_t position = 0;
+    assert_ok(index_new(key, 0, 0, NULL, &index));
+    for (size_t size = 1; size <= NAME_SIZE_TRIED; size++) {
+        char names[2][NAME_SIZE_TRIED];
+        struct bytes name[2] = {bytes_make(names[0], size), bytes_make(names[1], size)};
+        memset(names, 'n', sizeof(names));
+        names[1][size - 1] = 'm';
+        uint64_t first = position + 1;
+        for (unsigned turn = 0; turn < TURNS; turn++) { /* n n m m */
+            const struct bytes *now = &name[turn / 2];
+            struct journal_event event = {.position = ++position, .append_first = position, .append_count = 1,
+                                          .type = *now, .stream = *now, .version = turn % 2 + 1, .tags = now, .tag_count = 1};
+            assert_ok(index_add(index, &event));
+        }
+        for (unsigned which = 0; which < 2; which++) {
+            struct arena arena = {0};
+            struct index_scan *scan;
+            uint64_t version;
+            struct journal_item item = {.types = &name[which], .type_count = 1, .tags = &name[which], .tag_count = 1};
+            assert_ok(index_stream_version(index, name[which], &version));
+            assert_int_equal(version, 2);
+            assert_ok(index_scan_new(index, &(struct journal_query){.items = &item, .count = 1}, &arena, &scan));
+            assert_int_equal(next(scan, 1, UINT64_MAX), first + 2 * which);
+            assert_int_equal(next(scan, first + 2 * which + 1, UINT64_MAX), first + 2 * which + 1);
+            assert_int_equal(next(scan, first + 2 * which + 2, UINT64_MAX), 0);
+            index_scan_end(scan);
+            arena_deinit(&arena);
+        }
+    }
+    index_free(index);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_event_that_matches_is_left_out),
         cmocka_unit_test(no_event_is_left_out_when_nearly_all_hashes_collide),
         cmocka_unit_test(a_scan_sees_terms_that_come_after_it_was_made),
+        cmocka_unit_test(a_name_that_comes_again_is_not_taken_for_its_neighbour),
     };
     return cmocka_run_group_tests_name("journal/index", tests, NULL, NULL);
 }

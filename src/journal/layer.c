@@ -36,6 +36,7 @@ void layer_begin(struct layer *layer, uint64_t base, const uint8_t *key)
     layer->base = base;
     layer->event_count = layer->list_count = layer->node_count = 0;
     memset(layer->known, 0, sizeof(layer->known));
+    memset(layer->last, 0, sizeof(layer->last));
     if (layer->slot_capacity > SLOT_CAPACITY_KEPT || layer->round == UINT32_MAX) {
         free(layer->slots);
         layer->slots = NULL;
@@ -77,6 +78,17 @@ static uint64_t hash_of(const struct layer *layer, enum layer_kind kind, struct 
     return hash.low + hash.high * (2 * (uint64_t)kind + 1);
 }
 
+/* The events of an append mostly have one name in common. An id is nobody else's, and moves with the events. */
+static uint64_t hash_to_add(struct layer *layer, enum layer_kind kind, struct bytes name)
+{
+    struct layer_name *last = &layer->last[kind];
+    if (kind == LAYER_ID)
+        return hash_of(layer, kind, name);
+    if (last->name.size == 0 || !bytes_equal(last->name, name))
+        *last = (struct layer_name){.name = name, .hash = hash_of(layer, kind, name)};
+    return last->hash;
+}
+
 /* The slot of a hash, or the empty one where it would stand. There is one. */
 static struct layer_slot *slot_of(const struct layer *layer, uint64_t hash)
 {
@@ -112,7 +124,7 @@ static struct layer_list *list_of(const struct layer *layer, uint32_t list)
 
 static int add(struct layer *layer, enum layer_kind kind, struct bytes name, size_t event)
 {
-    uint64_t hash = hash_of(layer, kind, name);
+    uint64_t hash = hash_to_add(layer, kind, name);
     int r = vector_reserve(&layer->nodes, &layer->node_capacity, layer->node_count + 1);
     if (r == 0)
         r = vector_reserve(&layer->lists, &layer->list_capacity, layer->list_count + 1);

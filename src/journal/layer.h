@@ -21,12 +21,19 @@ struct layer_node;
 struct layer_list;
 struct layer_slot;
 
+/* The last name of a kind that was put into the table, an event's own. */
+struct layer_name {
+    struct bytes name;
+    uint64_t hash;
+};
+
 struct layer {
     uint8_t key[16];
     uint64_t base; /* position below the first event */
     struct journal_event *events;
     size_t event_count, event_capacity;
     size_t known[LAYER_KIND_COUNT]; /* so many events are in the table, by kind */
+    struct layer_name last[LAYER_KIND_COUNT];
     struct layer_slot *slots;
     size_t slot_capacity; /* 0 or a power of two */
     struct layer_list *lists;

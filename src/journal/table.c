@@ -95,7 +95,24 @@ static struct hash128 slot(uint64_t term)
     return (struct hash128){.low = term};
 }
 
-static int add_term(struct table *table, uint64_t term, uint64_t position)
+/* An event mostly has names that the one before it had, at the same place among its tags: those are neither hashed nor
+ * looked up again. What they lead to never moves. */
+static void *recall(const struct table_recent *recent, struct bytes name)
+{
+    return recent->place && bytes_equal(bytes_make(recent->name, recent->name_size), name) ? recent->place : NULL;
+}
+
+static void remember(struct table_recent *recent, struct bytes name, void *place)
+{
+    recent->place = NULL;
+    if (name.size == 0 || name.size > sizeof(recent->name))
+        return;
+    recent->place = place;
+    recent->name_size = name.size;
+    memcpy(recent->name, name.data, name.size);
+}
+
+static int make_posting(struct table *table, uint64_t term, struct posting **ret_posting)
 {
     uint64_t *value;
     int r = hashmap_insert(&table->terms, slot(term), &value);
@@ -108,6 +125,20 @@ static int add_term(struct table *table, uint64_t term, uint64_t position)
             return -ENOMEM;
         *value = (uintptr_t)posting;
         table->size += sizeof(*posting);
+    }
+    *ret_posting = posting;
+    return 0;
+}
+
+static int add_name(struct table *table, const struct table_hash *hash, char kind, struct bytes name,
+                    struct table_recent *recent, uint64_t position)
+{
+    struct posting *posting = recall(recent, name);
+    if (!posting) {
+        int r = make_posting(table, table_term(hash, kind, name), &posting);
+        if (r < 0)
+            return r;
+        remember(recent, name, posting);
     }
     /* Two terms of one event may share a hash; the position stands there once. */
     return posting->last == position ? 0 : add_position(table, posting, position);
@@ -143,13 +174,16 @@ static int make_stream(struct table *table, uint64_t term, struct bytes name, st
     return 0;
 }
 
-static int add_stream(struct table *table, uint64_t term, const struct journal_event *event)
+static int add_stream(struct table *table, const struct table_hash *hash, const struct journal_event *event)
 {
-    struct table_stream *stream = find_stream(table, term, event->stream);
+    struct table_stream *stream = recall(&table->stream, event->stream);
     if (!stream) {
-        int r = make_stream(table, term, event->stream, &stream);
+        uint64_t term = table_term(hash, 's', event->stream);
+        stream = find_stream(table, term, event->stream);
+        int r = stream ? 0 : make_stream(table, term, event->stream, &stream);
         if (r < 0)
             return r;
+        remember(&table->stream, event->stream, stream);
     }
     stream->version = event->version;
     table->streams_begun += event->version == 1;
@@ -173,11 +207,11 @@ static int add_places(struct table *table, const struct table_hash *hash, const 
 int table_add(struct table *table, const struct table_hash *hash, const struct journal_event *event)
 {
     assert(event->position == table->last + 1 && event->position <= table->end); /* I1 */
-    int r = add_term(table, table_term(hash, 't', event->type), event->position);
+    int r = add_name(table, hash, 't', event->type, &table->type, event->position);
     for (size_t i = 0; r == 0 && i < event->tag_count; i++)
-        r = add_term(table, table_term(hash, 'g', event->tags[i]), event->position);
+        r = add_name(table, hash, 'g', event->tags[i], &table->tags[i % TABLE_RECENT_TAG_COUNT], event->position);
     if (r == 0 && event->stream.size > 0)
-        r = add_stream(table, table_term(hash, 's', event->stream), event);
+        r = add_stream(table, hash, event);
     if (r == 0)
         r = add_places(table, hash, event);
     if (r == 0)

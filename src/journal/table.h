@@ -23,6 +23,14 @@ struct table_stream {
     uint8_t name[];
 };
 
+/* A name that was added lately, and where its positions stand. */
+enum { TABLE_RECENT_NAME_SIZE_MAX = 48, TABLE_RECENT_TAG_COUNT = 4 };
+struct table_recent {
+    void *place; /* struct posting or table_stream; NULL: none */
+    size_t name_size;
+    uint8_t name[TABLE_RECENT_NAME_SIZE_MAX];
+};
+
 struct table {
     uint64_t first, last, end; /* last: first - 1 when it is empty; end: the last position it may hold */
     struct hashmap terms;      /* -> struct posting * */
@@ -33,6 +41,7 @@ struct table {
     uint64_t id_ms_lowest, id_ms_highest; /* of ids of version 7 */
     uint64_t stream_count, streams_begun; /* named here; whose version 1 is here */
     size_t size;                          /* bytes of postings and streams */
+    struct table_recent type, stream, tags[TABLE_RECENT_TAG_COUNT]; /* of whoever adds */
     atomic_uint refs;
 };
 
@@ -52,7 +61,7 @@ _must_check_ int table_new(uint64_t first, uint64_t end, struct table **ret_tabl
 struct table *table_ref(struct table *table);
 void table_unref(struct table *table); /* NULL is fine */
 
-/* Add the event at last + 1, which is not above `end` (asserted). 0; or -ENOMEM, and the table can only be let go. */
+/* Add the event at last + 1, which is not above `end` (asserted), always with the same hash. 0; or -ENOMEM, and the table can only be let go. */
 _must_check_ int table_add(struct table *table, const struct table_hash *hash, const struct journal_event *event);
 
 static inline bool table_is_full(const struct table *table)
