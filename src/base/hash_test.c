@@ -118,12 +118,34 @@ static void an_empty_map_finds_and_removes_nothing(void **state)
     hashmap_deinit(&map);
 }
 
+/* Four texts side by side must not see each other: every size around the ends of blocks, each beside others, and keys or
+ * none, as libsodium has it. */
+static void many_texts_hash_to_what_each_of_them_hashes_to(void **state)
+{
+    enum { COUNT = 7, SIZE_TRIED = 520 };
+    uint8_t data[SIZE_TRIED + COUNT * 131];
+
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i * 2654435761u >> 11);
+    for (size_t size = 0; size <= SIZE_TRIED; size++) {
+        struct hash_blake_text texts[COUNT];
+
+        for (size_t i = 0; i < COUNT; i++)
+            texts[i] = (struct hash_blake_text){.text = bytes_make(data + i, size + (size % 3 == 0 ? i * 131 : 0)),
+                                                .key = bytes_make(data + 7 * i, (size + i) % 5 * 16)};
+        hash_blake_many(texts, size % (COUNT + 1));
+        for (size_t i = 0; i < size % (COUNT + 1); i++)
+            assert_true(hash256_equal(texts[i].hash, hash_blake(texts[i].text, texts[i].key)));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc32c_gives_the_checksums_of_rfc_3720),
         cmocka_unit_test(both_ways_to_compute_crc32c_agree_at_every_size_and_place),
         cmocka_unit_test(blake2b_gives_its_published_digest_whole_or_in_pieces),
+        cmocka_unit_test(many_texts_hash_to_what_each_of_them_hashes_to),
         cmocka_unit_test(keyed_hashes_depend_on_the_key_and_on_every_byte),
         cmocka_unit_test(a_map_agrees_with_an_array_after_a_hundred_thousand_changes),
         cmocka_unit_test(an_empty_map_finds_and_removes_nothing),
