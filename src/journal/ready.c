@@ -44,11 +44,9 @@ void ready_make(struct journal_append *append)
         codec_write_body(&body, to);
         ready->records[i] = (struct log_record){.body = bytes_make(to, body_size)};
         to += body_size;
-        if (log_record_hash(&ready->records[i]) < 0) {
-            ready_free(append);
-            return;
-        }
     }
+    if (log_records_hash(ready->records, ready->count) < 0)
+        ready_free(append);
 }
 
 void ready_free(struct journal_append *append)

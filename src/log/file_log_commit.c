@@ -55,10 +55,10 @@ static int encode_entry(struct job *job, const struct log_entry *entry, struct f
         r = complete_record(job->batch, &entry->records[i], job->last + 1, frame.epoch);
         if (r != 0)
             return r;
-        log_chain_step(&job->chain_after, &entry->records[i], &job->chain_after);
         job->last++;
         size += format_record_size(&entry->records[i]);
     }
+    log_chain_steps(&job->chain_after, entry->records, entry->count);
     assert(size <= FORMAT_FRAME_BODY_MAX); /* log_append() has looked, and counts more for each record */
     r = buffer_extend(&job->frames, FORMAT_FRAME_SIZE + size, &to);
     if (r < 0)

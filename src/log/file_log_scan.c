@@ -60,13 +60,17 @@ static int scan_past(struct walk *walk, struct scan *scan)
 
 void file_log_chain_over(const struct format_frame *frame, const uint8_t *data, struct log_chain *chain)
 {
+    enum { AT_ONCE = 16 };
     struct bytes body = bytes_make(data + FORMAT_FRAME_SIZE, frame->body_size);
+    struct log_record records[AT_ONCE];
+    size_t taken = 0;
 
     for (uint32_t i = 0; i < frame->count; i++) {
-        struct log_record record;
-
-        format_take_record(&body, frame->first + i, &record); /* walk_next() has checked the body */
-        log_chain_step(chain, &record, chain);
+        format_take_record(&body, frame->first + i, &records[taken++]); /* walk_next() has checked the body */
+        if (taken == AT_ONCE || i + 1 == frame->count) {
+            log_chain_steps(chain, records, taken);
+            taken = 0;
+        }
     }
 }
 

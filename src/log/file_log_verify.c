@@ -72,18 +72,11 @@ static int find_floor(struct verify *verify, struct walk *walk)
 static void check_records(struct verify *verify, const struct format_frame *frame, const uint8_t *data,
                           uint64_t offset)
 {
-    struct bytes body = bytes_make(data + FORMAT_FRAME_SIZE, frame->body_size);
-
     if (verify->chain_known && memcmp(frame->chain.bytes, verify->report.chain.bytes, LOG_CHAIN_SIZE) != 0)
         tell(verify, offset, "the chain does not continue");
     verify->report.chain = frame->chain;
     verify->chain_known = true;
-    for (uint32_t i = 0; i < frame->count; i++) {
-        struct log_record record;
-
-        format_take_record(&body, frame->first + i, &record); /* walk_next() has checked the body */
-        log_chain_step(&verify->report.chain, &record, &verify->report.chain);
-    }
+    file_log_chain_over(frame, data, &verify->report.chain);
     verify->report.frames++;
     verify->report.records += frame->count;
     verify->position = frame->first + frame->count;

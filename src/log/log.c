@@ -13,25 +13,52 @@ static_assert(LOG_CHAIN_SIZE == HASH_BLAKE_SIZE, "the chain is BLAKE2b-256");
 /* The fixed part of what a link of the chain covers: docs/formats/log.md, "The chain". */
 enum { CHAIN_PREFIX_SIZE = 8 + LOG_CHAIN_SIZE + 8 + 8 + 4 + 4 + 4 };
 
-static void hash_body(struct log_record *record)
-{
-    struct hash256 hash = hash_blake(record->body, bytes_make(record->salt, sizeof(record->salt)));
+/* Bodies hashed together: several of the few that hash_blake_many() takes at a time. */
+enum { BODIES_AT_ONCE = 16 };
 
-    memcpy(record->body_hash, hash.data, sizeof(record->body_hash));
+/* Hashes the bodies of up to BODIES_AT_ONCE records, where there is one and it has not been done. */
+static void hash_bodies(struct log_record *records, size_t count)
+{
+    struct hash_blake_text texts[BODIES_AT_ONCE];
+    struct log_record *hashed[BODIES_AT_ONCE];
+    size_t text_count = 0;
+
+    assert(count <= BODIES_AT_ONCE);
+    for (size_t i = 0; i < count; i++) {
+        if (records[i].flags & LOG_RECORD_STUB || records[i].hashed)
+            continue;
+        texts[text_count].text = records[i].body;
+        texts[text_count].key = bytes_make(records[i].salt, sizeof(records[i].salt));
+        hashed[text_count++] = &records[i];
+    }
+    hash_blake_many(texts, text_count);
+    for (size_t i = 0; i < text_count; i++)
+        memcpy(hashed[i]->body_hash, texts[i].hash.data, sizeof(hashed[i]->body_hash));
 }
 
-int log_record_hash(struct log_record *record)
+static size_t at_once(size_t left)
 {
-    int r = os_random(record->salt, sizeof(record->salt));
-
-    if (r < 0)
-        return r;
-    hash_body(record);
-    record->hashed = true;
-    return 0;
+    return left < BODIES_AT_ONCE ? left : BODIES_AT_ONCE;
 }
 
-void log_chain_step(const struct log_chain *before, struct log_record *record, struct log_chain *ret_after)
+int log_records_hash(struct log_record *records, size_t count)
+{
+    int r = 0;
+
+    for (size_t at = 0, step; r == 0 && at < count; at += step) {
+        step = at_once(count - at);
+        for (size_t i = 0; r == 0 && i < step; i++)
+            r = os_random(records[at + i].salt, sizeof(records[at + i].salt));
+        if (r == 0)
+            hash_bodies(records + at, step);
+        for (size_t i = 0; r == 0 && i < step; i++)
+            records[at + i].hashed = true;
+    }
+    return r;
+}
+
+/* One link; the body has been hashed. */
+static void add_link(const struct log_chain *before, const struct log_record *record, struct log_chain *ret_after)
 {
     bool stub = record->flags & LOG_RECORD_STUB;
     uint32_t body_size = stub ? record->body_size : (uint32_t)record->body.size;
@@ -39,8 +66,6 @@ void log_chain_step(const struct log_chain *before, struct log_record *record, s
     struct hash_blake_state state;
     struct hash256 hash;
 
-    if (!stub && !record->hashed)
-        hash_body(record);
     memcpy(prefix, "daybook1", 8);
     memcpy(prefix + 8, before->bytes, LOG_CHAIN_SIZE);
     bytes_put_u64(prefix + 40, record->position);
@@ -54,6 +79,22 @@ void log_chain_step(const struct log_chain *before, struct log_record *record, s
     hash_blake_update(&state, bytes_make(record->body_hash, sizeof(record->body_hash)));
     hash = hash_blake_final(&state);
     memcpy(ret_after->bytes, hash.data, sizeof(ret_after->bytes));
+}
+
+void log_chain_step(const struct log_chain *before, struct log_record *record, struct log_chain *ret_after)
+{
+    hash_bodies(record, 1);
+    add_link(before, record, ret_after);
+}
+
+void log_chain_steps(struct log_chain *chain, struct log_record *records, size_t count)
+{
+    for (size_t at = 0, step; at < count; at += step) {
+        step = at_once(count - at);
+        hash_bodies(records + at, step);
+        for (size_t i = 0; i < step; i++)
+            add_link(chain, &records[at + i], chain);
+    }
 }
 
 size_t log_record_size(const struct log_record *record)

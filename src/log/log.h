@@ -87,7 +87,7 @@ struct log_record {
     struct bytes body;
     uint8_t salt[LOG_SALT_SIZE];
     uint8_t body_hash[LOG_CHAIN_SIZE];
-    bool hashed; /* going in: salt and body_hash are those of the body already, see log_record_hash() */
+    bool hashed; /* going in: salt and body_hash are those of the body already, see log_records_hash() */
 };
 
 /* One append: its records become readable together or not at all. */
@@ -213,10 +213,12 @@ int log_settle(struct log *log);
 /* The chain one record further. `record` needs position, epoch, flags, head, body and salt, or body_hash for a stub;
  * body_hash is filled in. Pure: the one definition all engines and verifiers use. */
 void log_chain_step(const struct log_chain *before, struct log_record *record, struct log_chain *ret_after);
+/* The chain moved on over `count` records. The same, and faster: their bodies are hashed side by side. */
+void log_chain_steps(struct log_chain *chain, struct log_record *records, size_t count);
 
-/* Give a record that is not in a log yet its salt and body_hash: what of its link in the chain does not depend on its place,
- * and can be made on any thread beforehand. 0, or -errno: no randomness. */
-int log_record_hash(struct log_record *record);
+/* Give records that are not in a log yet, and no stubs, their salts and body hashes: what of their links in the chain does not
+ * depend on their places, and can be made on any thread beforehand. 0, or -errno: no randomness. */
+int log_records_hash(struct log_record *records, size_t count);
 
 /* What a record is counted as against LOG_APPEND_SIZE_MAX. */
 size_t log_record_size(const struct log_record *record);
