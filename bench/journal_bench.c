@@ -1,8 +1,9 @@
 /* The journal inside a program, and the disk below it.
  *
- *     journal_bench append --folder F [--seconds N] [--count EVENTS] [--events E] [--size B] [--pending P]
+ *     journal_bench append --folder F [--seconds N] [--count EVENTS] [--events E] [--size B] [--pending P] [--segment BYTES]
  *         Appends of E events of B bytes, durable, P of them on their way at once; P 1: a caller that waits for each.
  *         Ends after N seconds, or when the journal holds EVENTS.
+ *         --segment: the size of the log's segments, for a short run over many of them.
  *     journal_bench write --folder F [--seconds N] [--size B] [--room none|allocated|zeroed]
  *         The peer: a write of B bytes and fdatasync(), again and again, into a file that grows, has its room
  *         (fallocate), or has been filled with zeros before.
@@ -31,7 +32,7 @@ enum { PENDING_MAX = 256, EVENTS_MAX = JOURNAL_EVENT_COUNT_MAX, SAMPLES_MAX = 4 
 struct options {
     const char *what, *folder, *room;
     double seconds;
-    uint64_t count;
+    uint64_t count, segment;
     size_t events, size, pending;
 };
 
@@ -87,7 +88,8 @@ static struct journal *open_journal(const struct options *options)
     char error[256] = "";
     struct journal *journal = NULL;
     struct log *log;
-    int r = file_log_open(options->folder, NULL, &log, error);
+    struct file_log_options log_options = {.segment_size = options->segment};
+    int r = file_log_open(options->folder, &log_options, &log, error);
     if (r == 0)
         r = journal_open(log, NULL, &journal, error);
     if (r != 0)
@@ -307,7 +309,7 @@ static void measure_write(const struct options *options)
 static _Noreturn void usage(void)
 {
     fprintf(stderr, "usage: journal_bench append|write|scan --folder F [--seconds N] [--count EVENTS] [--events E] [--size B]"
-                    " [--pending P] [--room none|allocated|zeroed]\n");
+                    " [--pending P] [--segment BYTES] [--room none|allocated|zeroed]\n");
     exit(2);
 }
 
@@ -317,7 +319,8 @@ int main(int argc, char **argv)
         {"folder", required_argument, NULL, 'f'}, {"seconds", required_argument, NULL, 's'},
         {"count", required_argument, NULL, 'c'},  {"events", required_argument, NULL, 'e'},
         {"size", required_argument, NULL, 'b'},   {"pending", required_argument, NULL, 'p'},
-        {"room", required_argument, NULL, 'r'},   {NULL, 0, NULL, 0},
+        {"room", required_argument, NULL, 'r'},   {"segment", required_argument, NULL, 'g'},
+        {NULL, 0, NULL, 0},
     };
     struct options options = {.room = "none", .seconds = 3, .events = 1, .size = 256, .pending = 1};
     if (argc < 2)
@@ -332,6 +335,7 @@ int main(int argc, char **argv)
         case 'b': options.size = strtoul(optarg, NULL, 10); break;
         case 'p': options.pending = strtoul(optarg, NULL, 10); break;
         case 'r': options.room = optarg; break;
+        case 'g': options.segment = strtoull(optarg, NULL, 10); break;
         default: usage();
         }
     }
