@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 #include <stdlib.h>
 
 #include "journal/index.h"
@@ -212,7 +213,7 @@ static void on_done(struct journal_append *append, const struct journal_result *
 /* Now and then on the caller's own thread, if nobody else is writing. */
 static int hand_over(struct life *life, struct entry *entry, struct journal_result *ret_result)
 {
-    if (!scheduler_chance(5))
+    if (life->flood || !scheduler_chance(5))
         return journal_submit(life->journal, &entry->append, ret_result);
     int r = journal_append_wait(life->journal, &entry->append, ret_result);
     return entry->ended ? 0 : r;
@@ -269,12 +270,24 @@ static void pause_a_while(void)
         scheduler_sleep(scheduler_dice(3000000) + 1);
 }
 
+/* Waits for the oldest, until `keep` are left. */
+static void take_back(struct life *life, struct entry **pending, unsigned *count, unsigned keep)
+{
+    unsigned done = 0;
+
+    for (; *count - done > keep; done++) {
+        wait_for(life, pending[done]);
+        check_reason(life, pending[done]);
+    }
+    *count -= done;
+    memmove(pending, pending + done, *count * sizeof(*pending));
+}
+
 static void run_client(void *user)
 {
     struct life *life = user;
     struct entry *pending[PENDING_MAX];
-    /* Some flood the journal, so that batches are built while others are on their way. */
-    unsigned count = 0, width = scheduler_chance(3) ? PENDING_MAX : 1 + scheduler_dice(6);
+    unsigned count = 0, width = life->flood || scheduler_chance(3) ? PENDING_MAX : 1 + scheduler_dice(6);
 
     for (unsigned i = 0; i < life->appends && !life->faults->dead; i++) {
         struct entry *entry = scheduler_chance(8) ? repeat_some(life) : NULL;
@@ -285,11 +298,9 @@ static void run_client(void *user)
             pending[count++] = entry;
         if (count < width && i + 1 < life->appends)
             continue;
-        while (count > 0) {
-            wait_for(life, pending[--count]);
-            check_reason(life, pending[count]);
-        }
-        pause_a_while();
+        take_back(life, pending, &count, life->flood ? width / 2 : 0);
+        if (!life->flood)
+            pause_a_while();
     }
     while (count > 0)
         wait_for(life, pending[--count]);

@@ -14,6 +14,7 @@ struct life {
     struct oracle *oracle;
     struct faults *faults;
     unsigned appends; /* that each client sends */
+    bool flood; /* nobody waits for one append before the next */
     bool quiet;       /* clients have gone; readers may go */
     struct journal_listener listener;
     struct os_mutex lock; /* below */

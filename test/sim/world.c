@@ -231,6 +231,10 @@ static void work(struct world *world, struct journal *journal)
                         .oracle = &world->oracle,
                         .faults = &world->faults,
                         .appends = 3 + scheduler_dice(20)};
+    /* In some lives everybody floods the journal, so that batches are built while others are on their way. */
+    life.flood = scheduler_chance(8);
+    if (life.flood)
+        life.appends += 30;
 
     os_mutex_init(&life.lock);
     os_cond_init(&life.ended);
