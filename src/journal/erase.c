@@ -17,7 +17,7 @@
 #include "journal/seal.h"
 #include "journal/state.h"
 
-#define FENCE_STREAM BYTES_LITERAL("$erasures")
+#define FENCE_STREAM JOURNAL_FENCE_STREAM
 #define FENCE_TYPE   BYTES_LITERAL("$SubjectErased")
 
 /* ---- the fence as an event ---- */

@@ -325,6 +325,8 @@ struct journal_erasure {
     size_t key_count; /* keys that were destroyed there */
 };
 
+#define JOURNAL_FENCE_STREAM BYTES_LITERAL("$erasures") /* where fences stand, and nothing else */
+
 enum { JOURNAL_E_NO_SUBJECT = 12 }; /* nothing was ever sealed for this subject */
 
 /* Erase a subject's data: fence its keys in the journal, durably, then destroy them. When it returns 0 nobody can read that

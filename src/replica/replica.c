@@ -22,12 +22,13 @@
 #include "os/clock.h"
 #include "os/random.h"
 #include "os/thread.h"
+#include "replica/key_copy.h"
+#include "replica/leader_call.h"
 #include "replica/wire.h"
 
 #define BREAKER_RULES_DEFAULT                                                                                \
     "window=30s min_calls=5 consecutive=5 open=1s open_max=10s ramp=0s probes=1 probe_ok=1"
-#define URL_SIZE_MAX 2048
-#define POLL_MS      1000
+#define POLL_MS 1000
 
 struct replica {
     struct replica_options options;
@@ -38,6 +39,7 @@ struct replica {
     void *region_memory;
     struct breaker_region region;
     struct breaker breaker;
+    struct key_copy *keys; /* NULL: none are fetched */
     struct os_mutex mutex;
     struct replica_status
         status;        /* under the mutex; position, lag and breaker_state are filled in when asked */
@@ -96,6 +98,14 @@ static void note_heard(struct replica *replica, uint64_t now_ns, uint64_t bytes,
         replica->status.leader_head = leader_head;
 }
 
+/* What the leader had when it was first heard is what this copy must have before it is one. */
+static void note_first_head(struct replica *replica, uint64_t leader_head)
+{
+    _os_locked_(&replica->mutex);
+    if (replica->status.first_head == UINT64_MAX)
+        replica->status.first_head = leader_head;
+}
+
 void replica_status(struct replica *replica, struct replica_status *ret_status)
 {
     struct breaker_snapshot snapshot;
@@ -107,6 +117,8 @@ void replica_status(struct replica *replica, struct replica_status *ret_status)
     ret_status->lag = replica->status.leader_head > position ? replica->status.leader_head - position : 0;
     ret_status->heard_ms = replica->heard_ns > 0 ? (now_ns - replica->heard_ns) / OS_NS_PER_MS : UINT64_MAX;
     ret_status->breaker_state = (int)snapshot.state;
+    if (replica->keys)
+        key_copy_status(replica->keys, &ret_status->key_fetches, ret_status->keys_reason);
 }
 
 struct breaker_region *replica_region(struct replica *replica)
@@ -158,13 +170,27 @@ static bool take_hello(struct connection *c, const struct wire_message *hello)
     if (memcmp(chain.bytes, hello->chain.bytes, sizeof(chain.bytes)) != 0)
         return refuse(c, REPLICA_PARTED, "the journals have parted: the leader's chain at %llu is another",
                       (unsigned long long)head);
+    note_first_head(c->replica, hello->head);
     set_state(c->replica, REPLICA_FOLLOWING, "");
     return true;
+}
+
+/* The keys of what is about to be stored. They are fetched beside it: records do not wait for them. */
+static void ask_for_keys(struct connection *c, const struct wire_message *message)
+{
+    bool missing = false;
+    if (!c->replica->keys)
+        return;
+    for (size_t i = 0; i < message->count; i++)
+        missing = vault_misses(c->replica->options.vault, message->records[i].body) || missing;
+    if (missing)
+        key_copy_ask(c->replica->keys);
 }
 
 static bool take_records(struct connection *c, struct wire_message *message)
 {
     uint64_t first = message->records[0].position;
+    ask_for_keys(c, message);
     int r = journal_replicate(c->journal, message->records, message->count, &message->chain);
     switch (r) {
     case 0: return true;
@@ -241,35 +267,15 @@ static size_t on_bytes(char *data, size_t size, size_t count, void *user)
 static bool set_up(struct connection *c, const char *url, const char *token, uint64_t after,
                    struct curl_slist **headers)
 {
-    char full[URL_SIZE_MAX], line[1024];
-    int n = snprintf(full, sizeof(full), "%s/v1/log?after=%llu", url, (unsigned long long)after);
-    bool ok = n > 0 && (size_t)n < sizeof(full);
-    *headers = curl_slist_append(NULL, "Accept: " WIRE_MEDIA_TYPE);
-    ok = ok && *headers;
-    if (ok && token) {
-        n = snprintf(line, sizeof(line), "Authorization: Bearer %s", token);
-        struct curl_slist *longer =
-            n > 0 && (size_t)n < sizeof(line) ? curl_slist_append(*headers, line) : NULL;
-        ok = longer != NULL;
-        *headers = ok ? longer : *headers;
-    }
-    const struct {
-        CURLoption option;
-        long value;
-    } numbers[] = {
-        {CURLOPT_NOSIGNAL, 1},       {CURLOPT_CONNECTTIMEOUT_MS, REPLICA_CONNECT_MS_MAX},
-        {CURLOPT_TCP_NODELAY, 1},    {CURLOPT_BUFFERSIZE, 256 * 1024},
-        {CURLOPT_FOLLOWLOCATION, 0},
-    };
-    for (size_t i = 0; ok && i < sizeof(numbers) / sizeof(numbers[0]); i++)
-        ok = curl_easy_setopt(c->curl, numbers[i].option, numbers[i].value) == CURLE_OK;
-    return ok && curl_easy_setopt(c->curl, CURLOPT_URL, full) == CURLE_OK &&
-           curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-           curl_easy_setopt(c->curl, CURLOPT_PROXY, "") == CURLE_OK &&
-           curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, *headers) == CURLE_OK &&
-           curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_bytes) == CURLE_OK &&
-           curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, c) == CURLE_OK &&
-           curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, c->curl_error) == CURLE_OK;
+    const struct leader_call call = {.url = url,
+                                     .token = token,
+                                     .path = "/v1/log",
+                                     .after = after,
+                                     .accept = WIRE_MEDIA_TYPE,
+                                     .on_bytes = on_bytes,
+                                     .user = c,
+                                     .error = c->curl_error};
+    return leader_call_set_up(&call, c->curl, headers);
 }
 
 static bool is_silent(struct connection *c)
@@ -479,6 +485,7 @@ static int prepare(const struct replica_options *options, struct replica **ret_r
     int r = copy_url(options->url, &replica->url, ret_error);
     if (r == 0 && (!replica->multi || (options->token && !replica->token)))
         r = -ENOMEM;
+    replica->status.first_head = UINT64_MAX;
     if (r == 0)
         r = make_breaker(replica, ret_error);
     if (r != 0) {
@@ -489,13 +496,24 @@ static int prepare(const struct replica_options *options, struct replica **ret_r
     return 0;
 }
 
+static int start_keys(struct replica *replica)
+{
+    const struct key_copy_options options = {.vault = replica->options.vault,
+                                             .url = replica->url,
+                                             .token = replica->token,
+                                             .breaker = &replica->breaker};
+    return options.vault ? key_copy_start(&options, &replica->keys) : 0;
+}
+
 int replica_start(const struct replica_options *options, struct replica **ret_replica, char *ret_error)
 {
     struct replica *replica = NULL;
     int r = prepare(options, &replica, ret_error);
     if (r != 0)
         return r;
-    r = os_thread_start(&replica->thread, "replica", follow, replica);
+    r = start_keys(replica);
+    if (r == 0)
+        r = os_thread_start(&replica->thread, "replica", follow, replica);
     if (r < 0) {
         replica_stop(replica);
         return r;
@@ -552,6 +570,7 @@ void replica_stop(struct replica *replica)
     if (replica->multi)
         (void)curl_multi_wakeup(replica->multi);
     os_thread_join(&replica->thread);
+    key_copy_stop(replica->keys);
     if (replica->multi)
         (void)curl_multi_cleanup(replica->multi);
     breaker_region_detach(&replica->region);

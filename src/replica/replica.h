@@ -4,7 +4,8 @@
  * Life: the follower's log must carry the leader's id: replica_ask_leader() tells it before the first log is made. Then
  * replica_start() with the journal opened as a follower's, replica_stop() before the journal is closed.
  *
- * Threads: one of its own does everything; the functions here may be called from any thread.
+ * Threads: one of its own does everything, and a second one fetches keys (key_copy.h); the functions here may be called from
+ * any thread.
  *
  * The connection is a call through a breaker: one that fails is tried again, later each time, and when the leader fails too
  * often it is not asked at all for a while. A leader that has lost or changed what this copy holds (another id, another
@@ -22,6 +23,7 @@
 
 #include "breaker.h"
 #include "journal/journal.h"
+#include "vault/vault.h"
 
 enum {
     REPLICA_E_URL = 1,         /* not http://HOST[:PORT] or https://… */
@@ -29,7 +31,7 @@ enum {
 };
 
 enum {
-    REPLICA_CONNECT_MS_MAX = 5000,  /* until a connection stands, and until its hello has come */
+    REPLICA_CONNECT_MS_MAX = 5000,  /* until the hello has come */
     REPLICA_SILENCE_MS_MAX = 15000, /* without a byte: three heartbeats */
     REPLICA_BACKOFF_MS_MIN = 100,   /* before the second try; doubled, with jitter, up to … */
     REPLICA_BACKOFF_MS_MAX = 2000,
@@ -47,6 +49,7 @@ struct replica_options {
     struct journal *journal; /* opened with .follower; the caller's, outlives the replica */
     const char *url;         /* the leader's, "http://127.0.0.1:7070"; copied */
     const char *token;       /* bearer token, or NULL; copied */
+    struct vault *vault;     /* takes over the leader's keys, and outlives the replica; NULL: none are fetched */
     const char *breaker;     /* configuration as text, "open=1s open_max=10s"; NULL: defaults for a leader */
     uint32_t silence_ms_max; /* 0: REPLICA_SILENCE_MS_MAX; smaller for tests */
     /* Called on the replica's thread when the state has changed; may be NULL. */
@@ -59,11 +62,14 @@ struct replica_status {
     bool connected;
     uint64_t position;    /* this journal's head */
     uint64_t leader_head; /* as last heard */
+    uint64_t first_head;  /* as first heard; UINT64_MAX: nothing yet */
     uint64_t lag;         /* leader_head - position */
     uint64_t heard_ms;    /* since the last byte; UINT64_MAX: none yet */
     uint64_t connects, failures, records, bytes;
+    uint64_t key_fetches; /* answers with keys that were stored */
     int breaker_state; /* enum breaker_state */
     char reason[256];  /* why it is not following, or empty */
+    char keys_reason[256]; /* why the leader's keys do not come, or empty */
 };
 
 struct replica;

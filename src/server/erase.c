@@ -28,8 +28,10 @@ struct eraser {
     struct os_mutex lock;
     struct os_cond moved; /* asked, stop, or something is done */
     bool asked, stop, listening;
+    _Atomic uint64_t settled; /* what fences up to here ask for has been done */
     /* the thread's alone */
     uint64_t obeyed;       /* fences in the journal up to here are in the vault */
+    uint64_t obeyed_count; /* so many events stood in their stream then */
     size_t fences_cleared; /* so many fences were there when views and states were last told to forget */
 };
 
@@ -138,21 +140,42 @@ static bool has_open_fence(struct eraser *eraser)
     return status.fences_open > 0;
 }
 
+/* A look, unless a fence has come since the last one: heads move often, and fences are few. */
+static int obey(struct eraser *eraser)
+{
+    struct journal *journal = eraser->server->journal;
+    uint64_t count = 0;
+    int r = journal_stream_version(journal, JOURNAL_FENCE_STREAM, &count);
+
+    if (r < 0 || (r == 0 && count == eraser->obeyed_count))
+        return r;
+    r = journal_obey_fences(journal, &eraser->obeyed);
+    if (r == 0)
+        eraser->obeyed_count = count;
+    return r;
+}
+
 /* One round. true: there is more to do, now or a little later. */
 static bool work(struct eraser *eraser)
 {
     struct server *server = eraser->server;
-    int r = journal_obey_fences(server->journal, &eraser->obeyed);
+    uint64_t head = journal_head(server->journal);
+    int r = obey(eraser);
 
     if (r < 0)
         return true;
-    if (!has_open_fence(eraser))
+    if (!has_open_fence(eraser)) {
+        atomic_store(&eraser->settled, head);
         return false;
+    }
     if (vault_fence_count(server->vault) > eraser->fences_cleared && forget(eraser) < 0)
         return true;
     if (view_set_wait_forgotten(server->views, LOOK_MS) == 0)
         r = note_done(eraser);
-    return r < 0 || has_open_fence(eraser);
+    if (r < 0 || has_open_fence(eraser))
+        return true;
+    atomic_store(&eraser->settled, head);
+    return false;
 }
 
 static bool wait_to_be_asked(struct eraser *eraser, bool more)
@@ -187,6 +210,11 @@ static void ask(struct eraser *eraser)
     eraser->asked = true;
     os_cond_broadcast(&eraser->moved);
     os_mutex_unlock(&eraser->lock);
+}
+
+uint64_t eraser_settled(struct eraser *eraser)
+{
+    return atomic_load(&eraser->settled);
 }
 
 /* A follower's fences come with the log. */

@@ -21,6 +21,7 @@ enum {
 
 struct follower {
     struct replica *replica;
+    atomic_bool ready; /* it has been, and stays so: a copy that falls behind still answers */
 };
 
 /* A first log needs the leader's id. Both may be starting at this moment: the leader is asked again for a while. */
@@ -68,6 +69,7 @@ int follower_start(struct server *server, char *ret_error)
     const struct replica_options options = {.journal = server->journal,
                                             .url = server->options->follow,
                                             .token = server->options->leader_token,
+                                            .vault = server->vault,
                                             .on_change = on_change};
     char error[REPLICA_ERROR_SIZE] = "";
     struct follower *follower = calloc(1, sizeof(*follower));
@@ -91,6 +93,25 @@ void follower_stop(struct follower *follower)
     free(follower);
 }
 
+bool follower_is_ready(const struct server *server, const char **ret_why)
+{
+    struct follower *follower = server->follower;
+    struct replica_status status;
+
+    if (atomic_load(&follower->ready))
+        return true;
+    replica_status(follower->replica, &status);
+    if (status.first_head == UINT64_MAX)
+        *ret_why = "the leader has not been heard yet";
+    else if (status.position < status.first_head)
+        *ret_why = "it has not caught up yet";
+    else if (eraser_settled(server->eraser) < status.first_head)
+        *ret_why = "an erasure is not done yet";
+    else
+        atomic_store(&follower->ready, true);
+    return atomic_load(&follower->ready);
+}
+
 void follower_write(struct follower *follower, struct json_writer *w)
 {
     struct replica_status status;
@@ -106,6 +127,8 @@ void follower_write(struct follower *follower, struct json_writer *w)
     json_write_member_string(w, "breaker", breaker_state_name(status.breaker_state));
     if (status.reason[0] != '\0')
         json_write_member_string(w, "reason", status.reason);
+    if (status.keys_reason[0] != '\0')
+        json_write_member_string(w, "keys", status.keys_reason);
     json_write_object_end(w);
 }
 
@@ -124,10 +147,13 @@ int follower_metrics(struct follower *follower, struct buffer *out)
         "daybook_follower_records_total %" PRIu64 "\n"
         "# TYPE daybook_follower_failures counter\n# HELP daybook_follower_failures connections that failed\n"
         "daybook_follower_failures_total %" PRIu64 "\n"
+        "# TYPE daybook_follower_key_fetches counter\n# HELP daybook_follower_key_fetches answers with keys of "
+        "subjects that were stored\n"
+        "daybook_follower_key_fetches_total %" PRIu64 "\n"
         "# TYPE daybook_follower_breaker_state gauge\n# HELP daybook_follower_breaker_state of the breaker "
         "that guards "
         "the leader, as in breaker.h\n"
         "daybook_follower_breaker_state{state=\"%s\"} %d\n",
-        status.connected, status.lag, status.records, status.failures,
+        status.connected, status.lag, status.records, status.failures, status.key_fetches,
         breaker_state_name(status.breaker_state), status.breaker_state);
 }

@@ -98,6 +98,7 @@ void handle_query(struct http_request *request);
 void handle_views(struct http_request *request);
 void handle_rebuild(struct http_request *request);
 void handle_log(struct http_request *request);
+void handle_keys(struct http_request *request);
 void handle_groups(struct http_request *request);
 void handle_group_status(struct http_request *request);
 void handle_group_create(struct http_request *request);
@@ -280,6 +281,9 @@ int follower_prepare(struct server *server, const char *log_folder, struct file_
                      char *ret_error);
 int follower_start(struct server *server, char *ret_error);
 void follower_stop(struct follower *follower); /* NULL is fine */
+/* Whether it has come, since it started, to where the leader was when it was first heard, and has obeyed the fences up to
+ * there; `ret_why` is a sentence when it has not. */
+bool follower_is_ready(const struct server *server, const char **ret_why);
 /* A member "follower" of /ready, and its families of /metrics. */
 void follower_write(struct follower *follower, struct json_writer *w);
 _must_check_ int follower_metrics(struct follower *follower, struct buffer *out);
@@ -290,6 +294,8 @@ _must_check_ int follower_metrics(struct follower *follower, struct buffer *out)
 int eraser_new(struct server *server, struct eraser **ret_eraser);
 void eraser_stop(struct eraser *eraser); /* before journal, views and commands close. NULL is fine, also below */
 void eraser_free(struct eraser *eraser); /* after http is gone */
+/* What fences up to this position ask for has been done. */
+uint64_t eraser_settled(struct eraser *eraser);
 _must_check_ int eraser_metrics(struct server *server, struct buffer *out);
 
 /* ---- scavenge.c: bodies that go ---- */

@@ -10,14 +10,16 @@ void handle_health(struct http_request *request)
     http_answer_text(request, 200, "application/json", "{\"status\":\"alive\"}");
 }
 
-/* A leader that cannot write is not ready; a full disk is said, and is not that (writes resume by themselves). */
+/* A leader that cannot write is not ready; a full disk is said, and is not that (writes resume by themselves). Nor is a
+ * follower that may still show what was erased while it was away. */
 static bool write_journal(struct json_writer *w, struct server *server)
 {
     struct journal_status status;
     bool ready;
+    const char *why = status.reason;
 
     journal_status(server->journal, &status);
-    ready = status.writable || server->options->follow;
+    ready = server->follower ? follower_is_ready(server, &why) : status.writable;
     json_write_key(w, "journal");
     json_write_object_begin(w);
     json_write_member_string(w, "id", server->journal_id);
@@ -25,8 +27,8 @@ static bool write_journal(struct json_writer *w, struct server *server)
     json_write_member_u64(w, "position", journal_head(server->journal));
     json_write_member_bool(w, "writable", status.writable && !server->options->follow);
     json_write_member_bool(w, "full", status.full);
-    if (!ready && status.reason[0] != '\0')
-        json_write_member_string(w, "reason", status.reason);
+    if (!ready && why[0] != '\0')
+        json_write_member_string(w, "reason", why);
     json_write_object_end(w);
     return ready;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "journal/retention.h"
+#include "replica/key_copy.h"
 #include "replica/wire.h"
 #include "server/group_body.h"
 #include "server/internal.h"
@@ -136,6 +137,11 @@ static const struct http_route routes[] = {
            .summary = "The log's records verbatim, then live: for a follower",
            .parameters = {"after: position, exclusive"}, .types = {WIRE_MEDIA_TYPE},
            .statuses = {200, 409, 429})},
+    {"GET", "/v1/keys", handle_keys, HTTP_BLOCKING,
+     ABOUT(.operation = "readKeys", .role = ROLE_OPERATOR,
+           .summary = "The keys that data about persons is sealed with: for a follower",
+           .parameters = {"after: slots before this one are passed over; where the last answer said to go on"},
+           .types = {KEY_COPY_MEDIA_TYPE}, .statuses = {200})},
     {"GET", "/v1/checkpoint", handle_checkpoint, HTTP_BLOCKING,
      ABOUT(.operation = "checkpoint", .role = ROLE_READER,
            .summary = "How far the journal is, signed: a note for an auditor to keep", .types = {"text/plain"},

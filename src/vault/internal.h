@@ -48,6 +48,8 @@ struct vault {
     size_t fence_count, fence_capacity, open_count;
     struct hashmap fence_of; /* fingerprint → index + 1 */
     uint64_t slots_broken;
+    struct vault_id missed; /* the last key that was looked for in vain */
+    bool has_missed;
     _Atomic bool unsynced;
 };
 

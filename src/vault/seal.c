@@ -18,6 +18,15 @@ size_t vault_sealed_size(size_t size)
     return size + VAULT_SEALED_EXTRA;
 }
 
+/* Whoever can fetch keys asks for them then. */
+static void note_missed(struct vault *vault, struct vault_id fingerprint)
+{
+    os_rwlock_write(&vault->lock);
+    vault->missed = fingerprint;
+    vault->has_missed = true;
+    os_rwlock_unlock(&vault->lock);
+}
+
 /* A copy, so that no lock is held while the cipher runs. To be wiped. */
 static int copy_key(struct vault *vault, struct vault_id fingerprint, uint8_t ret_secret[VAULT_SECRET_SIZE])
 {
@@ -29,6 +38,8 @@ static int copy_key(struct vault *vault, struct vault_id fingerprint, uint8_t re
     if (key)
         memcpy(ret_secret, key->secret, sizeof(key->secret));
     os_rwlock_unlock(&vault->lock);
+    if (answer == VAULT_E_MISSING)
+        note_missed(vault, fingerprint);
     return answer;
 }
 
@@ -82,4 +93,28 @@ int vault_unseal(struct vault *vault, struct bytes bound, struct bytes sealed, s
     if (r != 0)
         buffer_clear(plain);
     return r;
+}
+
+bool vault_misses(struct vault *vault, struct bytes sealed)
+{
+    struct vault_id fingerprint;
+    int answer;
+    if (vault_sealed_check(sealed, &fingerprint))
+        return false;
+    os_rwlock_read(&vault->lock);
+    (void)vault_find_key(vault, fingerprint, &answer);
+    os_rwlock_unlock(&vault->lock);
+    if (answer == VAULT_E_MISSING)
+        note_missed(vault, fingerprint);
+    return answer == VAULT_E_MISSING;
+}
+
+bool vault_is_missing(struct vault *vault)
+{
+    int answer = 0;
+    os_rwlock_read(&vault->lock);
+    if (vault->has_missed)
+        (void)vault_find_key(vault, vault->missed, &answer);
+    os_rwlock_unlock(&vault->lock);
+    return answer == VAULT_E_MISSING;
 }

@@ -124,6 +124,12 @@ int vault_export(struct vault *vault, uint64_t first, size_t count_max, struct b
  * hold, or they are of another family; VAULT_E_NEWER; VAULT_E_BUSY; -errno. */
 int vault_import(struct vault *vault, struct bytes slots);
 
+/* Whether the key of a sealed body has not come yet: it is not here, and no fence says that it was destroyed. Such a key is
+ * noted as missed, and so is one that vault_unseal() did not find. */
+bool vault_misses(struct vault *vault, struct bytes sealed);
+/* Whether the key that was last noted as missed still is. */
+bool vault_is_missing(struct vault *vault);
+
 /* ---- figures ---- */
 
 struct vault_status {

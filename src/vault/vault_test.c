@@ -317,6 +317,33 @@ static void a_fenced_key_is_not_imported(void **state)
     sim_disk_free(disk);
 }
 
+static void a_key_that_is_missed_is_known_until_it_comes_or_is_fenced(void **state)
+{
+    struct sim_disk *disk = sim_disk_new();
+    _cleanup_(buffer_deinit) struct buffer slots = {0};
+    uint8_t first[128], second[128];
+    uint64_t next;
+    struct vault *leader = open_on(disk, FOLDER), *follower = open_on(disk, "follower");
+    size_t size = seal(leader, "guest-17", first);
+    assert_false(vault_is_missing(follower));
+    assert_int_equal(unseal(follower, first, size), VAULT_E_MISSING);
+    assert_true(vault_is_missing(follower));
+    assert_ok(vault_export(leader, 0, 100, &slots, &next));
+    assert_ok(vault_import(follower, buffer_bytes(&slots)));
+    assert_false(vault_is_missing(follower));
+    assert_false(vault_misses(follower, bytes_make(first, size)));
+    (void)seal(leader, "guest-18", second);
+    assert_true(vault_misses(follower, bytes_make(second, size)));
+    assert_true(vault_is_missing(follower));
+    assert_ok(vault_fence(follower, &(struct vault_fence){.fingerprint = key_of(leader, "guest-18"), .position = 3}));
+    assert_false(vault_is_missing(follower));
+    assert_false(vault_misses(follower, bytes_make(second, size)));
+    assert_false(vault_misses(follower, B("no sealed body")));
+    vault_close(leader);
+    vault_close(follower);
+    sim_disk_free(disk);
+}
+
 static void a_vault_of_another_family_is_not_mixed_in(void **state)
 {
     struct sim_disk *disk = sim_disk_new();
@@ -427,6 +454,7 @@ int main(void)
         cmocka_unit_test(a_backup_joins_the_fences_of_its_target),
         cmocka_unit_test(a_fence_is_set_once_and_done_once),
         cmocka_unit_test(a_fenced_key_is_not_imported),
+        cmocka_unit_test(a_key_that_is_missed_is_known_until_it_comes_or_is_fenced),
         cmocka_unit_test(a_vault_of_another_family_is_not_mixed_in),
         cmocka_unit_test(a_newer_format_is_refused_by_name),
         cmocka_unit_test(files_of_format_1_are_read),

@@ -19,6 +19,7 @@
 #define NOTE_EVERY                                                                                           \
     100000 /* positions passed without a row to write, after which the store notes its position */
 #define STALL_NS OS_NS_PER_SECOND
+#define KEY_NS   (50 * OS_NS_PER_MS) /* a key follows its event in a moment; after a second it is a stall */
 
 /* --- the store's place in the journal ---------------------------------------------------------------------------------------------- */
 
@@ -189,20 +190,35 @@ static void note_damage(struct view *view, struct generation *g)
     set_error(view, 0, false, sentence);
 }
 
-/* The disk, memory or the journal failed: nothing is lost, try again later. */
+/* A key that is only on its way is nothing to speak of. */
+static bool waits_quietly(struct view *view, uint64_t now_ns, int r)
+{
+    if (r != -ENOKEY)
+        view->key_missed_ns = 0;
+    else if (view->key_missed_ns == 0)
+        view->key_missed_ns = now_ns;
+    return r == -ENOKEY && now_ns - view->key_missed_ns < STALL_NS;
+}
+
+/* The disk, memory or the journal failed, or a key has not come: nothing is lost, try again later. */
 static void note_stall(struct view *view, const struct generation *g, int r)
 {
     char sentence[VIEW_ERROR_SIZE];
-    view->retry_ns = os_monotonic_ns() + STALL_NS;
-    if (view->stalled)
+    uint64_t now_ns = os_monotonic_ns();
+    bool quiet = waits_quietly(view, now_ns, r);
+    view->retry_ns = now_ns + (quiet ? KEY_NS : STALL_NS);
+    if (view->stalled || quiet)
         return;
     view_notice(view, VIEW_NOTICE_STALLED, sentence, "waiting, tried again every second: %.300s",
-                r > 0 ? store_error(g->store) : strerror(-r));
+                r > 0          ? store_error(g->store)
+                : r == -ENOKEY ? "the key of an event's subject is not here"
+                               : strerror(-r));
     set_error(view, 0, true, sentence);
 }
 
 static void note_end_of_stall(struct view *view)
 {
+    view->key_missed_ns = 0;
     if (!view->stalled)
         return;
     view_notice(view, VIEW_NOTICE_RESUMED, NULL, "writing again");
@@ -313,7 +329,8 @@ static bool wait_for_work(struct view *view)
 {
     struct view_set *set = view->set;
     os_mutex_lock(&set->mutex);
-    while (view->stalled && !set->closing && os_cond_wait_until(&set->moved, &set->mutex, view->retry_ns))
+    while ((view->stalled || view->key_missed_ns > 0) && !set->closing &&
+           os_cond_wait_until(&set->moved, &set->mutex, view->retry_ns))
         continue;
     while (!set->closing && !has_work(view))
         os_cond_wait(&set->moved, &set->mutex);

@@ -59,7 +59,8 @@ struct view {
     struct definition *definition; /* the present one */
     uint64_t number_last;          /* of generations: never used twice */
     atomic_bool rebuild_asked;
-    uint64_t retry_ns; /* when stalled: the projector's */
+    uint64_t retry_ns;      /* when stalled or missing a key: the projector's */
+    uint64_t key_missed_ns; /* since when a key has not come; 0: none is missed. Likewise */
     struct os_thread thread;
     struct scratch scratch[VIEW_SCRATCH_COUNT_MAX];
     /* m, changed by the projector only: */

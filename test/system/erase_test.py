@@ -1,5 +1,6 @@
 """Erasure: a subject's data is gone from every file, stays gone, and the report says what was done."""
 import concurrent.futures
+import hashlib
 import json
 import pathlib
 import shutil
@@ -231,6 +232,146 @@ def an_erasure_is_for_the_leader_and_for_good_names():
         assert answer.status == 421 and answer.json()["code"] == "not-leader", answer
         answer = request(leader, "POST", "/v1/append", {"events": [{"type": "A", "data": 1, "subject": ""}]})
         assert answer.status == 422 and answer.json()["violations"][0]["pointer"] == "/events/0/subject", answer
+
+
+def ready(server):
+    return request(server, "GET", "/ready")
+
+
+def reaches(server, position):
+    wait_for(lambda: ready(server).json()["journal"]["position"] >= position, f"it reaches {position}", 40)
+
+
+def shows(server, position):
+    """The event at a position, once its key is there."""
+    def look():
+        event = request(server, "GET", f"/v1/events?after={position - 1}&limit=1").json()["events"][0]
+        return None if event.get("sealed") else event
+    return wait_for(look, f"the key of event {position} comes", 40)
+
+
+@tap.test
+def a_follower_reads_what_is_sealed_and_erases_it_with_its_leader():
+    with App() as app, Server(app=app) as leader, Server(app=app, follow=leader) as follower:
+        last = append(leader, "guest-17")
+        append(leader, "guest-18", "Bo")
+        reaches(follower, last + 1)
+        assert shows(follower, last) == events(leader)[0]
+        answer = request(follower, "GET", f"/v1/views/guests?min_position={last + 1}", headers={"Prefer": "wait=20"})
+        assert [row["guest"] for row in answer.json()] == [SECRET, "Bo"], answer
+        report = erase(leader, "guest-17")
+        reaches(follower, report["position"])
+        wait_for(lambda: [row["guest"] for row in rows(follower, "guests")] == ["Bo"], "its view is rebuilt", 40)
+        assert events(follower)[0]["erased"] and events(follower)[1]["data"] == {"guest": "Bo"}
+        wait_for(lambda: files_with(follower.data, SECRET, "guest-17") == [], "the data is in no file", 40)
+        wait_for(lambda: b"daybook_erasures_open 0\n" in request(follower, "GET", "/metrics").body, "it is done", 40)
+        again = append(leader, "guest-17", "Ana again")
+        reaches(follower, again)
+        assert shows(follower, again)["data"] == {"guest": "Ana again"}
+
+
+@tap.test
+def a_follower_that_was_away_erases_before_it_is_ready():
+    with App() as app, folder() as data, Server(app=app) as leader:
+        follower = Server(app=app, data=data, follow=leader).start()
+        try:
+            last = append(leader, "guest-17")
+            reaches(follower, last)
+            wait_for(lambda: rows(follower, "guests") != [], "its view has the row", 40)
+            follower.kill()
+            erase(leader, "guest-17")
+            follower.start()
+            before = []
+            def is_ready():
+                answer = ready(follower)
+                if answer.status == 503:
+                    before.append(answer.json()["journal"]["reason"])
+                return answer.status == 200
+            wait_for(is_ready, "it is ready", 40)
+            assert rows(follower, "guests") == [] and events(follower)[0]["erased"], before
+            wait_for(lambda: files_with(data, SECRET, "guest-17") == [], "the data is in no file", 40)
+        finally:
+            follower.kill()
+
+
+@tap.test
+def a_follower_whose_leader_is_away_is_not_ready_before_it_has_heard_it():
+    with folder() as one, folder() as two:
+        leader = Server(data=one).start()
+        follower = Server(data=two, follow=leader).start()
+        try:
+            reaches(follower, append(leader, "guest-17"))
+            shows(follower, 1)
+            follower.kill()
+            leader.kill()
+            follower.start()
+            answer = ready(follower)
+            assert answer.status == 503 and "has not been heard" in answer.json()["journal"]["reason"], answer
+            assert shows(follower, 1)["data"] == {"guest": SECRET}
+            leader.start()
+            wait_for(lambda: ready(follower).status == 200, "it is ready", 40)
+        finally:
+            follower.kill()
+            leader.kill()
+
+
+@tap.test
+def a_fenced_key_never_comes_again_by_the_way_of_keys():
+    """An older copy of the leader's vault gives the key once more: the follower's fence stands against it."""
+    with App() as app, folder() as one, folder() as two, folder() as work:
+        old = str(pathlib.Path(work) / "old")
+        leader = Server(app=app, data=one).start()
+        follower = Server(app=app, data=two, follow=leader).start()
+        try:
+            reaches(follower, append(leader, "guest-17"))
+            shows(follower, 1)
+            assert daybook("backup", one, old)[0] == 0
+            report = erase(leader, "guest-17")
+            reaches(follower, report["position"])
+            wait_for(lambda: events(follower)[0].get("erased"), "it is erased")
+            follower.kill()
+            with Server(data=old) as revived:  # the backup knows nothing of the erasure
+                assert events(revived)[0]["data"] == {"guest": SECRET}
+                keys = request(revived, "GET", "/v1/keys")
+                assert keys.status == 200 and len(keys.body) == 8 + 2 * 128, len(keys.body)
+                assert keys.headers["Cache-Control"] == "no-store", dict(keys.headers)
+                secret = keys.body[8 + 128 + 56:8 + 128 + 88]
+                assert secret in pathlib.Path(old, "keys", "keys").read_bytes()
+                with Server(app=app, data=two, follow=revived) as again:
+                    wait_for(lambda: b"daybook_follower_key_fetches_total 1\n" in request(again, "GET", "/metrics").body,
+                             "it has taken the keys", 40)
+                    assert events(again)[0]["erased"]
+                    assert secret not in pathlib.Path(two, "keys", "keys").read_bytes()
+            left = request(leader, "GET", "/v1/keys")
+            assert left.status == 200 and len(left.body) == 8 + 128, len(left.body)
+        finally:
+            follower.kill()
+            leader.kill()
+
+
+@tap.test
+def a_follower_that_may_not_have_keys_shows_events_as_sealed_and_says_why():
+    with App() as app, folder() as work:
+        tokens = pathlib.Path(work) / "tokens"
+        tokens.write_text("".join(f"sha256:{hashlib.sha256(role.encode()).hexdigest()} {role} somebody\n" for role in ("operator", "reader")))
+        with Server(app=app, options=["--token-file", tokens]) as leader:
+            headers = {"Authorization": "Bearer operator"}
+            body = {"events": [{"type": "Named", "data": {"guest": SECRET}, "subject": "guest-17"}]}
+            assert request(leader, "POST", "/v1/append", body, headers).status == 201
+            assert request(leader, "GET", "/v1/keys", headers={"Authorization": "Bearer reader"}).status == 403
+            assert request(leader, "GET", "/v1/keys", headers=headers).status == 200
+            follower = Server(app=app, follow=leader)
+            follower.environment["DAYBOOK_TOKEN"] = "reader"
+            with follower:
+                reaches(follower, 1)
+                why = wait_for(lambda: ready(follower).json()["follower"].get("keys"), "it says why", 40)
+                assert "operators only" in why, why
+                event = events(follower)[0]
+                assert event["sealed"] is True and "data" not in event, event
+                view = wait_for(lambda: next((v for v in ready(follower).json()["views"] if v["name"] == "guests" and v["state"] == "stalled"),
+                                             None), "its view waits", 40)
+                assert "key" in view["error"]["detail"], view
+                assert rows(follower, "guests") == []
 
 
 tap.main()
