@@ -327,10 +327,10 @@ static void write_views(struct json_writer *w, struct server *server, const stru
         json_write_member_u64(w, "generation", status.generation);
         bool clean = view_set_has_forgotten(server->views, i);
         json_write_member_string(w, "state",
-                                 clean                     ? "rebuilt"
-                                 : status.error[0] != '\0' ? "failed"
-                                                           : "rebuilding");
-        if (!clean && status.error[0] != '\0')
+                                 status.error[0] != '\0' ? "failed"
+                                 : clean                 ? "rebuilt"
+                                                         : "rebuilding");
+        if (status.error[0] != '\0')
             json_write_member_string(w, "detail", status.error);
         json_write_object_end(w);
     }

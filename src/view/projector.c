@@ -282,7 +282,7 @@ static void begin_rebuild(struct view *view)
                 (unsigned long long)next->definition->version, (unsigned long long)next->number);
 }
 
-/* The new store has come as far as the old one: it answers from now on. */
+/* The new store has come as far as the old one, or must take its place: it answers from now on. */
 static void swap(struct view *view)
 {
     struct view_set *set = view->set;
@@ -298,9 +298,12 @@ static void swap(struct view *view)
     os_mutex_lock(&set->mutex);
     view->current = next;
     view->next = NULL;
-    view->failed = view->next_failed = false;
-    view->error_position = 0;
-    view->error[0] = '\0';
+    view->failed = next->failed;
+    view->next_failed = false;
+    if (!next->failed) {
+        view->error_position = 0;
+        view->error[0] = '\0';
+    }
     ask_moved(set);
     workers_forget(set);
     os_cond_broadcast(&set->moved);
@@ -308,10 +311,18 @@ static void swap(struct view *view)
     generation_discard(view, old);
 }
 
+/* What answers shows something that was erased, and the one built to take its place stopped at an event (V5): it answers
+ * all the same, as far as it came. That is the one exception from V3. */
+static bool must_go(const struct view *view)
+{
+    const struct generation *next = view->next;
+    return next->failed && next->until != UINT64_MAX && view->current->forgets < next->forgets;
+}
+
 static bool is_ready(const struct view *view)
 {
     const struct generation *next = view->next;
-    return next && !next->failed && next->reached >= view->current->reached;
+    return next && (next->failed ? must_go(view) : next->reached >= view->current->reached);
 }
 
 /* --- the thread ----------------------------------------------------------------------------------------------------------------------- */
@@ -321,7 +332,7 @@ static bool has_work(const struct view *view)
     uint64_t head = view->set->head;
     const struct generation *current = view->current, *next = view->next;
     return view->rebuild_asked || (!current->failed && current->reached < head) ||
-           (next && !next->failed && (next->reached < head || is_ready(view)));
+           (next && ((!next->failed && next->reached < head) || is_ready(view)));
 }
 
 /* Sleep until there is something to do. false: closing. */

@@ -43,6 +43,39 @@ static void write_counts(struct view_kit *kit, const char *version, const char *
     view_kit_write(kit, "views/counts.sql", text);
 }
 
+/* --- forgetting ------------------------------------------------------------------------------------------------------------------------ */
+
+/* As after a scavenge or an erasure: the rows can be built by today's SQL no more, and the old ones must not be shown. */
+static void a_view_whose_rebuild_stops_after_forgetting_answers_from_where_it_stopped(void **state)
+{
+    struct view_kit *kit = *state;
+    const struct bytes type = BYTES_LITERAL("T");
+    struct view_answer answer;
+    view_kit_write(kit, "views/log.sql",
+                   "-- view: log\n-- version: 1\ncreate table log (id integer primary key, t text);\n"
+                   "-- on T\ninsert into log values (:position, :data ->> 't');\n");
+    assert_ok(view_kit_open(kit));
+    view_kit_append_one(kit, "T", "{\"t\":\"a\"}");
+    view_kit_append_one(kit, "T", "{\"t\":\"Ana\"}");
+    view_kit_append_one(kit, "T", "{\"t\":\"b\"}");
+    view_kit_catch_up(kit);
+    view_kit_write(kit, "views/log.sql",
+                   "-- view: log\n-- version: 2\ncreate table log (id integer primary key, t text check (t != 'Ana'));\n"
+                   "-- on T\ninsert into log values (:position, :data ->> 't');\n");
+    assert_ok(view_kit_open(kit));
+    view_kit_wait_state(kit, "log", VIEW_FAILED);
+    view_kit_expect(kit, "views/log?select=t", "[{\"t\":\"a\"},\n{\"t\":\"Ana\"},\n{\"t\":\"b\"}]\n");
+    view_set_forget(kit->set, &type, 1);
+    assert_ok(view_set_wait_forgotten(kit->set, 20000));
+    free(view_kit_get(kit, "views/log?select=t", &answer));
+    view_kit_expect(kit, "views/log?select=t", "[{\"t\":\"a\"}]\n");
+    assert_int_equal(view_kit_status(kit, "log").state, VIEW_FAILED);
+    assert_int_equal(view_kit_status(kit, "log").error_position, 2);
+    view_kit_refused(kit, "views/log?min_position=3", VIEW_E_NOT_CAUGHT_UP, "CHECK constraint");
+    assert_ok(view_kit_open(kit));
+    view_kit_expect(kit, "views/log?select=t", "[{\"t\":\"a\"}]\n");
+}
+
 /* --- asking ------------------------------------------------------------------------------------------------------------------------------ */
 
 static void rows_come_as_json_csv_or_ndjson(void **state)
@@ -651,6 +684,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define SET_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        SET_TEST(a_view_whose_rebuild_stops_after_forgetting_answers_from_where_it_stopped),
         SET_TEST(rows_come_as_json_csv_or_ndjson),
         SET_TEST(an_answer_says_which_rows_of_how_many_and_as_of_which_position),
         SET_TEST(a_thousand_rows_unless_more_are_asked_for),

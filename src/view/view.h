@@ -22,7 +22,8 @@
  * position, chain} is written in the transaction of the rows. A store whose journal or chain does not match
  * is thrown away. V2 (P9) an answer's position is that of its rows: at least min_position, and never more
  * than its rows show. V3 a view's position never goes back while the set is open, also not when generations
- * are swapped. V4 rows depend on the events and the definition alone: what reads a clock, chance or the
+ * are swapped; but when what answers shows what was erased, and the one built instead stops at an event (V5), it
+ * goes back to there. V4 rows depend on the events and the definition alone: what reads a clock, chance or the
  * connection is refused. V5 a statement that fails stops its view alone, before the event it failed on; no
  * event is passed over. V6 no question writes, outlives its time limit, or holds a read transaction longer
  * than that.
@@ -242,7 +243,7 @@ int view_rebuild(struct view_set *set, struct bytes name);
  * have caught up. Returns at once. */
 void view_set_forget(struct view_set *set, const struct bytes *types, size_t count);
 /* Wait until nothing is left of what was there before the last view_set_forget(): 0; -ETIMEDOUT; VIEW_E_CLOSING. A view whose
- * rebuild fails goes on answering from its old file, and is waited for in vain. */
+ * rebuild stops at an event answers from there, failed (V3): its old file is gone too. */
 int view_set_wait_forgotten(struct view_set *set, uint32_t timeout_ms);
 /* Whether the index-th view answers from a file that was begun after the last view_set_forget() that it was meant by. */
 bool view_set_has_forgotten(struct view_set *set, size_t index);
