@@ -214,6 +214,12 @@ struct daybook_host {
     void (*open_object)(struct daybook_out *out, const char *name);
     void (*open_array)(struct daybook_out *out, const char *name);
     void (*close)(struct daybook_out *out);
+
+    /* --- in decide(), came later: ask DAYBOOK_HOST_HAS(host, event_subject) first --- */
+
+    /* Say whom the data of the event just begun is about: "guest-17", 1 to 256 bytes. The data is sealed with that
+     * subject's key; once the subject is erased, evolve() sees the event without members. Once for each event. */
+    void (*event_subject)(struct daybook_out *out, struct daybook_text subject);
 };
 
 /* The one function app.so exports. `host` lives as long as the program. 0, or anything else when the

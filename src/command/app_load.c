@@ -35,6 +35,7 @@ const struct daybook_host command_host = {
     .open_object = host_open_object,
     .open_array = host_open_array,
     .close = host_close,
+    .event_subject = host_event_subject,
 };
 
 static _printf_(2, 3) int refuse(char *ret_error, const char *format, ...)

@@ -71,7 +71,7 @@ static void an_application_is_loaded_from_its_file(void **state)
     assert_ok(app_load(right_path, &app, error));
     assert_ok(app_init(app, &loaded, error));
     assert_string_equal(loaded.name, "counter");
-    assert_int_equal(loaded.command_count, 5);
+    assert_int_equal(loaded.command_count, 6);
 }
 
 static void a_file_that_is_none_is_named(void **state)

@@ -228,6 +228,40 @@ static void a_state_of_events_about_a_subject_is_not_kept(void **state)
     kit_folder_remove(folder);
 }
 
+/* An application marks its events; once their subject is erased, a state is folded from events without members. */
+static void a_state_is_folded_without_what_was_erased(void **state)
+{
+    struct world *world = *state;
+    struct kit_command command;
+    struct journal_erasure erasure;
+    char *folder = kit_folder_new();
+    world->vault = kit_vault_open(folder);
+    world_reopen(world);
+    assert_ok(kit_command(world->runtime, &command, "AddFor", "{\"counter\":\"a\",\"by\":5,\"who\":\"guest-17\"}", NULL));
+    assert_ok(add(world, &command, "a", 2));
+    assert_int_equal(value_of(world, "a"), 7);
+    assert_ok(journal_erase(world->journal, B("guest-17"), &erasure));
+    assert_int_equal(erasure.key_count, 1);
+    assert_ok(command_runtime_forget(world->runtime));
+    assert_int_equal(value_of(world, "a"), 2);
+    world_close(world);
+    kit_vault_close(world->vault);
+    world->vault = NULL;
+    world_open(world);
+    kit_folder_remove(folder);
+}
+
+/* Without a vault nothing can be sealed, and nothing is stored unsealed instead. */
+static void an_event_about_a_subject_is_not_stored_where_there_are_no_keys(void **state)
+{
+    struct world *world = *state;
+    struct kit_command command;
+    uint64_t head = journal_head(world->journal);
+    assert_int_not_equal(
+        kit_command(world->runtime, &command, "AddFor", "{\"counter\":\"a\",\"by\":5,\"who\":\"guest-17\"}", NULL), 0);
+    assert_int_equal(journal_head(world->journal), head);
+}
+
 /* What calls itself `$compacted` and is not, is passed over. */
 static void a_malformed_compacted_state_is_passed_over(void **state)
 {
@@ -298,6 +332,8 @@ int main(void)
         WORLD_TEST(a_state_of_another_version_or_application_is_never_used),
         WORLD_TEST(what_cannot_be_kept_is_refused_with_the_reason),
         WORLD_TEST(a_state_of_events_about_a_subject_is_not_kept),
+        WORLD_TEST(a_state_is_folded_without_what_was_erased),
+        WORLD_TEST(an_event_about_a_subject_is_not_stored_where_there_are_no_keys),
         WORLD_TEST(a_malformed_compacted_state_is_passed_over),
         WORLD_TEST(random_decisions_are_the_same_with_and_without_scavenging),
     };

@@ -275,6 +275,21 @@ void host_event_tag(struct daybook_out *out, const char *prefix, const struct da
         out->tags[out->tag_count++] = tag;
 }
 
+void host_event_subject(struct daybook_out *out, struct daybook_text subject)
+{
+    if (!out_usable(out) || out->refused)
+        return;
+    if (!out->open) {
+        out->problem = "event_subject() came before event()";
+        return;
+    }
+    struct journal_event_new *event = &out->events[out->event_count - 1];
+    if (event->subject.size > 0)
+        out->problem = "event_subject() came twice for one event";
+    else
+        event->subject = out_name(out, NAME_TAG, "subject", bytes_make(subject.data, subject.size));
+}
+
 void host_refuse(struct daybook_out *out, const char *rule, const char *sentence)
 {
     if (!out_usable(out) || out->refused)

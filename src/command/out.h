@@ -70,6 +70,7 @@ void host_tag(struct daybook_tags *tags, const char *kind, const struct daybook_
 void host_event(struct daybook_out *out, const char *type, struct daybook_text stream);
 void host_event_tag(struct daybook_out *out, const char *kind, const struct daybook_text *parts,
                     size_t part_count);
+void host_event_subject(struct daybook_out *out, struct daybook_text subject);
 void host_refuse(struct daybook_out *out, const char *rule, const char *sentence);
 void host_put_text(struct daybook_out *out, const char *name, struct daybook_text text);
 void host_put_integer(struct daybook_out *out, const char *name, int64_t integer);

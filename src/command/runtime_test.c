@@ -621,7 +621,7 @@ static void a_journal_that_writes_no_more_is_told(void **state)
 static void a_broken_decision_stores_nothing_and_hurts_nobody(void **state)
 {
     static const char *const ways[] = {"put first",       "not closed",   "closed twice", "not UTF-8",
-                                       "same name twice", "no name",      "bad type",     "system type",
+                                       "same name twice", "no subject", "two subjects", "no name",      "bad type",     "system type",
                                        "bad stream",      "unknown kind", "too deep",     "too many events",
                                        "too many tags"};
     struct world *world = *state;

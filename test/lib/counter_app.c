@@ -123,6 +123,10 @@ static void break_decide(const struct daybook_state *const states[], const struc
         host->event(out, "$Changed", (struct daybook_text){0});
     if (text_is(how, "bad stream"))
         host->event(out, "CounterChanged", DAYBOOK_TEXT("a/b"));
+    if (text_is(how, "no subject"))
+        host->event_subject(out, (struct daybook_text){0});
+    for (int i = 0; text_is(how, "two subjects") && i < 2; i++)
+        host->event_subject(out, DAYBOOK_TEXT("guest-17"));
     if (text_is(how, "unknown kind"))
         host->event_tag(out, "nothing", &values[0].text, 1);
     for (int i = 0; text_is(how, "too deep") && i < 100; i++)
@@ -150,6 +154,28 @@ static void grow_decide(const struct daybook_state *const states[], const struct
     host->event(out, "CounterGrown", (struct daybook_text){0});
     host->event_tag(out, "counter", &values[0].text, 1);
     host->put_integer(out, "size", values[1].integer);
+}
+
+/* ---- AddFor: what was added is about somebody ---- */
+
+static const struct daybook_field add_for_fields[] = {
+    {"counter", DAYBOOK_TYPE_TEXT, 1, 64, NULL},
+    {"by", DAYBOOK_TYPE_INTEGER, 0, 0, NULL},
+    {"who", DAYBOOK_TYPE_TEXT, 1, 64, NULL},
+};
+
+static void add_for_decide(const struct daybook_state *const states[], const struct daybook_value *values,
+                           struct daybook_out *out)
+{
+    const struct counter *counter = states[0]->data;
+    decide_count++;
+    if (counter->value + values[1].integer < 0) {
+        refuse(out, counter);
+        return;
+    }
+    change(out, values[0].text, values[1].integer);
+    if (DAYBOOK_HOST_HAS(host, event_subject))
+        host->event_subject(out, values[2].text);
 }
 
 /* ---- Tags ---- */
@@ -180,6 +206,7 @@ static const struct daybook_command commands[] = {
     {.name = "Move", FIELDS(move_fields), .tags = move_tags, .decide = move_decide},
     {.name = "Break", FIELDS(break_fields), .tags = add_tags, .decide = break_decide},
     {.name = "Grow", FIELDS(grow_fields), .tags = add_tags, .decide = grow_decide},
+    {.name = "AddFor", FIELDS(add_for_fields), .tags = add_tags, .decide = add_for_decide},
     {.name = "Tags", FIELDS(tags_fields), .tags = tags_tags, .decide = tags_decide},
 };
 
