@@ -12,6 +12,7 @@ enum { LIMIT_COUNT_MAX = 32 };
 static const char *data_folder = "data", *listen_at = "127.0.0.1:7070", *follow, *hosts, *limits, *log_format;
 static const char *durability = "sync";
 static const char *checkpoint_key;
+static bool keys_lost;
 static const char *jwks, *issuer, *audience;
 static uint64_t scavenge_every;
 static bool limits_wanted;
@@ -116,6 +117,7 @@ static int read_options(struct server_options *options, char address[64], char *
     options->follow = follow;
     options->token_file = cli_token_file;
     options->checkpoint_key = checkpoint_key;
+    options->keys_lost = keys_lost;
     options->jwks_file = jwks;
     options->scavenge_every_s = (uint32_t)scavenge_every;
     options->issuer = issuer;
@@ -169,6 +171,8 @@ static const struct cli_option options_table[] = {
     {"--audience", "TEXT", "with --jwks: what their aud must name", CLI_TEXT, &audience, 0, 0},
     {"--checkpoint-key", "FILE", "sign checkpoints with this private key: GET /v1/checkpoint", CLI_TEXT, &checkpoint_key,
      0, 0},
+    {"--keys-lost", NULL, "start although the folder of keys is missing: what was sealed with them is given up", CLI_FLAG,
+     &keys_lost, 0, 0},
     {"--scavenge-every", "SECONDS", "scavenge by itself so often; else only when asked to", CLI_NUMBER, &scavenge_every, 1,
      SERVER_SCAVENGE_S_MAX},
     {"--durability", "MODE",

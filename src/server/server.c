@@ -17,6 +17,7 @@
 
 #include "base/hex.h"
 #include "group/group.h"
+#include "journal/seal.h"
 #include "log/file_log.h"
 #include "os/clock.h"
 #include "os/file.h"
@@ -135,12 +136,29 @@ static void on_progress(void *user, uint64_t done, uint64_t total)
         fputc('\n', stderr);
 }
 
+/* A leader without its keys would show views and deciders events without data, and go on from there. A follower fetches
+ * them. */
+static int check_keys(const struct server *server, struct log *log, const char *folder, char *ret_error)
+{
+    uint64_t position = 0;
+    int r = server->options->follow || server->options->keys_lost ? 0 : seal_find_lost(log, folder, &position);
+
+    if (r == 0 && position == 0)
+        return 0;
+    return start_error(ret_error, r,
+                       "event %" PRIu64 " is about a subject, and the folder of keys, %s, is missing: put it back, "
+                       "or start with --keys-lost when that data is to be given up",
+                       position, folder);
+}
+
 /* DATA/keys; the log's lock is held, so nobody else writes there. */
-static int open_vault(struct server *server, char *ret_error)
+static int open_vault(struct server *server, struct log *log, char *ret_error)
 {
     char folder[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
     int r = os_path(folder, server->options->data_folder, "keys");
 
+    if (r == 0 && (r = check_keys(server, log, folder, ret_error)) != 0)
+        return r;
     if (r == 0)
         r = vault_open(folder, NULL, &server->vault, error);
     return r == 0 ? 0 : start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
@@ -171,7 +189,7 @@ static int open_journal(struct server *server, char *ret_error)
     r = file_log_open(folder, &log_options, &log, error);
     if (r != 0)
         return start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
-    r = open_vault(server, ret_error);
+    r = open_vault(server, log, ret_error);
     if (r != 0) {
         (void)log_close(log);
         return r;

@@ -40,6 +40,7 @@ struct server_options {
     size_t host_count;
     bool log_json;   /* one JSON line a request on standard error */
     bool async;      /* log/log.h LOG_ASYNC: acknowledged before it is synced */
+    bool keys_lost;  /* start although the keys of sealed events are missing: their data is given up */
     bool ready_json; /* the line that says where as a JSON document */
     struct http_limits http_limits;
     struct server_limits limits;
