@@ -3,13 +3,15 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 from disk import fio, free_bytes
-from table import latencies, rate, row
+from table import latencies, milliseconds, rate, row
 
 EVENT_SIZE, EVENTS, PENDING = 256, 100, 16
 GROWTH_COUNTS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 EVENT_BYTES_ON_DISK = 420
+OPENED_COUNT = 1_000_000
 LONG_BYTES = 10 << 30
 
 
@@ -58,6 +60,26 @@ def embedded_appends(setting, median):
     yield row("embedded: full scan in process", median([result["events_per_second"] for result in scan]), limit=5e6,
               needs="≥ 5 M/s", note=f"of {scan[0]['head']:,} events, from the page cache")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def embedded_opening(setting, median):
+    """Opening with the index in its folder, after kill -9 in the middle of appends."""
+    folder, index = setting.folder / "opening" / "log", setting.folder / "opening" / "index"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    count = min(OPENED_COUNT, int(os.environ.get("DAYBOOK_BENCH_EVENTS", OPENED_COUNT)))
+    append(setting, folder, 1000, 4, "--count", count, "--seconds", 3600, "--index", index)
+    opened = []
+    for _ in range(setting.rounds):
+        running = subprocess.Popen([str(setting.build / "bench" / "journal_bench"), "append", "--folder", str(folder), "--index",
+                                    str(index), "--events", str(EVENTS), "--pending", str(PENDING), "--seconds", "60"])
+        time.sleep(1)
+        running.kill()
+        running.wait()
+        opened.append(journal_bench(setting, "scan", folder, "--index", index))
+    yield row(f"embedded: opening after kill -9 at {count:,} events", median([result["open_ms"] for result in opened]),
+              limit=1000, below=True, needs="< 1 s", unit=milliseconds,
+              note=f"resident {median([result['resident_bytes'] for result in opened]) / (1 << 20):,.1f} MiB when opened")
+    shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def embedded_growth(setting, median):

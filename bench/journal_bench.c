@@ -1,13 +1,14 @@
 /* The journal inside a program, and the disk below it.
  *
- *     journal_bench append --folder F [--seconds N] [--count EVENTS] [--events E] [--size B] [--pending P] [--segment BYTES]
+ *     journal_bench append --folder F [--seconds N] [--count EVENTS] [--events E] [--size B] [--pending P] [--segment BYTES] [--index F]
  *         Appends of E events of B bytes, durable, P of them on their way at once; P 1: a caller that waits for each.
  *         Ends after N seconds, or when the journal holds EVENTS.
- *         --segment: the size of the log's segments, for a short run over many of them.
+ *         --segment: the size of the log's segments, for a short run over many of them. --index: the index lies in that
+ *         folder, as daybook_open() has it; else in memory.
  *     journal_bench write --folder F [--seconds N] [--size B] [--room none|allocated|zeroed]
  *         The peer: a write of B bytes and fdatasync(), again and again, into a file that grows, has its room
  *         (fallocate), or has been filled with zeros before.
- *     journal_bench scan --folder F
+ *     journal_bench scan --folder F [--index F]
  *         Opens the journal and reads everything, once to warm up and once more.
  *
  * Prints one JSON object: per_second (appends, or writes), bytes_per_second as written to the disk, p50_us, p99_us, p999_us
@@ -30,7 +31,7 @@
 enum { PENDING_MAX = 256, EVENTS_MAX = JOURNAL_EVENT_COUNT_MAX, SAMPLES_MAX = 4 << 20, ROOM = 1 << 30 };
 
 struct options {
-    const char *what, *folder, *room;
+    const char *what, *folder, *index, *room;
     double seconds;
     uint64_t count, segment;
     size_t events, size, pending;
@@ -91,7 +92,7 @@ static struct journal *open_journal(const struct options *options)
     struct file_log_options log_options = {.segment_size = options->segment};
     int r = file_log_open(options->folder, &log_options, &log, error);
     if (r == 0)
-        r = journal_open(log, NULL, &journal, error);
+        r = journal_open(log, &(struct journal_options){.index_folder = options->index}, &journal, error);
     if (r != 0)
         fail(options->folder, error);
     return journal;
@@ -309,7 +310,7 @@ static void measure_write(const struct options *options)
 static _Noreturn void usage(void)
 {
     fprintf(stderr, "usage: journal_bench append|write|scan --folder F [--seconds N] [--count EVENTS] [--events E] [--size B]"
-                    " [--pending P] [--segment BYTES] [--room none|allocated|zeroed]\n");
+                    " [--pending P] [--segment BYTES] [--index F] [--room none|allocated|zeroed]\n");
     exit(2);
 }
 
@@ -320,7 +321,7 @@ int main(int argc, char **argv)
         {"count", required_argument, NULL, 'c'},  {"events", required_argument, NULL, 'e'},
         {"size", required_argument, NULL, 'b'},   {"pending", required_argument, NULL, 'p'},
         {"room", required_argument, NULL, 'r'},   {"segment", required_argument, NULL, 'g'},
-        {NULL, 0, NULL, 0},
+        {"index", required_argument, NULL, 'i'},  {NULL, 0, NULL, 0},
     };
     struct options options = {.room = "none", .seconds = 3, .events = 1, .size = 256, .pending = 1};
     if (argc < 2)
@@ -335,6 +336,7 @@ int main(int argc, char **argv)
         case 'b': options.size = strtoul(optarg, NULL, 10); break;
         case 'p': options.pending = strtoul(optarg, NULL, 10); break;
         case 'r': options.room = optarg; break;
+        case 'i': options.index = optarg; break;
         case 'g': options.segment = strtoull(optarg, NULL, 10); break;
         default: usage();
         }

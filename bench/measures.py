@@ -3,7 +3,7 @@ setting and a median, it yields rows."""
 from breakers import breaker_calls
 from databases import Postgres, sqlite_inserts
 from disk import fio
-from embedded import embedded_appends, embedded_growth
+from embedded import embedded_appends, embedded_growth, embedded_opening
 from gateways import gateway_closed, gateway_failures
 from large import condition_growth, memory, opening
 from peers import Nginx, Redis
@@ -97,6 +97,6 @@ def queries(setting, median):
 
 
 # The order is that of the design's table of speeds, then what is not in it. The thousand subscribers come before together.
-MEASURES = [embedded_appends, durable_appends, conditional_appends, queries, opening, memory, projection, projection_lag,
-            reads_and_writes_together, gateway_closed, gateway_failures, breaker_calls, fan_out, subscriber_memory]
+MEASURES = [embedded_appends, embedded_opening, durable_appends, conditional_appends, queries, opening, memory, projection,
+            projection_lag, reads_and_writes_together, gateway_closed, gateway_failures, breaker_calls, fan_out, subscriber_memory]
 LONG_MEASURES = [embedded_growth, condition_growth]
