@@ -82,6 +82,8 @@ void index_make_room(struct index *index);
 /* Whether memory would grow without bound: INDEX_TABLES_KEPT_MAX full tables wait and cannot be written. 0: it takes more;
  * else the -errno of the last try. The thread goes on trying, and what is asked is answered all the same. */
 int index_refuses(struct index *index);
+/* The same, after one more try if it does: what is true now and not when the thread last tried. */
+int index_try_again(struct index *index);
 /* Add the event at index_last() + 1 (asserted). 0; or -ENOMEM, and the index can only be freed. */
 _must_check_ int index_add(struct index *index, const struct journal_event *event);
 

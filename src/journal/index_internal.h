@@ -47,6 +47,8 @@ struct index {
     struct os_cond wanted, done;
     struct os_thread thread;
     bool stopping, busy, dirty; /* dirty: there may be something to do */
+    bool retry;                  /* somebody waits for a try that begins now, however lately one failed */
+    uint64_t tries_begun, tries_ended;
     int failure;
     uint64_t rebuilds, flushes, merges;
 };

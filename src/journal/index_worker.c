@@ -352,19 +352,26 @@ static bool wait_for_work(struct index *index, bool failed)
     index->busy = false;
     os_cond_broadcast(&index->done);
     if (failed)
-        while (!index->stopping && os_cond_wait_until(&index->wanted, &index->mutex, due_ns))
+        while (!index->stopping && !index->retry && os_cond_wait_until(&index->wanted, &index->mutex, due_ns))
             ;
     else
-        while (!index->stopping && !index->dirty)
+        while (!index->stopping && !index->retry && !index->dirty)
             os_cond_wait(&index->wanted, &index->mutex);
-    index->dirty = false;
+    index->dirty = index->retry = false;
     index->busy = true;
     return !index->stopping;
 }
 
-static void note_failure(struct index *index, int r)
+static void begin_try(struct index *index)
 {
     _os_locked_(&index->mutex);
+    index->tries_begun++;
+}
+
+static void end_try(struct index *index, int r)
+{
+    _os_locked_(&index->mutex);
+    index->tries_ended = index->tries_begun;
     if (!index->stopping)
         index->failure = r;
     os_cond_broadcast(&index->done);
@@ -378,8 +385,9 @@ static void worker_main(void *user)
         bool did;
         do {
             did = false;
+            begin_try(index);
             r = work(index, &did);
-            note_failure(index, r);
+            end_try(index, r);
         } while (r == 0 && did && !is_stopping(index));
     }
 }
@@ -425,6 +433,21 @@ int index_refuses(struct index *index)
     int failure = index->failure;
     os_mutex_unlock(&index->mutex); /* no two locks are held together */
     return failure != 0 && count_full(index) >= INDEX_TABLES_KEPT_MAX ? failure : 0;
+}
+
+int index_try_again(struct index *index)
+{
+    if (index_refuses(index) == 0)
+        return 0;
+    os_mutex_lock(&index->mutex);
+    uint64_t wanted = index->tries_begun + 1;
+    while (!index->stopping && index->tries_ended < wanted) {
+        index->retry = true; /* a try under way began before, and takes the wish along */
+        os_cond_signal(&index->wanted);
+        os_cond_wait(&index->done, &index->mutex);
+    }
+    os_mutex_unlock(&index->mutex);
+    return index_refuses(index);
 }
 
 void index_make_room(struct index *index)

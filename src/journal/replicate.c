@@ -98,7 +98,7 @@ static int store(struct journal *journal, struct log_record *records, size_t cou
     int r = 0;
     if (count == 0)
         return 0;
-    if (index_refuses(journal->index) < 0)
+    if (index_try_again(journal->index) < 0)
         return JOURNAL_E_FULL; /* of whatever the index's disk suffers: the follower waits */
     batch_begin(batch);
     for (size_t taken = 0; r == 0 && taken < count;)

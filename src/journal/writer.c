@@ -227,7 +227,7 @@ static void work(struct journal *journal, struct round *round)
             return;
         } else if (!journal_is_writable(journal, NULL)) {
             answer_read_only(journal, &round->pending);
-        } else if ((failure = index_refuses(journal->index)) < 0) {
+        } else if ((failure = index_try_again(journal->index)) < 0) {
             answer_no_room(journal, &round->pending, failure);
         } else {
             send_batch(journal, round);
