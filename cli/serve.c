@@ -14,7 +14,7 @@ static const char *durability = "sync";
 static const char *checkpoint_key;
 static bool keys_lost;
 static const char *jwks, *issuer, *audience;
-static uint64_t scavenge_every;
+static uint64_t scavenge_every, scrub = SERVER_SCRUB_RATE_DEFAULT;
 static bool limits_wanted;
 
 /* --listen ADDR:PORT, [V6]:PORT, or a bare address or port. */
@@ -120,6 +120,7 @@ static int read_options(struct server_options *options, char address[64], char *
     options->keys_lost = keys_lost;
     options->jwks_file = jwks;
     options->scavenge_every_s = (uint32_t)scavenge_every;
+    options->scrub_rate = scrub;
     options->issuer = issuer;
     options->audience = audience;
     options->leader_token = cli_token;
@@ -175,6 +176,8 @@ static const struct cli_option options_table[] = {
      &keys_lost, 0, 0},
     {"--scavenge-every", "SECONDS", "scavenge by itself so often; else only when asked to", CLI_NUMBER, &scavenge_every, 1,
      SERVER_SCAVENGE_S_MAX},
+    {"--scrub", "RATE", "read the log again for damage, so many bytes a second; 0: never (4194304)", CLI_NUMBER, &scrub, 0,
+     SERVER_SCRUB_RATE_MAX},
     {"--durability", "MODE",
      "sync: answered when on the disk; async: a power cut loses up to a second (sync)", CLI_TEXT, &durability,
      0, 0},

@@ -182,8 +182,11 @@ static void stop_writing(struct journal *journal, const char *reason)
 static void end_badly(struct journal *journal, struct batch *batch, struct ending ending,
                       struct append_list *again)
 {
+    char reason[256];
     if (ending.final)
         stop_writing(journal, ending.detail);
+    if (ending.code == JOURNAL_E_READ_ONLY && !journal_is_writable(journal, reason))
+        ending.detail = reason; /* the log's own: it names file and offset */
     for (size_t i = 0; i < batch->append_count; i++) {
         struct journal_append *append = batch->appends[i].append;
         if (ending.code != 0 && batch->appends[i].written)

@@ -32,6 +32,9 @@ struct file_log_options {
     uint32_t idle_floor_ms;         /* idleness after which the floor is written; 0: 100 */
     const uint8_t *id;              /* make a new log with this id (a follower's); NULL: a new one */
     const uint8_t *key;             /* likewise the term key; NULL: a new one */
+    uint64_t scrub_rate;            /* bytes a second that a writer's log reads again in the background, in passes over all
+                                     * of it; 0: it does not. Damage it finds is as damage that a reader finds */
+    uint32_t scrub_rest_ms;         /* from one pass to the next; 0: an hour */
 };
 
 /* Open the log in `folder` (made if missing, unless read_only). `ret_error` (may be NULL; 256 bytes) gets a sentence that

@@ -6,6 +6,7 @@
  *     file_log_disk.c     the disk: room, segments, writes, syncs, cuts, floors
  *     file_log_page.c     durable.page, which tells readers in other processes how far records are durable
  *     file_log_read.c     readers, and following a log that another process writes
+ *     file_log_scrub.c    reading everything again, slowly
  *     file_log_segments.c the list of segments and the places remembered in them
  *     file_log_verify.c, file_log_backup.c, file_log_restore.c   tools on a folder; file_log_copy.[ch] is what two share
  *     file_log_replace.c  stubs
@@ -77,6 +78,8 @@ struct file_log {
 
     struct os_mutex mutex; /* guards all that follows, up to the next blank line */
     struct os_cond changed;
+    struct os_cond scrub_wanted;   /* the scrub waits: for its time, or the end */
+    bool scrub_stopping;
     struct segment *segments;
     size_t segment_count, segment_capacity;
     struct shared_file **files;
@@ -95,6 +98,8 @@ struct file_log {
     uint64_t sync_due_ns;          /* LOG_ASYNC: likewise the sync, also under load */
     char reason[ERROR_SIZE];
     struct log_counters counters;
+
+    struct os_thread scrub; /* of who opens and closes */
 
     struct os_thread thread; /* the rest is the writer thread's, or whoever holds `busy` */
     int file;                /* the last segment, -1: none */
@@ -191,6 +196,13 @@ void file_log_page_tell(struct file_log *log);
 void file_log_page_end(struct file_log *log);
 /* A reader's: the highest position the page vouches for; 0: none, or it does not count. */
 uint64_t file_log_page_read(const struct file_log *log);
+
+/* ---- file_log_scrub.c ---- */
+
+/* Starts the thread, if the options ask for one. */
+int file_log_start_scrub(struct file_log *log);
+/* Ends it at once. */
+void file_log_stop_scrub(struct file_log *log);
 
 /* ---- file_log_read.c ---- */
 

@@ -81,6 +81,7 @@ static void free_log(struct file_log *log)
     segments_drop(log, 0);
     free(log->segments);
     free(log->folder);
+    os_cond_deinit(&log->scrub_wanted);
     os_cond_deinit(&log->changed);
     os_mutex_deinit(&log->mutex);
     free(log);
@@ -92,6 +93,7 @@ static int close_log(struct log *base)
 {
     struct file_log *log = file_log_of(base);
 
+    file_log_stop_scrub(log);
     if (log->thread.started)
         file_log_stop_writer(log);
     free_log(log);
@@ -329,7 +331,13 @@ static int start_writing(struct file_log *log, const struct scan *scan)
     if (r < 0 && !log->writable)
         return r; /* its sync failed. That there was no room for it is no harm */
     file_log_page_begin(log);
-    return file_log_start_writer(log);
+    r = file_log_start_scrub(log);
+    if (r < 0)
+        return r;
+    r = file_log_start_writer(log);
+    if (r < 0)
+        file_log_stop_scrub(log);
+    return r;
 }
 
 /* ---- */
@@ -362,6 +370,7 @@ static int new_log(const char *folder, const struct file_log_options *options, s
     log->lock_file = log->file = log->page_file = -1;
     os_mutex_init(&log->mutex);
     os_cond_init(&log->changed);
+    os_cond_init(&log->scrub_wanted);
     *ret_log = log;
     return 0;
 }

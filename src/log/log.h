@@ -140,6 +140,8 @@ struct log_status {
 struct log_counters {
     uint64_t appends, records, batches, syncs, bytes_written;
     uint64_t sync_ns_total, sync_ns_max;
+    /* What the engine reads again by itself to find damage; zeros: it does not. Up to which position it is in this pass. */
+    uint64_t scrub_position, scrub_bytes, scrub_passes, scrub_damages;
 };
 
 struct log;

@@ -52,6 +52,9 @@ struct os_file_ops {
     int (*sync_folder)(const struct os_file_ops *ops, const char *path);
     /* Appends the names of the files in a folder to `names`, each ended by a NUL, in no order, without . and .. */
     int (*list)(const struct os_file_ops *ops, const char *path, struct buffer *names);
+    /* Asks for these bytes to be read from the disk the next time, not from memory; what is not written yet stays. A hint,
+     * and a table may leave it out: os_file_forget(). */
+    void (*forget)(const struct os_file_ops *ops, int file, uint64_t offset, uint64_t size);
     int (*space)(const struct os_file_ops *ops, const char *path, uint64_t *ret_bytes_free);
 };
 
@@ -59,6 +62,12 @@ struct os_file_ops {
 const struct os_file_ops *os_file_real(void);
 
 /* ---- over any table ---- */
+
+static inline void os_file_forget(const struct os_file_ops *ops, int file, uint64_t offset, uint64_t size)
+{
+    if (ops->forget)
+        ops->forget(ops, file, offset, size);
+}
 
 /* Goes on until all is written. */
 _must_check_ int os_file_write_full(const struct os_file_ops *ops, int file, const void *data, size_t size,

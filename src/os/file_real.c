@@ -164,6 +164,11 @@ static int real_list(const struct os_file_ops *ops, const char *path, struct buf
     return r;
 }
 
+static void real_forget(const struct os_file_ops *ops, int file, uint64_t offset, uint64_t size)
+{
+    (void)posix_fadvise(file, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
+}
+
 static int real_space(const struct os_file_ops *ops, const char *path, uint64_t *ret_bytes_free)
 {
     struct statvfs stat;
@@ -191,6 +196,7 @@ const struct os_file_ops *os_file_real(void)
         .make_folder = real_make_folder,
         .sync_folder = real_sync_folder,
         .list = real_list,
+        .forget = real_forget,
         .space = real_space,
     };
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/cleanup.h"
 #include "lib/fake_clock.h"
@@ -243,6 +244,23 @@ static void who_reads_under_a_lock_sees_no_half_done_write(void **state)
     os_rwlock_deinit(&pair.lock);
 }
 
+static void stand_back(void *nice)
+{
+    os_thread_stand_back();
+    *(int *)nice = getpriority(PRIO_PROCESS, 0);
+}
+
+static void a_thread_that_stands_back_does_so_alone(void **state)
+{
+    struct os_thread thread = {0};
+    int nice = 0, mine = getpriority(PRIO_PROCESS, 0);
+
+    assert_ok(os_thread_start(&thread, "modest", stand_back, &nice));
+    os_thread_join(&thread);
+    assert_int_equal(nice, 19);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), mine);
+}
+
 static bool is_readable(int descriptor)
 {
     struct pollfd poll_one = {.fd = descriptor, .events = POLLIN};
@@ -280,6 +298,7 @@ int main(void)
         cmocka_unit_test(random_bytes_do_not_repeat),
         cmocka_unit_test(threads_have_names_take_no_signals_and_wake_each_other),
         cmocka_unit_test(who_reads_under_a_lock_sees_no_half_done_write),
+        cmocka_unit_test(a_thread_that_stands_back_does_so_alone),
         cmocka_unit_test(an_event_is_readable_while_it_is_raised),
     };
 

@@ -4,10 +4,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/cleanup.h"
 #include "os/clock.h"
+
+enum { STAND_BACK_NICENESS = 19 };
 
 struct start {
     char name[OS_THREAD_NAME_SIZE_MAX];
@@ -66,6 +69,11 @@ void os_thread_join(struct os_thread *thread)
     r = pthread_join(thread->handle, NULL);
     assert(r == 0);
     thread->started = false;
+}
+
+void os_thread_stand_back(void)
+{
+    (void)setpriority(PRIO_PROCESS, 0, STAND_BACK_NICENESS); /* on Linux: of this thread alone. Refused, no harm is done */
 }
 
 void os_mutex_init(struct os_mutex *mutex)

@@ -26,6 +26,9 @@ _must_check_ int os_thread_start(struct os_thread *thread, const char *name, voi
 /* Waits for its end. Nothing happens when it was not started, or was joined before. */
 void os_thread_join(struct os_thread *thread);
 
+/* The calling thread lets all others go first: for work that is not urgent. */
+void os_thread_stand_back(void);
+
 struct os_mutex {
     pthread_mutex_t handle;
 };

@@ -9,7 +9,7 @@ const size_t server_limit_row_count = sizeof(server_limit_rows) / sizeof(server_
 
 void server_options_init(struct server_options *options)
 {
-    *options = (struct server_options){.data_folder = "data", .address = "127.0.0.1", .port = 7070};
+    *options = (struct server_options){.data_folder = "data", .address = "127.0.0.1", .port = 7070, .scrub_rate = SERVER_SCRUB_RATE_DEFAULT};
     limits_init(http_limit_rows, http_limit_row_count, &options->http_limits);
     limits_init(server_limit_rows, server_limit_row_count, &options->limits);
 }

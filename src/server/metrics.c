@@ -64,6 +64,10 @@ static void figures_take(struct server *server, struct figures *figures)
     X(log_syncs_total, counter, "syncs of the disk", f->journal.counters.syncs)                              \
     X(log_sync_seconds_total, counter, "spent in syncs", (double)f->journal.counters.sync_ns_total / 1e9)    \
     X(log_sync_seconds_max, gauge, "the longest sync", (double)f->journal.counters.sync_ns_max / 1e9)        \
+    X(log_scrub_position, gauge, "how far the log has been read again", f->journal.counters.scrub_position)  \
+    X(log_scrub_bytes_total, counter, "of the log read again", f->journal.counters.scrub_bytes)              \
+    X(log_scrub_passes_total, counter, "times all of the log was read again", f->journal.counters.scrub_passes) \
+    X(log_scrub_damages_total, counter, "damaged places found so", f->journal.counters.scrub_damages)        \
     X(scavenge_running, gauge, "1 while a scavenge is under way", f->scavenge.running)                       \
     X(scavenge_runs_total, counter, "scavenges ended, dry runs not counted", f->scavenge.runs)               \
     X(scavenge_events_total, counter, "events whose bodies they took", f->scavenge.gone)                     \

@@ -167,7 +167,8 @@ static int open_vault(struct server *server, struct log *log, char *ret_error)
 static int open_journal(struct server *server, char *ret_error)
 {
     const struct server_options *options = server->options;
-    struct file_log_options log_options = {.durability = options->async ? LOG_ASYNC : LOG_SYNC};
+    struct file_log_options log_options = {.durability = options->async ? LOG_ASYNC : LOG_SYNC,
+                                           .scrub_rate = options->scrub_rate};
     char folder[OS_PATH_SIZE_MAX], index_folder[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
     uint64_t told_ns = os_monotonic_ns();
     struct journal_options journal_options = {.follower = options->follow != NULL,

@@ -35,6 +35,7 @@ struct server_options {
     const char *issuer, *audience; /* with jwks_file: what a signed token must say; NULL: anything */
     const char *checkpoint_key;    /* file of the private key that signs checkpoints, or NULL */
     uint32_t scavenge_every_s;     /* scavenge by itself so often, at most SERVER_SCAVENGE_S_MAX; 0: only when asked to */
+    uint64_t scrub_rate;           /* bytes of the log a second that are read again to find damage; 0: none */
     const char *app_folder;        /* or NULL: a plain event store */
     const char *hosts[SERVER_HOST_COUNT_MAX];
     size_t host_count;
@@ -47,6 +48,8 @@ struct server_options {
 };
 
 enum { SERVER_SCAVENGE_S_MAX = 30 * 86400 };
+#define SERVER_SCRUB_RATE_DEFAULT (UINT64_C(4) << 20)
+#define SERVER_SCRUB_RATE_MAX     (UINT64_C(1) << 40)
 
 /* Everything's default: the loopback address, port 7070, ./data. */
 void server_options_init(struct server_options *options);

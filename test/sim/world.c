@@ -19,6 +19,7 @@ enum {
     SEGMENT_SIZE = 64 << 10,
     LIVES_MAX = 5,
     OPEN_TRIES_MAX = 6,
+    SCRUB_RATE = 64 << 20,
     INDEX_UNIT = 4, /* so that a few appends fill a table, and a life merges runs */
 };
 
@@ -28,6 +29,7 @@ struct world {
     struct oracle oracle;
     const struct world_plant *plant;
     bool indexed;     /* the index lies on the disk, not in memory */
+    bool scrubbed;    /* the log is read again while it is in use */
     bool flipped;     /* a bit was changed at rest */
     bool async_wrote; /* since the journal was last examined, somebody wrote without waiting for syncs */
     bool async_lost;  /* and something of that may be gone, as that mode says */
@@ -90,6 +92,8 @@ static int try_to_open(struct world *world, struct journal **ret_journal)
         .file = &world->faults.ops,
         .segment_size = SEGMENT_SIZE,
         .durability = world->oracle.async ? LOG_ASYNC : LOG_SYNC,
+        .scrub_rate = world->scrubbed ? SCRUB_RATE : 0,
+        .scrub_rest_ms = 1,
     };
     struct journal_options journal_options = {
         .index_folder = world->indexed ? INDEX_FOLDER : NULL,
@@ -335,6 +339,7 @@ uint64_t world_run(uint64_t seed, bool verbose, const struct world_plant *plant)
     oracle_init(&world.oracle);
     lives = 2 + scheduler_dice(LIVES_MAX - 1);
     world.indexed = scheduler_chance(2);
+    world.scrubbed = scheduler_chance(3);
     world.faults.derived = INDEX_FOLDER;
     for (unsigned i = 0; i < lives && !world.over; i++) {
         live(&world, false);
