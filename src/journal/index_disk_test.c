@@ -512,6 +512,55 @@ static void verify_tells_of_every_damaged_block(void **state)
     stage_end(&stage);
 }
 
+/* Change what a block says, and give it the checksum that belongs to it. */
+static void reseal(const char *path, const uint8_t key[16], uint32_t number)
+{
+    const struct os_file_ops *ops = os_file_real();
+    uint8_t block[RUN_BLOCK_SIZE];
+    size_t size;
+    int file;
+    assert_ok(ops->open(ops, path, OS_FILE_WRITE, &file));
+    assert_ok(os_file_read_full(ops, file, block, sizeof(block), (uint64_t)number * RUN_BLOCK_SIZE, &size));
+    enum run_block_kind kind = (enum run_block_kind)bytes_get_u16(block);
+    if (kind == RUN_FILTER)
+        memset(block + RUN_BLOCK_HEAD_SIZE, 0, RUN_PAYLOAD_SIZE);
+    else
+        block[RUN_BLOCK_HEAD_SIZE] ^= 1;
+    run_block_seal(block, kind, bytes_get_u16(block + 2), number, run_seed(key, 1025, 1152));
+    assert_ok(os_file_write_full(ops, file, block, sizeof(block), (uint64_t)number * RUN_BLOCK_SIZE));
+    assert_ok(ops->close(ops, file));
+}
+
+/* The law: not the checksums are the index's truth, but the log. */
+static void verify_tells_of_what_is_wrong_and_bears_a_right_checksum(void **state)
+{
+    struct stage stage;
+    struct journal_index_options options = {.unit = UNIT};
+    _cleanup_(buffer_deinit) struct buffer sound = {0};
+    const struct os_file_ops *ops = os_file_real();
+    char name[RUN_FILE_NAME_SIZE], path[OS_PATH_SIZE_MAX];
+    uint8_t key[16];
+    stage_begin(&stage, UNIT);
+    append_numbers(&stage, 1, EVENTS);
+    settle(&stage);
+    memcpy(key, stage.journal->key, sizeof(key));
+    close_journal(&stage);
+    run_file_name(1025, 1152, name);
+    path_of(&stage, name, path);
+    assert_ok(os_file_read_whole(ops, path, &sound));
+    for (uint32_t number = 1; number < sound.size / RUN_BLOCK_SIZE; number++) {
+        struct journal_index_report report;
+        char told[2000] = "";
+        reseal(path, key, number);
+        assert_ok(journal_verify_index(stage.folder, &options, note_damage, NULL, told, &report, NULL));
+        assert_int_equal(report.damage_count, 1);
+        assert_non_null(strstr(told, name));
+        assert_ok(os_file_replace(ops, stage.index_folder, name, buffer_bytes(&sound)));
+    }
+    open_journal(&stage);
+    stage_end(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -527,6 +576,7 @@ int main(void)
         cmocka_unit_test(an_id_that_the_journal_made_itself_is_known_too),
         cmocka_unit_test(verify_finds_nothing_in_a_sound_index),
         cmocka_unit_test(verify_tells_of_every_damaged_block),
+        cmocka_unit_test(verify_tells_of_what_is_wrong_and_bears_a_right_checksum),
     };
     return cmocka_run_group_tests_name("journal/index_disk", tests, NULL, NULL);
 }

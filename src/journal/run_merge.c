@@ -1,32 +1,18 @@
-/* Each run is read from its beginning to its end beside the others: entries by their order, places by hash. Blocks are
- * read past the cache of those who ask, so that a merge does not push out what they need: only the positions of long
- * lists go through a small cache of its own. */
+/* Each run is read from its beginning to its end beside the others (run_walk.h): entries by their order, places by hash.
+ * The positions of long lists go through a small cache of the merge's own. */
 
 #include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "journal/run_builder.h"
 #include "journal/run_flush.h"
+#include "journal/run_walk.h"
 
 enum { PAUSE_STEP = 1024 }; /* entries or places between two looks at whether to pause */
 
-/* A run, as it is walked through. */
 struct source {
-    struct run *run;
+    struct run_walk walk;
     uint32_t shift; /* from its offsets to those of the whole */
-    uint32_t guide, guide_at, guide_count;
-    uint8_t guides[RUN_BLOCK_SIZE];
-    uint32_t number; /* of the block of terms at hand */
-    uint32_t left;   /* entries of it not taken yet, the one at hand included */
-    struct bytes rest;
-    uint8_t terms[RUN_BLOCK_SIZE];
-    bool has_entry;
-    struct run_entry entry;
-    uint32_t place; /* index of the one at hand */
-    bool has_place;
-    uint64_t hash;
-    uint32_t offset;
-    uint8_t places[RUN_BLOCK_SIZE];
 };
 
 struct merge {
@@ -45,77 +31,17 @@ static int maybe_pause(struct merge *merge)
     return merge->pause(merge->user, run_builder_size(merge->builder));
 }
 
-static int damaged(struct source *source)
-{
-    atomic_store_explicit(&source->run->damaged, true, memory_order_relaxed);
-    return -EBADMSG;
-}
-
-/* ---- entries of a source ---- */
-
-static int load_guides(struct source *source)
-{
-    struct run *run = source->run;
-    int r = run_read_block(run, RUN_GUIDES, run->header.guides + source->guide, source->guides, &source->guide_count);
-    source->guide_at = 0;
-    return r == 0 && (source->guide_count == 0 || source->guide_count > RUN_GUIDES_PER_BLOCK) ? damaged(source) : r;
-}
-
-/* The next block of terms; none left: has_entry stays false. */
-static int load_terms(struct source *source)
-{
-    struct run *run = source->run;
-    int r = 0;
-    if (source->guide_at == source->guide_count) {
-        if (source->guide == run->guide_blocks)
-            return 0;
-        r = load_guides(source);
-        source->guide++;
-    }
-    if (r < 0)
-        return r;
-    source->number =
-        bytes_get_u32(source->guides + RUN_BLOCK_HEAD_SIZE + (size_t)source->guide_at++ * RUN_GUIDE_SIZE + 8);
-    if (source->number < run->header.data || source->number >= run->header.guides)
-        return damaged(source);
-    r = run_read_block(run, RUN_TERMS, source->number, source->terms, &source->left);
-    source->rest = bytes_make(source->terms + RUN_BLOCK_HEAD_SIZE, RUN_PAYLOAD_SIZE);
-    return r == 0 && source->left == 0 ? damaged(source) : r;
-}
-
-static int next_entry(struct source *source)
-{
-    int r = 0;
-    source->has_entry = false;
-    if (source->left == 0)
-        r = load_terms(source);
-    if (r < 0 || source->left == 0)
-        return r;
-    source->left--;
-    r = run_entry_get(&source->rest, &source->entry);
-    source->has_entry = r == 0;
-    return r < 0 ? damaged(source) : 0;
-}
-
 /* ---- merging entries ---- */
 
 static int put_positions(struct merge *merge, struct source *source, struct run_cursor *cursor)
 {
-    const struct run_entry *entry = &source->entry;
-    struct run_postings postings = {.count = entry->count,
-                                    .first = entry->first,
-                                    .last = entry->last,
-                                    .block = entry->blocks > 0 ? entry->block : source->number,
-                                    .blocks = entry->blocks,
-                                    .chunk_size = (uint16_t)entry->chunk.size};
-    if (entry->chunk.size > 0)
-        postings.chunk_offset = (uint16_t)(entry->chunk.data - source->terms);
-    run_cursor_init(cursor, source->run, &postings);
-    for (uint64_t index = 0; index < entry->count; index++) {
+    const struct run_walk *walk = &source->walk;
+    run_walk_cursor(walk, cursor);
+    for (uint64_t index = 0; index < walk->entry.count; index++) {
         uint64_t position;
         int r = run_cursor_at(cursor, index, &position);
         if (r == 0)
-            r = run_builder_position(merge->builder, (uint32_t)(position - source->run->header.first) + source->shift);
+            r = run_builder_position(merge->builder, (uint32_t)(position - walk->run->header.first) + source->shift);
         if (r < 0)
             return r;
     }
@@ -128,7 +54,7 @@ static struct source *first_entry(struct merge *merge)
     struct source *first = NULL;
     for (size_t i = 0; i < merge->count; i++) {
         struct source *source = &merge->sources[i];
-        if (source->has_entry && (!first || run_entry_compare(&source->entry, &first->entry) < 0))
+        if (source->walk.has_entry && (!first || run_entry_compare(&source->walk.entry, &first->walk.entry) < 0))
             first = source;
     }
     return first;
@@ -138,18 +64,18 @@ static struct source *first_entry(struct merge *merge)
 static int put_entry(struct merge *merge, struct source *first, struct run_cursor *cursor)
 {
     uint8_t name[RUN_NAME_SIZE_MAX];
-    struct run_entry entry = first->entry;
+    struct run_entry entry = first->walk.entry;
     if (entry.name.size > 0)
         memcpy(name, entry.name.data, entry.name.size);
     entry.name = bytes_make(name, entry.name.size);
     int r = run_builder_entry(merge->builder, &entry);
     for (size_t i = 0; r == 0 && i < merge->count; i++) {
         struct source *source = &merge->sources[i];
-        if (!source->has_entry || run_entry_compare(&source->entry, &entry) != 0)
+        if (!source->walk.has_entry || run_entry_compare(&source->walk.entry, &entry) != 0)
             continue;
         r = put_positions(merge, source, cursor);
         if (r == 0)
-            r = next_entry(source);
+            r = run_walk_next_entry(&source->walk);
     }
     return r == 0 ? run_builder_entry_end(merge->builder) : r;
 }
@@ -159,7 +85,7 @@ static int merge_entries(struct merge *merge)
     _cleanup_(freep) struct run_cursor *cursor = malloc(sizeof(*cursor));
     int r = cursor ? 0 : -ENOMEM;
     for (size_t i = 0; r == 0 && i < merge->count; i++)
-        r = next_entry(&merge->sources[i]);
+        r = run_walk_next_entry(&merge->sources[i].walk);
     for (struct source *first; r == 0 && (first = first_entry(merge)) != NULL;) {
         r = put_entry(merge, first, cursor);
         if (r == 0)
@@ -170,43 +96,24 @@ static int merge_entries(struct merge *merge)
 
 /* ---- merging places and times ---- */
 
-static int load_place(struct source *source)
-{
-    struct run *run = source->run;
-    uint32_t at = source->place % RUN_PLACES_PER_BLOCK, count;
-    source->has_place = source->place < run->header.place_count;
-    if (!source->has_place)
-        return 0;
-    if (at == 0) {
-        int r = run_read_block(run, RUN_PLACES, run->header.places + source->place / RUN_PLACES_PER_BLOCK,
-                               source->places, &count);
-        if (r < 0)
-            return r;
-    }
-    const uint8_t *item = source->places + RUN_BLOCK_HEAD_SIZE + (size_t)at * RUN_PLACE_SIZE;
-    source->hash = bytes_get_u64(item);
-    source->offset = bytes_get_u32(item + 8);
-    return 0;
-}
-
 static int merge_places(struct merge *merge)
 {
     int r = 0;
     for (size_t i = 0; r == 0 && i < merge->count; i++)
-        r = load_place(&merge->sources[i]);
+        r = run_walk_load_place(&merge->sources[i].walk);
     while (r == 0) {
         struct source *first = NULL;
         for (size_t i = 0; i < merge->count; i++) {
             struct source *source = &merge->sources[i];
-            if (source->has_place && (!first || source->hash < first->hash))
+            if (source->walk.has_place && (!first || source->walk.hash < first->walk.hash))
                 first = source;
         }
         if (!first)
             break;
-        r = run_builder_place(merge->builder, first->hash, first->offset + first->shift);
-        first->place++;
+        r = run_builder_place(merge->builder, first->walk.hash, first->walk.offset + first->shift);
+        first->walk.place++;
         if (r == 0)
-            r = load_place(first);
+            r = run_walk_load_place(&first->walk);
         if (r == 0)
             r = maybe_pause(merge);
     }
@@ -269,7 +176,7 @@ int run_merge(const struct run_target *target, struct run *const *runs, size_t c
     if (!sources)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
-        sources[i].run = runs[i];
+        sources[i].walk.run = runs[i];
         sources[i].shift = (uint32_t)(runs[i]->header.first - header.first);
         options.term_count += runs[i]->header.term_count;
         options.place_count += runs[i]->header.place_count;

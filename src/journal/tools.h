@@ -121,7 +121,8 @@ int journal_rebuild_index(const char *data_folder, const struct journal_index_op
 /* Hold the index of a data folder against its log: each stream, type, tag, id and key of each event must lead to it, and
  * nothing else may stand there. Changes nothing and needs no lock. Each fault is told with the file (its name) and the
  * first position concerned, 0: unknown. What is damaged may be deleted; the journal makes it again. 0: read to the end,
- * damage_count says how it is; else as file_log_open(), or -errno. */
+ * damage_count says how it is; else as file_log_open(), or -errno. Log and index are each read once, from beginning to end;
+ * memory is 48 bytes a unit of the largest file beside a fixed size. */
 int journal_verify_index(const char *data_folder, const struct journal_index_options *options,
                          void (*on_damage)(void *user, const char *file, uint64_t position, const char *what),
                          journal_tools_progress *on_progress, void *user, struct journal_index_report *ret_report,
