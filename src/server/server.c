@@ -143,9 +143,11 @@ static int check_keys(const struct server *server, struct log *log, const char *
     uint64_t position = 0;
     int r = server->options->follow || server->options->keys_lost ? 0 : seal_find_lost(log, folder, &position);
 
-    if (r == 0 && position == 0)
+    if (r < 0)
+        return start_error(ret_error, r, "the log cannot be read: %s", strerror(-r));
+    if (position == 0)
         return 0;
-    return start_error(ret_error, r,
+    return start_error(ret_error, 0,
                        "event %" PRIu64 " is about a subject, and the folder of keys, %s, is missing: put it back, "
                        "or start with --keys-lost when that data is to be given up",
                        position, folder);
