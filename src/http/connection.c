@@ -145,15 +145,20 @@ static struct http_connection *connection_of(struct MHD_Connection *mhd)
     return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
-static void peer_format(struct MHD_Connection *mhd, char peer[48])
+static void peer_note(struct http_connection *connection)
 {
     const struct sockaddr *address =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+        MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
 
-    if (address && address->sa_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, peer, 48);
-    else if (address && address->sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, peer, 48);
+    if (address && address->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+        inet_ntop(AF_INET, &in->sin_addr, connection->peer, sizeof(connection->peer));
+        connection->peer_port = ntohs(in->sin_port);
+    } else if (address && address->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+        inet_ntop(AF_INET6, &in6->sin6_addr, connection->peer, sizeof(connection->peer));
+        connection->peer_port = ntohs(in6->sin6_port);
+    }
 }
 
 static struct http_connection *connection_new(struct http *http, struct MHD_Connection *mhd)
@@ -165,7 +170,7 @@ static struct http_connection *connection_new(struct http *http, struct MHD_Conn
     connection->http = http;
     connection->mhd = mhd;
     connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    peer_format(mhd, connection->peer);
+    peer_note(connection);
     connection_phase_set(connection, PHASE_HEADER);
     connection->surplus = http->connection_count >= http->options.limits.connection_count_max;
     connection->next = http->connections;

@@ -161,6 +161,9 @@ size_t http_request_parameters(const struct http_request *request,
 /* The first parameter of a name; false: none. */
 bool http_request_parameter(const struct http_request *request, const char *name, struct bytes *ret_value);
 bool http_request_is_head(const struct http_request *request);
+/* Who is at the other end of the connection, a proxy perhaps: "127.0.0.1:4711", "[::1]:4711". Loop only. */
+enum { HTTP_PEER_SIZE = 64 };
+void http_request_peer(const struct http_request *request, char ret_peer[HTTP_PEER_SIZE]);
 /* Accept names this media type at least as much as any other of `types` (first wins a tie): its index. Nothing
  * acceptable: -1. No Accept: 0. */
 int http_request_accepts(const struct http_request *request, const char *const *types, size_t count);

@@ -1,6 +1,7 @@
 /* http, alive: a server on a port of its own and clients that speak over bare sockets. */
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -39,6 +40,14 @@ static void handle_echo(struct http_request *request)
     assert_int_equal(buffer_append_byte(&body, '|'), 0);
     assert_int_equal(buffer_append_bytes(&body, http_request_body(request)), 0);
     http_answer(request, 201, "text/plain", &body);
+}
+
+static void handle_peer(struct http_request *request)
+{
+    char peer[HTTP_PEER_SIZE];
+
+    http_request_peer(request, peer);
+    http_answer_text(request, 200, "text/plain", peer);
 }
 
 static void handle_worker(struct http_request *request)
@@ -147,6 +156,7 @@ static void held_answer(size_t count)
 
 static const struct http_route routes[] = {
     {"GET", "/hello", handle_hello},
+    {"GET", "/peer", handle_peer},
     {"POST", "/echo/{word}", handle_echo, .body_size_max = 1000},
     {"POST", "/json", handle_hello, HTTP_JSON},
     {"GET", "/worker", handle_worker, HTTP_BLOCKING},
@@ -164,7 +174,7 @@ static void *serve(void *argument)
     return NULL;
 }
 
-static void start(struct fixture *fixture, void (*change)(struct http_options *options))
+static void start_at(struct fixture *fixture, const char *address, void (*change)(struct http_options *options))
 {
     struct http_options options = {.routes = routes,
                                    .route_count = sizeof(routes) / sizeof(routes[0]),
@@ -175,8 +185,13 @@ static void start(struct fixture *fixture, void (*change)(struct http_options *o
     if (change)
         change(&options);
     assert_int_equal(http_new(&options, &fixture->http), 0);
-    assert_int_equal(http_listen(fixture->http, "127.0.0.1", 0, &fixture->port), 0);
+    assert_int_equal(http_listen(fixture->http, address, 0, &fixture->port), 0);
     assert_int_equal(pthread_create(&fixture->thread, NULL, serve, fixture), 0);
+}
+
+static void start(struct fixture *fixture, void (*change)(struct http_options *options))
+{
+    start_at(fixture, "127.0.0.1", change);
 }
 
 static void stop(struct fixture *fixture)
@@ -534,6 +549,43 @@ static void a_request_outlives_its_client_until_it_is_answered(void **state)
     stop(&fixture);
 }
 
+/* Asks for its own address, having connected `to` a server there, and compares it with what it is called here. */
+static void check_peer(const char *address, struct sockaddr *to, socklen_t size, in_port_t *port)
+{
+    struct fixture fixture;
+    char host[64], service[16], expected[96];
+    struct timeval limit = {.tv_sec = WAIT_S};
+
+    start_at(&fixture, address, NULL);
+    *port = htons(fixture.port);
+    int fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    assert_int_equal(connect(fd, to, size), 0);
+    assert_int_equal(getsockname(fd, to, &size), 0);
+    assert_int_equal(getnameinfo(to, size, host, sizeof(host), service, sizeof(service), NI_NUMERICHOST | NI_NUMERICSERV), 0);
+    snprintf(expected, sizeof(expected), to->sa_family == AF_INET6 ? "\r\n\r\n[%s]:%s" : "\r\n\r\n%s:%s", host, service);
+    client_send(fd, REQUEST("GET /peer"));
+    const char *body = strstr(client_read_all(fd), "\r\n\r\n");
+    assert_non_null(body);
+    assert_string_equal(body, expected);
+    close(fd);
+    stop(&fixture);
+}
+
+static void a_peer_is_told_by_address_and_port(void **state)
+{
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool has_six = fd >= 0 && bind(fd, (struct sockaddr *)&six, sizeof(six)) == 0; /* containers may lack it */
+
+    if (fd >= 0)
+        close(fd);
+    check_peer("127.0.0.1", (struct sockaddr *)&four, sizeof(four), &four.sin_port);
+    if (has_six)
+        check_peer("::1", (struct sockaddr *)&six, sizeof(six), &six.sin6_port);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -541,6 +593,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_said_as_a_problem),
         cmocka_unit_test(a_body_reaches_the_handler_whole_and_segments_are_decoded),
         cmocka_unit_test(a_worker_may_answer),
+        cmocka_unit_test(a_peer_is_told_by_address_and_port),
         cmocka_unit_test(requests_sent_at_once_are_answered_in_order),
         cmocka_unit_test(a_stream_waits_and_goes_on),
         cmocka_unit_test(an_entity_tag_saves_the_body),

@@ -35,6 +35,7 @@ struct http_connection {
     struct http_request *request;
     struct http_connection *next, *previous;
     char peer[48];
+    uint16_t peer_port;
 };
 
 enum {

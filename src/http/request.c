@@ -1,6 +1,7 @@
 /* A request: what was asked, and the way from its header to its handler. */
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <time.h>
@@ -219,6 +220,15 @@ bool http_request_parameter(const struct http_request *request, const char *name
         }
     }
     return false;
+}
+
+void http_request_peer(const struct http_request *request, char ret_peer[HTTP_PEER_SIZE])
+{
+    const struct http_connection *connection = request->connection;
+    bool v6 = strchr(connection->peer, ':') != NULL;
+
+    snprintf(ret_peer, HTTP_PEER_SIZE, "%s%s%s:%u", v6 ? "[" : "", connection->peer, v6 ? "]" : "",
+             connection->peer_port);
 }
 
 bool http_request_is_head(const struct http_request *request)
