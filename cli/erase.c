@@ -45,6 +45,20 @@ static void print_text(const char *before, struct json_value text)
         printf("%s%.*s", before, BYTES_PRINT(buffer_bytes(&plain)));
 }
 
+static void print_followers(struct json_value followers)
+{
+    bool sent;
+
+    printf("Followers connected now: %" PRIu64 "\n", number(followers, "connected"));
+    for (struct json_cursor at = json_walk(json_get(followers, "list")); json_next(&at);) {
+        if (json_bool(json_get(at.value, "fence_sent"), &sent) != 0)
+            sent = false;
+        print_text("  ", json_get(at.value, "address"));
+        printf(": sent up to %" PRIu64 ", %s\n", number(at.value, "sent"),
+               sent ? "so told to erase" : "not yet told to erase");
+    }
+}
+
 static void print_report(struct json_value report)
 {
     bool complete;
@@ -60,7 +74,8 @@ static void print_report(struct json_value report)
         print_text(": ", json_get(at.value, "state"));
         putchar('\n');
     }
-    printf("Followers connected now: %" PRIu64 "\nNot reached:\n", number(json_get(report, "followers"), "connected"));
+    print_followers(json_get(report, "followers"));
+    puts("Not reached:");
     for (struct json_cursor at = json_walk(json_get(report, "not_reached")); json_next(&at);) {
         print_text("  ", at.value);
         putchar('\n');

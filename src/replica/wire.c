@@ -53,7 +53,7 @@ void wire_sender_free(struct wire_sender *sender)
 
 uint64_t wire_sender_position(const struct wire_sender *sender)
 {
-    return sender->position;
+    return sender->ahead ? 0 : sender->position;
 }
 
 static int write_hello(struct wire_sender *sender, struct buffer *out)

@@ -47,7 +47,7 @@ int wire_sender_fill(struct wire_sender *sender, struct buffer *out);
 /* Append a heartbeat. After WIRE_HEARTBEAT_MS without anything sent. 0, -ENOMEM. */
 int wire_sender_beat(struct wire_sender *sender, struct buffer *out);
 
-/* The last position sent. */
+/* The last position sent, `after` at first; 0 to a follower that has more than this journal, which is sent nothing. */
 uint64_t wire_sender_position(const struct wire_sender *sender);
 
 /* --- receiving ----------------------------------------------------------------------------------------------------------- */

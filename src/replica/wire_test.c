@@ -156,6 +156,7 @@ static void a_question_beyond_the_head_is_answered_with_a_hello_alone(void **sta
     append(f, 3);
     assert_ok(wire_sender_new(f->leader, 7, &sender));
     send_all(sender, &out);
+    assert_int_equal(wire_sender_position(sender), 0);
     assert_ok(wire_decoder_feed(f->decoder, buffer_bytes(&out)));
     assert_ok(wire_decoder_next(f->decoder, &message));
     assert_int_equal(message.after, 7);

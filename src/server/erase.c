@@ -346,23 +346,21 @@ static void write_strings(struct json_writer *w, const char *name, const char *c
     json_write_array_end(w);
 }
 
-static void write_reach(struct json_writer *w, struct server *server)
+static void write_reach(struct json_writer *w, struct server *server, uint64_t position)
 {
     static const char *const dropped[] = {"keys", "views' older files", "copies of the past (as_of)",
                                           "decided states", "events held for subscribers"};
     static const char *const not_reached[] = {
         "exports, and whatever clients have read",
         "backups made before: they hold the key; restore them with --fences and this data folder",
-        "followers that are not connected: they erase when they have caught up",
+        "followers that are down: they erase when they come back, before they are ready",
         "what stands in types, names of streams, tags, ids and idempotency keys",
         "states that were compacted: $compacted events are not about a subject",
     };
 
     write_strings(w, "dropped", dropped, sizeof(dropped) / sizeof(dropped[0]));
     json_write_key(w, "followers");
-    json_write_object_begin(w);
-    json_write_member_u64(w, "connected", log_feed_open_count(server->log_feed));
-    json_write_object_end(w);
+    log_feed_report(server->log_feed, position, w);
     write_strings(w, "not_reached", not_reached, sizeof(not_reached) / sizeof(not_reached[0]));
 }
 
@@ -385,7 +383,7 @@ static int write_report(struct server *server, const struct journal_erasure *era
     write_keys(&w, server, erasure->position);
     json_write_member_u64(&w, "events", concern.events);
     write_views(&w, server, &concern);
-    write_reach(&w, server);
+    write_reach(&w, server, erasure->position);
     json_write_object_end(&w);
     return json_write_end(&w);
 }

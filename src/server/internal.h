@@ -218,6 +218,9 @@ int log_feed_new(struct server *server, struct log_feed **ret_feed);
 void log_feed_quiet(struct log_feed *feed);
 void log_feed_free(struct log_feed *feed);
 uint64_t log_feed_open_count(const struct log_feed *feed);
+/* How many are connected; and of each its address, how far the log has gone out to it, and whether that is past a fence. Any
+ * thread. */
+void log_feed_report(struct log_feed *feed, uint64_t fence, struct json_writer *w);
 
 /* ---- checkpoint.c: signed checkpoints for auditors ---- */
 

@@ -1,16 +1,27 @@
 /* GET /v1/log: the log's records verbatim, then live, for followers (replica/wire.h says how they are packed).
  *
  * A follower's connection is a wire_sender, filled on a worker whenever the client has taken what there was and the journal
- * has more; a heartbeat goes out in silence. All else belongs to the loop. */
+ * has more; a heartbeat goes out in silence. All else belongs to the loop, but for the marks, from which reports say how far
+ * each follower has been sent. */
 
 #include <stdlib.h>
 
+#include "os/thread.h"
 #include "replica/wire.h"
 #include "server/crowd.h"
 #include "server/errand.h"
 #include "server/internal.h"
 
-enum { BEAT_MS = WIRE_HEARTBEAT_MS - CROWD_BEAT_TICK_MS };
+enum {
+    BEAT_MS = WIRE_HEARTBEAT_MS - CROWD_BEAT_TICK_MS,
+    LISTED_COUNT_MAX = 64, /* followers named in a report; more are only counted */
+};
+
+/* What others are told of one follower. */
+struct follower_mark {
+    char address[HTTP_PEER_SIZE]; /* empty: nobody's */
+    uint64_t sent;                /* the last position that has gone out to it */
+};
 
 struct log_stream {
     struct errand errand;
@@ -19,19 +30,78 @@ struct log_stream {
     struct wire_sender *sender; /* the errand's while it is out */
     struct buffer out;
     size_t offset;
-    int answer; /* of the last fill */
-    bool idle;  /* all has been sent that there was */
-    bool moved; /* the head has moved since the last fill began */
+    int answer;                 /* of the last fill */
+    bool idle;                  /* all has been sent that there was */
+    bool moved;                 /* the head has moved since the last fill began */
+    struct follower_mark *mark; /* the feed's; NULL before the first read, or when there are too many */
 };
 
 struct log_feed {
     struct crowd crowd;
     struct server *server;
+    struct os_mutex lock; /* of the marks: the loop writes them, reports are made on workers */
+    struct follower_mark marks[LISTED_COUNT_MAX];
 };
 
 static struct log_stream *stream_of(struct crowd_member *member)
 {
     return (struct log_stream *)((char *)member - offsetof(struct log_stream, member));
+}
+
+/* ---- what others are told of them ---- */
+
+static void mark_take(struct log_stream *stream)
+{
+    struct log_feed *feed = stream->feed;
+    _os_locked_(&feed->lock);
+
+    for (size_t i = 0; i < LISTED_COUNT_MAX && !stream->mark; i++)
+        if (feed->marks[i].address[0] == '\0')
+            stream->mark = &feed->marks[i];
+    if (stream->mark)
+        http_request_peer(stream->member.request, stream->mark->address);
+}
+
+static void mark_give_back(struct log_stream *stream)
+{
+    _os_locked_(&stream->feed->lock);
+
+    if (stream->mark)
+        *stream->mark = (struct follower_mark){0};
+    stream->mark = NULL;
+}
+
+/* The connection asks for more, so what the buffer held has left this process. */
+static void mark_sent(struct log_stream *stream)
+{
+    _os_locked_(&stream->feed->lock);
+
+    if (stream->mark)
+        stream->mark->sent = wire_sender_position(stream->sender);
+}
+
+void log_feed_report(struct log_feed *feed, uint64_t fence, struct json_writer *w)
+{
+    struct follower_mark marks[LISTED_COUNT_MAX];
+
+    os_mutex_lock(&feed->lock);
+    memcpy(marks, feed->marks, sizeof(marks));
+    os_mutex_unlock(&feed->lock);
+    json_write_object_begin(w);
+    json_write_member_u64(w, "connected", log_feed_open_count(feed));
+    json_write_key(w, "list");
+    json_write_array_begin(w);
+    for (size_t i = 0; i < LISTED_COUNT_MAX; i++) {
+        if (marks[i].address[0] == '\0')
+            continue;
+        json_write_object_begin(w);
+        json_write_member_string(w, "address", marks[i].address);
+        json_write_member_u64(w, "sent", marks[i].sent);
+        json_write_member_bool(w, "fence_sent", marks[i].sent >= fence);
+        json_write_object_end(w);
+    }
+    json_write_array_end(w);
+    json_write_object_end(w);
 }
 
 /* ---- one follower ---- */
@@ -75,15 +145,25 @@ static bool beat_due(struct log_stream *stream)
     return wire_sender_beat(stream->sender, &stream->out) == 0;
 }
 
+static void stream_join(struct log_stream *stream)
+{
+    if (stream->member.listed)
+        return;
+    crowd_join(&stream->feed->crowd, &stream->member);
+    mark_take(stream);
+}
+
 static ssize_t stream_read(void *user, uint8_t *buffer, size_t size)
 {
     struct log_stream *stream = user;
 
-    crowd_join(&stream->feed->crowd, &stream->member);
+    stream_join(stream);
     if (stream->errand.out)
         return HTTP_SOURCE_WAIT;
     if (stream->offset == stream->out.size && stream->answer < 0)
         return HTTP_SOURCE_FAILED;
+    if (stream->offset == stream->out.size)
+        mark_sent(stream);
     if (stream->offset == stream->out.size && !beat_due(stream)) {
         if (!stream->idle) {
             stream->moved = false;
@@ -104,6 +184,7 @@ static void stream_release(void *user)
 
     if (stream->member.listed)
         crowd_part(&stream->member);
+    mark_give_back(stream);
     stream->member.request = NULL;
     if (!stream->errand.out)
         stream_free(stream);
@@ -172,6 +253,7 @@ int log_feed_new(struct server *server, struct log_feed **ret_feed)
     if (!feed)
         return -ENOMEM;
     feed->server = server;
+    os_mutex_init(&feed->lock);
     feed->crowd.turn = feed_turn;
     feed->crowd.beat = feed_beat;
     crowd_init(&feed->crowd, server->http, server->journal);
@@ -187,6 +269,9 @@ void log_feed_quiet(struct log_feed *feed)
 
 void log_feed_free(struct log_feed *feed)
 {
+    if (!feed)
+        return;
+    os_mutex_deinit(&feed->lock);
     free(feed);
 }
 

@@ -37,19 +37,19 @@ static const struct {
                                     ",\"content_type\":" TEXT ",\"stream\":" TEXT
                                     ",\"id\":{\"type\":\"string\",\"format\":\"uuid\"},\"tags\":" LIST(
                                         TEXT) ",\"subject\":" TEXT ",\"meta\":{\"type\":\"object\"}")},
+    {"Followers",
+     OBJECT("\"connected\",\"list\"",
+            "\"connected\":" NUMBER ",\"list\":" LIST(
+                OBJECT("\"address\",\"sent\",\"fence_sent\"",
+                       "\"address\":" TEXT ",\"sent\":" NUMBER ",\"fence_sent\":" BOOL)))},
     {"Erased",
-     OBJECT(
-         "\"position\",\"again\",\"complete\",\"keys\",\"events\",\"views\",\"dropped\",\"followers\",\"not_"
-         "reached\"",
-         "\"position\":" NUMBER ",\"time\":" TEXT ",\"again\":" BOOL ",\"complete\":" BOOL
-         ",\"keys\":" LIST(TEXT) ",\"events\":" NUMBER ",\"views\":" LIST(OBJECT(
-             "\"name\",\"generation\",\"state\"",
-             "\"name\":" TEXT ",\"generation\":" NUMBER ",\"state\":" TEXT
-             ",\"detail\":" TEXT)) ",\"dropped\":" LIST(TEXT) ",\"followers\":" OBJECT("\"connected\"",
-                                                                                       "\"connected\""
-                                                                                       ":" NUMBER) ",\"not_"
-                                                                                                   "reached\""
-                                                                                                   ":" LIST(TEXT))},
+     OBJECT("\"position\",\"again\",\"complete\",\"keys\",\"events\",\"views\",\"dropped\",\"followers\","
+            "\"not_reached\"",
+            "\"position\":" NUMBER ",\"time\":" TEXT ",\"again\":" BOOL ",\"complete\":" BOOL
+            ",\"keys\":" LIST(TEXT) ",\"events\":" NUMBER ",\"views\":" LIST(
+                OBJECT("\"name\",\"generation\",\"state\"",
+                       "\"name\":" TEXT ",\"generation\":" NUMBER ",\"state\":" TEXT ",\"detail\":" TEXT))
+            ",\"dropped\":" LIST(TEXT) ",\"followers\":" REF("Followers") ",\"not_reached\":" LIST(TEXT))},
     {"Query",
      OBJECT("\"items\"", "\"items\":" LIST(OBJECT("", "\"types\":" LIST(TEXT) ",\"tags\":" LIST(TEXT))))},
     {"Append", OBJECT("\"events\"", "\"events\":" LIST(REF("NewEvent")) ",\"condition\":" OBJECT(

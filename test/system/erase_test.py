@@ -1,9 +1,11 @@
 """Erasure: a subject's data is gone from every file, stays gone, and the report says what was done."""
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import pathlib
 import shutil
+import socket
 
 from daybook_test import Server, Subscription, Tap, daybook, folder, request, wait_for
 
@@ -307,6 +309,7 @@ def a_follower_reads_what_is_sealed_and_erases_it_with_its_leader():
         answer = request(follower, "GET", f"/v1/views/guests?min_position={last + 1}", headers={"Prefer": "wait=20"})
         assert [row["guest"] for row in answer.json()] == [SECRET, "Bo"], answer
         report = erase(leader, "guest-17")
+        assert report["followers"]["connected"] == 1 and len(report["followers"]["list"]) == 1, report
         reaches(follower, report["position"])
         wait_for(lambda: [row["guest"] for row in rows(follower, "guests")] == ["Bo"], "its view is rebuilt", 40)
         assert events(follower)[0]["erased"] and events(follower)[1]["data"] == {"guest": "Bo"}
@@ -315,6 +318,63 @@ def a_follower_reads_what_is_sealed_and_erases_it_with_its_leader():
         again = append(leader, "guest-17", "Ana again")
         reaches(follower, again)
         assert shows(follower, again)["data"] == {"guest": "Ana again"}
+
+
+def followers(server, subject):
+    report = erase(server, subject)
+    listed = report["followers"]["list"]
+    assert all(one["fence_sent"] == (one["sent"] >= report["position"]) for one in listed), report
+    return listed
+
+
+@tap.test
+def the_report_lists_followers_that_are_connected_and_says_whether_they_have_been_told():
+    with Server() as leader, folder() as data:
+        append(leader, "guest-17")
+        fence = erase(leader, "guest-17")["position"]
+        assert followers(leader, "guest-17") == []
+        follower = Server(data=data, follow=leader).start()
+        try:
+            told = wait_for(lambda: [one for one in followers(leader, "guest-17") if one["fence_sent"]], "it is told", 40)
+            assert len(told) == 1 and told[0]["sent"] == fence and told[0]["address"].startswith("127.0.0.1:"), told
+            code, text, error = daybook("erase", "guest-17", "--yes", url=leader.url)
+            assert code == 0 and f"  {told[0]['address']}: sent up to {fence}, so told to erase\n" in text, (text, error)
+            follower.kill()
+            wait_for(lambda: followers(leader, "guest-17") == [], "it is listed no more", 40)
+            report = erase(leader, "guest-17")
+            assert "followers that are down: they erase when they come back, before they are ready" in report["not_reached"], report
+        finally:
+            follower.kill()
+
+
+@tap.test
+def a_follower_is_listed_by_the_address_it_comes_from_and_with_what_it_has_been_sent():
+    with Server() as leader:
+        append(leader, "guest-17")
+        fence = erase(leader, "guest-17")["position"]
+        for after, sent in ((0, fence), (fence, fence), (fence + 7, 0)):  # the last has more than its leader: it is sent nothing
+            with socket.create_connection(("127.0.0.1", leader.port), timeout=20) as connection:
+                connection.sendall(f"GET /v1/log?after={after} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                assert connection.recv(12) == b"HTTP/1.1 200"
+                own = "127.0.0.1:%d" % connection.getsockname()[1]
+                expected = [{"address": own, "sent": sent, "fence_sent": sent >= fence}]
+                wait_for(lambda: followers(leader, "guest-17") == expected, f"after {after}: it has been sent {sent}", 40)
+            wait_for(lambda: followers(leader, "guest-17") == [], "it is listed no more", 40)
+
+
+@tap.test
+def the_report_lists_no_more_than_64_followers_and_counts_the_others():
+    with Server(options=["--limit", "follower_count_max=66"]) as leader, contextlib.ExitStack() as open_ones:
+        append(leader, "guest-17")
+        erase(leader, "guest-17")
+        for _ in range(66):
+            connection = open_ones.enter_context(socket.create_connection(("127.0.0.1", leader.port), timeout=20))
+            connection.sendall(b"GET /v1/log HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        report = wait_for(lambda: next((report for report in [erase(leader, "guest-17")]
+                                        if all(one["fence_sent"] for one in report["followers"]["list"])), None), "all are told", 40)
+        assert report["followers"]["connected"] == 66 and len(report["followers"]["list"]) == 64, report
+        assert len({one["address"] for one in report["followers"]["list"]}) == 64, report
 
 
 @tap.test
