@@ -14,12 +14,11 @@ uint64_t journal_replaced_count(const struct journal *journal)
 
 int journal_may_match(struct journal *journal, const struct journal_query *query, uint64_t after, bool *ret_may)
 {
+    /* The index locks itself, for each item: what comes meanwhile comes after the moment that is told of. */
     int r = 0;
-    os_rwlock_read(&journal->index_lock);
     bool may = query->count == 0 && journal_head(journal) > after;
     for (size_t i = 0; r == 0 && !may && i < query->count; i++)
         r = index_may_match(journal->index, &query->items[i], after, &may);
-    os_rwlock_unlock(&journal->index_lock);
     if (r == 0)
         *ret_may = may;
     return r;
