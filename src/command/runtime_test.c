@@ -366,7 +366,9 @@ static void turns_lost_again_and_again_end_in_contention(void **state)
     assert_true(memory_store_wait_held(world->store));
     kit_command_submit(world->runtime, &command, "Add", add_json("a", -1), NULL, NULL);
     for (;;) {
-        WAIT_UNTIL(kit_command_is_done(&command) || queue_count(world) == 2);
+        /* The last rival and the command: once the rival before it has been answered it counts no more. */
+        WAIT_UNTIL(kit_command_is_done(&command) ||
+                   ((count < 2 || rivals[count - 2]->landed) && queue_count(world) == 2));
         if (kit_command_is_done(&command))
             break;
         assert_true(count + 2 <= RIVALS_MAX);
@@ -599,7 +601,8 @@ static void a_decision_made_before_another_writers_event_is_made_again(void **st
     assert_int_equal(first.answer, 0);
     assert_int_equal(first.position, 4);
     assert_int_equal(second.answer, COMMAND_E_REJECTED);
-    assert_string_equal(second.facts, "{\"value\":10}");
+    /* Both were loaded anew, and either may have been quicker. Without the other writer's event it would be 11 or 1. */
+    assert_true(strcmp(second.facts, "{\"value\":10}") == 0 || strcmp(second.facts, "{\"value\":0}") == 0);
     assert_int_equal(value_of(world, "a"), 10);
 }
 
