@@ -28,11 +28,14 @@ def cached(scene, extra="", mode="ok"):
 def a_fresh_hit_costs_no_permit_and_a_stale_copy_answers_a_refusal(scene):
     n, u = cached(scene)
     assert n.get("/x").headers["Cache-Status"] == "MISS"
+    # nginx puts the copy in its place after the last byte of the answer: who asks in between misses too.
+    wait_for(lambda: n.get("/x").headers["Cache-Status"] == "HIT", "never a hit", 5)
+    asked = u.count()
     assert n.get("/x").headers["Cache-Status"] == "HIT"
-    assert n.breaker("b")["calls"]["ok"] == 1, n.breaker("b")
+    assert u.count() == asked and n.breaker("b")["calls"]["ok"] == asked, n.breaker("b")
     n.order("b", "open")
     a = wait_for(lambda: (lambda a: a if a.headers["Cache-Status"] == "STALE" else None)(n.get("/x")), "never stale", 5)
-    assert a.status == 200 and a.json["service"] == "one" and u.count() == 1, a
+    assert a.status == 200 and a.json["service"] == "one" and u.count() == asked, a
     n.logged("fallback=cache", "decision=refused")
     assert n.get("/not-cached").body == b"sorry"
 
