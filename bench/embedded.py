@@ -84,24 +84,26 @@ def embedded_opening(setting, median):
 
 def embedded_growth(setting, median):
     """Appends of a hundred events, and opening, against the number of events there are already; then 10 GB in one go."""
-    folder = setting.folder / "growth"
+    folder, index = setting.folder / "growth" / "log", setting.folder / "growth" / "index"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     allowed = int(os.environ.get("DAYBOOK_BENCH_EVENTS", GROWTH_COUNTS[-1]))
     for count in GROWTH_COUNTS:
         if count > allowed or free_bytes(setting.folder) < 1.5 * count * EVENT_BYTES_ON_DISK:
             break
-        append(setting, folder, 1000, 4, "--count", count)
-        results = [append(setting, folder, EVENTS, PENDING) for _ in range(setting.rounds)]
-        opened = journal_bench(setting, "scan", folder)
+        append(setting, folder, 1000, 4, "--count", count, "--seconds", 3600, "--index", index)
+        results = [append(setting, folder, EVENTS, PENDING, "--seconds", setting.seconds, "--index", index) for _ in range(setting.rounds)]
+        opened = journal_bench(setting, "scan", folder, "--index", index)
         yield row(f"embedded: {EVENTS} events an append at {count:,} events",
                   median([result["events_per_second"] for result in results]), ours_ms=latencies(median, results),
                   note=f"opened in {opened['open_ms']:,.1f} ms, resident {opened['resident_bytes'] / (1 << 20):,.1f} MiB; "
                        f"scan {rate(opened['events_per_second'])}")
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder.parent, ignore_errors=True)
     gigabytes = float(os.environ.get("DAYBOOK_BENCH_GB", LONG_BYTES / (1 << 30)))
     if free_bytes(setting.folder) > 1.5 * gigabytes * (1 << 30):
-        result = append(setting, folder, EVENTS, PENDING, "--count", int(gigabytes * (1 << 30) / EVENT_BYTES_ON_DISK))
+        result = append(setting, folder, EVENTS, PENDING, "--count", int(gigabytes * (1 << 30) / EVENT_BYTES_ON_DISK),
+                        "--seconds", 3600, "--index", index)
         peer = fio(setting.folder, setting.seconds, result["write_size"])
         yield row(f"embedded: {EVENTS} events an append over {gigabytes:g} GB", result["bytes_per_second"] / 1e6, "fio",
                   peer["bytes_per_second"] / 1e6, target=0.8, unit=lambda number: f"{number:,.1f} MB/s",
                   needs="≥ 0.8 × or 1 M/s", note=f"{rate(result['events_per_second'])} events")
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.parent, ignore_errors=True)
