@@ -392,7 +392,7 @@ int run_find_time(struct run *run, int64_t time_us, uint64_t *ret_position)
     uint64_t high = first > run->header.last ? 0 : (run->header.last - first) / TIMES_STEP + 1;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        int64_t found;
+        int64_t found = 0;
         int r = read_time(run, middle, &found);
         if (r < 0)
             return r;

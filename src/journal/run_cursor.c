@@ -122,7 +122,7 @@ static int load_chunk(struct run_cursor *cursor, uint32_t wanted, bool by_number
 static int unpack(struct run_cursor *cursor, uint32_t wanted, bool by_number)
 {
     struct block block;
-    struct chunk chunk;
+    struct chunk chunk = {0};
     uint32_t group = 0;
     if (is_short(cursor)) {
         unpack_short(cursor);
