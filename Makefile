@@ -22,7 +22,7 @@ test: ## install what is missing, build with sanitizers and warnings as errors, 
 	@tools/install_packages.sh build run test
 	@exec tools/run_tests.py
 
-test-long: ## the suites that take their time
+test-long: ## the suites that take their time, an hour at most (tools/run_tests.py --forever has no end)
 	@tools/install_packages.sh build run test long
 	@exec tools/run_tests.py --long
 

@@ -609,3 +609,9 @@ def together(count, function, *args):
     for t in threads:
         t.join()
     return results
+
+
+if __name__ == "__main__":  # does nginx start in this environment, with the module?
+    tried = Nginx("server { listen 127.0.0.1:@PORT@; }")
+    tried.stop()
+    print(f"1..0 # SKIP nginx starts, on port {tried.port}")

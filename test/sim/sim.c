@@ -1,8 +1,9 @@
 /* sim: worlds from seeds.
  *
  *     sim --seed N [-v]                 one world, told step by step with -v
- *     sim [--from N|now] [--seeds COUNT] [--jobs J] [--tap]
- *                                       many; COUNT 0: until one is broken; now: seeds nobody has tried
+ *     sim [--from N|now] [--seeds COUNT] [--seconds S] [--jobs J] [--tap]
+ *                                       many; COUNT 0: until one is broken; now: seeds nobody has tried;
+ *                                       S: no world begins after so many seconds
  *
  * A broken promise is printed with its seed and how to see it again. Exit: 0 none was broken, 1 one was, 2 used wrongly.
  */
@@ -25,6 +26,7 @@ enum {
 
 struct options {
     uint64_t seed, from, count;
+    time_t seconds; /* no world begins when these are over; 0: no limit */
     unsigned jobs;
     bool one, verbose, tap;
 };
@@ -64,10 +66,18 @@ static void run_one(uint64_t seed, bool verbose, bool twice)
     }
 }
 
+static bool is_over(const struct options *options, time_t began)
+{
+    return options->seconds > 0 && time(NULL) - began >= options->seconds;
+}
+
 static void run_share(const struct options *options, unsigned job, struct progress *progress)
 {
+    time_t began = time(NULL);
+
     stay_on_core(job);
-    for (uint64_t i = job; options->count == 0 || i < options->count; i += options->jobs) {
+    for (uint64_t i = job; (options->count == 0 || i < options->count) && !is_over(options, began);
+         i += options->jobs) {
         bool twice = (i / options->jobs) % TWICE_ONCE_IN == 0;
 
         progress->seed = options->from + i;
@@ -128,7 +138,7 @@ static int run_many(const struct options *options)
 static int usage(void)
 {
     (void)fprintf(stderr,
-                  "usage: sim --seed N [-v] | sim [--from N|now] [--seeds COUNT] [--jobs J] [--tap]\n");
+                  "usage: sim --seed N [-v] | sim [--from N|now] [--seeds COUNT] [--seconds S] [--jobs J] [--tap]\n");
     return 2;
 }
 
@@ -137,7 +147,8 @@ int main(int argc, char **argv)
     static const struct option names[] = {
         {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'},
         {"from", required_argument, NULL, 'f'}, {"jobs", required_argument, NULL, 'j'},
-        {"tap", no_argument, NULL, 't'},        {NULL, 0, NULL, 0},
+        {"tap", no_argument, NULL, 't'},        {"seconds", required_argument, NULL, 'e'},
+        {NULL, 0, NULL, 0},
     };
     struct options options = {.from = 1, .count = 1000, .jobs = 2};
 
@@ -153,6 +164,7 @@ int main(int argc, char **argv)
                 strcmp(optarg, "now") == 0 ? (uint64_t)time(NULL) * 1000000 : strtoull(optarg, NULL, 10);
             break;
         case 'j': options.jobs = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 'e': options.seconds = (time_t)strtoul(optarg, NULL, 10); break;
         case 't': options.tap = true; break;
         case 'v': options.verbose = true; break;
         default: return usage();
