@@ -380,7 +380,7 @@ static bool is_format(const char *word)
     return false;
 }
 
-int main(int count, char **arguments)
+static int dispatch(int count, char **arguments)
 {
     struct tool tool = {.format = "", .now = breaker_clock()};
     const char *words[4] = {NULL};
@@ -405,4 +405,14 @@ int main(int count, char **arguments)
     tool.name = words[2];
     tool.text = words[3];
     return run(&tool, words[1] ? words[1] : "list");
+}
+
+int main(int count, char **arguments)
+{
+    int code = dispatch(count, arguments);
+    int reason = ferror(stdout) ? EIO : 0;
+
+    if (fclose(stdout) != 0)
+        reason = errno;
+    return reason == 0 ? code : complain("the output is lost, or not whole", strerror(reason));
 }

@@ -28,6 +28,15 @@ def help_names_every_command():
         assert word in text, word
 
 
+def what_cannot_be_printed_is_no_success():
+    tool(region, "make", "breakers=8 shards=4")
+    for words in ([region], [region, "--json"], [region, "--openmetrics"], ["--help"], ["--version"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([TOOL, *words], stdout=full, stderr=subprocess.PIPE, timeout=20)
+        assert done.returncode == 1 and b"the output is lost" in done.stderr, (words, done)
+    pathlib.Path(region).unlink()
+
+
 def a_region_is_made_once_and_never_over_another():
     tool(region, "make", "breakers=8 shards=4")
     assert "File exists" in tool(region, "make", status=1)

@@ -7,6 +7,7 @@
 #include "cli.h"
 #include "client.h"
 #include "input.h"
+#include "output.h"
 
 static const char *expect;
 static const char *stream;
@@ -62,7 +63,7 @@ static int run(int argument_count, char **arguments)
     if (client_send(client, &request, &answer) < 0)
         return cli_error(CLI_FAILED, "%s", client_error(client));
     if (answer.status / 100 == 2)
-        printf("%.*s\n", BYTES_PRINT(buffer_bytes(&answer.body)));
+        output_text(buffer_bytes(&answer.body));
     else
         code = client_print_problem(&answer);
     client_answer_deinit(&answer);

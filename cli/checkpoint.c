@@ -10,6 +10,7 @@
 #include "cli.h"
 #include "journal/tools.h"
 #include "os/random.h"
+#include "output.h"
 
 enum { KEY_PATH_SIZE_MAX = 4096 };
 
@@ -122,8 +123,7 @@ static int checkpoint_run(int argument_count, char **arguments)
     int r = journal_sign(argument_count > 0 ? arguments[0] : "data", &key, &note, error);
     if (r != 0)
         return cli_error(CLI_FAILED, "%s", error[0] ? error : strerror(r < 0 ? -r : EIO));
-    if (fwrite(note.data, 1, note.size, stdout) != note.size || fflush(stdout) != 0)
-        return cli_error(CLI_FAILED, "cannot write the checkpoint: %s", strerror(errno));
+    output_text(buffer_bytes(&note));
     return CLI_DONE;
 }
 

@@ -1,28 +1,37 @@
-/* HTTP requests of the command line, over libcurl's easy interface: one handle, reused, so that the connection is kept. */
+/* HTTP requests of the command line, over libcurl: one handle, reused, so that the connection is kept. It is driven through the
+ * multi interface, because that can wait for other descriptors too: for the request to stop and for standard output, whose
+ * reader may leave while nothing comes. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "cli.h"
 #include "client.h"
 #include "os/clock.h"
+#include "output.h"
+#include "stop.h"
 
 enum {
     CONNECT_TIMEOUT_MS = 5000,
     RETRY_DELAY_MS_MIN = 50, /* after the first refusal; doubles up to the next */
     RETRY_DELAY_MS_MAX = 1000,
     URL_SIZE_MAX = 16384,
+    URL_BASE_SIZE_MAX = 1024,
     LINE_SIZE_MAX = 16 << 20,
+    LOOK_INTERVAL_MS = 1000, /* whatever the descriptors say */
 };
+#define UNIX_PREFIX "unix:"
 
 struct client {
     CURL *curl;
-    char url[1024];
+    CURLM *multi;
+    char url[URL_BASE_SIZE_MAX + 32];
+    const char *socket; /* in `url`, the path of a unix socket; else NULL */
     char authorization[600];
     char reason[CURL_ERROR_SIZE];       /* what curl says */
     char error[CURL_ERROR_SIZE + 1200]; /* and what we make of it */
@@ -39,6 +48,23 @@ struct transfer {
     CURL *curl;
 };
 
+/* unix:PATH becomes the path behind a URL that only names the host. */
+static void set_url(struct client *client, const char *url)
+{
+    static const char host[] = "http://localhost";
+    const char *path = url + strlen(UNIX_PREFIX);
+    char *text = client->url;
+
+    if (strncmp(url, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0) {
+        memcpy(text, host, sizeof host);
+        client->socket = memcpy(text + sizeof host, path, strlen(path) + 1);
+        return;
+    }
+    memcpy(text, url, strlen(url) + 1);
+    for (size_t size = strlen(text); size > 0 && text[size - 1] == '/';)
+        text[--size] = '\0';
+}
+
 int client_new(const char *url, const char *token, struct client **ret_client)
 {
     struct client *client = calloc(1, sizeof *client);
@@ -46,13 +72,12 @@ int client_new(const char *url, const char *token, struct client **ret_client)
         return -ENOMEM;
     curl_global_init(CURL_GLOBAL_DEFAULT);
     client->curl = curl_easy_init();
-    if (!client->curl || strlen(url) >= sizeof client->url) {
+    client->multi = curl_multi_init();
+    if (!client->curl || !client->multi || strlen(url) >= URL_BASE_SIZE_MAX) {
         client_free(client);
         return -EINVAL;
     }
-    strncpy(client->url, url, sizeof client->url - 1);
-    for (size_t size = strlen(client->url); size > 0 && client->url[size - 1] == '/';)
-        client->url[--size] = '\0';
+    set_url(client, url);
     if (token)
         snprintf(client->authorization, sizeof client->authorization, "Authorization: Bearer %s", token);
     *ret_client = client;
@@ -64,6 +89,7 @@ void client_free(struct client *client)
     if (!client)
         return;
     curl_easy_cleanup(client->curl);
+    curl_multi_cleanup(client->multi);
     free(client);
 }
 
@@ -170,22 +196,21 @@ static void explain(struct client *client, CURLcode code)
 
     if (code == CURLE_COULDNT_CONNECT)
         snprintf(client->error, sizeof client->error,
-                 "no server answers at %s (%s). `daybook serve` starts one; --url or DAYBOOK_URL names another",
-                 client->url, reason);
+                 "no server answers at %s%s (%s). `daybook serve` starts one; --url or DAYBOOK_URL names another",
+                 client->socket ? UNIX_PREFIX : "", client->socket ? client->socket : client->url, reason);
     else
         snprintf(client->error, sizeof client->error, "%s", reason);
 }
 
-static CURLcode perform(struct client *client, const struct client_request *request,
-                        struct transfer *transfer)
+static void set_options(struct client *client, const struct client_request *request, const char *url,
+                        struct curl_slist *headers, struct transfer *transfer)
 {
-    char url[URL_SIZE_MAX];
     CURL *curl = client->curl;
 
-    snprintf(url, sizeof url, "%s%s", client->url, request->path);
     curl_easy_reset(curl);
-    struct curl_slist *headers = make_headers(client, request);
     curl_easy_setopt(curl, CURLOPT_URL, url);
+    if (client->socket)
+        curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, client->socket);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->reason);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
@@ -201,22 +226,63 @@ static CURLcode perform(struct client *client, const struct client_request *requ
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS,
                          request->body.size ? (const char *)request->body.data : "");
     }
-    transfer->curl = curl;
-    client->error[0] = client->reason[0] = '\0';
-    CURLcode code = curl_easy_perform(curl);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer->answer->status);
-    curl_slist_free_all(headers);
-    if (code != CURLE_OK)
-        explain(client, code);
-    return code;
 }
 
-static void pause_ms(uint64_t ms)
+/* Is this request to be given up? 0 or -errno. */
+static int given_up(const struct client_request *request)
 {
-    struct timespec time = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    if (stop_hurried() || (request->waits && stop_asked()))
+        return -ECANCELED;
+    return request->prints && output_lost() ? -EPIPE : 0;
+}
 
-    while (nanosleep(&time, &time) < 0 && errno == EINTR)
-        ;
+/* Drives the transfer to its end. Beside it waits for the order to stop and, where the answer is for standard output, for the
+ * end of its reader: with no events asked for poll() tells that alone. */
+static CURLcode drive(struct client *client, const struct client_request *request, struct transfer *transfer)
+{
+    CURLMcode answer = curl_multi_add_handle(client->multi, client->curl);
+    CURLcode code = CURLE_FAILED_INIT;
+    CURLMsg *message;
+    int running = 1, left;
+
+    while (answer == CURLM_OK && running && transfer->stopped == 0) {
+        struct curl_waitfd others[2];
+        unsigned count = 0;
+        if (request->prints)
+            others[count++] = (struct curl_waitfd){.fd = STDOUT_FILENO};
+        if (stop_fd() >= 0 && !stop_asked())
+            others[count++] = (struct curl_waitfd){.fd = stop_fd(), .events = CURL_WAIT_POLLIN};
+        answer = curl_multi_perform(client->multi, &running);
+        if (answer == CURLM_OK && running && transfer->stopped == 0)
+            answer = curl_multi_poll(client->multi, others, count, LOOK_INTERVAL_MS, NULL);
+        if (running && transfer->stopped == 0)
+            transfer->stopped = given_up(request);
+    }
+    while ((message = curl_multi_info_read(client->multi, &left)))
+        if (message->msg == CURLMSG_DONE)
+            code = message->data.result;
+    curl_multi_remove_handle(client->multi, client->curl);
+    return transfer->stopped != 0 ? CURLE_ABORTED_BY_CALLBACK : code;
+}
+
+static CURLcode perform(struct client *client, const struct client_request *request,
+                        struct transfer *transfer)
+{
+    char url[URL_SIZE_MAX];
+    struct curl_slist *headers = make_headers(client, request);
+
+    snprintf(url, sizeof url, "%s%s", client->url, request->path);
+    set_options(client, request, url, headers, transfer);
+    transfer->curl = client->curl;
+    client->error[0] = client->reason[0] = '\0';
+    CURLcode code = drive(client, request, transfer);
+    curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &transfer->answer->status);
+    curl_slist_free_all(headers);
+    if (transfer->stopped == -ECANCELED || transfer->stopped == -EPIPE)
+        snprintf(client->error, sizeof client->error, transfer->stopped == -EPIPE ? "nobody reads the output" : "stopped");
+    else if (code != CURLE_OK)
+        explain(client, code);
+    return code;
 }
 
 /* One attempt. 0: an answer worth showing; -EAGAIN: worth repeating; else -errno. */
@@ -250,9 +316,9 @@ int client_send(struct client *client, const struct client_request *request, str
         int r = attempt(client, request, &answer, &retry_after_s);
         uint64_t wait_ms = retry_after_s > 0 ? (uint64_t)retry_after_s * 1000 : delay_ms;
 
-        if (r == -EAGAIN && request->repeatable && os_monotonic_ms() + wait_ms <= until_ms) {
+        if (r == -EAGAIN && request->repeatable && !stop_asked() && os_monotonic_ms() + wait_ms <= until_ms) {
             client_answer_deinit(&answer);
-            pause_ms(wait_ms);
+            stop_wait_ms((unsigned)wait_ms);
             delay_ms = delay_ms * 2 > RETRY_DELAY_MS_MAX ? RETRY_DELAY_MS_MAX : delay_ms * 2;
             continue;
         }
@@ -275,7 +341,7 @@ int client_stream(struct client *client, const struct client_request *request,
     int r = 0;
 
     if (transfer.stopped != 0)
-        r = transfer.stopped;
+        r = transfer.stopped; /* what line() answered, or why it was given up */
     else if (code != CURLE_OK)
         r = -ECONNRESET;
     else if (transfer.partial.size > 0 && answer.status == 200)

@@ -1,8 +1,11 @@
 /* client: HTTP requests of the command line, over libcurl.
  *
+ * The server is at http://HOST:PORT, https://HOST:PORT, or unix:PATH for a socket in the file system.
+ *
  * One connection, kept alive. A request that can be repeated safely (reads; writes that carry an id or a key of their own)
  * is repeated while the server is away or asks for patience (503 with Retry-After), up to `patience_ms`. Everything else is
- * reported at once. One thread.
+ * reported at once. Where SIGTERM and SIGINT are caught (stop.h) the first ends all repeating, and a request that `waits`; the
+ * second ends any request. One thread.
  */
 #pragma once
 
@@ -21,6 +24,8 @@ struct client_request {
     const char *headers[CLIENT_HEADER_COUNT_MAX]; /* "Name: value"; ends with NULL */
     struct bytes body;
     bool repeatable;      /* sending it twice does no harm */
+    bool waits;           /* the answer may take long: it is given up at the first SIGTERM or SIGINT (stop.h) */
+    bool prints;          /* it is for standard output: it is given up when nobody reads that any more (output.h) */
     uint32_t patience_ms; /* how long to go on repeating; 0: once */
 };
 
@@ -32,7 +37,7 @@ struct client_answer {
     char content_type[64];
 };
 
-/* A client of the server at `url` ("http://host:port"); `token` may be NULL. */
+/* A client of the server at `url`; `token` may be NULL. 0, -EINVAL, -ENOMEM. */
 int client_new(const char *url, const char *token, struct client **ret_client);
 void client_free(struct client *client);
 static inline void client_freep(struct client **client)
@@ -41,13 +46,14 @@ static inline void client_freep(struct client **client)
 }
 
 /* 0: an answer came, whatever its status; the caller ends it with client_answer_deinit(). -errno: none came, and
- * client_error() says why in a sentence. */
+ * client_error() says why in a sentence; -ECANCELED: because the end was asked for, -EPIPE: because nobody reads the output. */
 int client_send(struct client *client, const struct client_request *request,
                 struct client_answer *ret_answer);
 void client_answer_deinit(struct client_answer *answer);
 
 /* Receive a body as it comes, line by line without the line end. `line` returns 0 to go on; anything else ends it and is
- * returned. 0: the server ended it. Status other than 200: its problem is in *ret_answer, which may be NULL. */
+ * returned. 0: the server ended it; -errno as client_send(). Status other than 200: its problem is in *ret_answer, which may
+ * be NULL. */
 int client_stream(struct client *client, const struct client_request *request,
                   int (*line)(void *user, struct bytes line), void *user, struct client_answer *ret_answer);
 

@@ -7,6 +7,7 @@
 #include "cli.h"
 #include "client.h"
 #include "input.h"
+#include "output.h"
 
 enum { QUERY_PATIENCE_MS = 0, COMMAND_PATIENCE_MS = 10000 };
 
@@ -31,11 +32,9 @@ static const struct cli_option query_options[] = {
 /* The answer's body, or its problem. */
 static int print_answer(const struct client_answer *answer)
 {
-    struct bytes body = buffer_bytes(&answer->body);
-
     if (answer->status / 100 != 2)
         return client_print_problem(answer);
-    printf("%.*s%s", BYTES_PRINT(body), body.size && body.data[body.size - 1] == '\n' ? "" : "\n");
+    output_text(buffer_bytes(&answer->body));
     return CLI_DONE;
 }
 

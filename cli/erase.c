@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "cli.h"
 #include "client.h"
+#include "output.h"
 
 enum { PATIENCE_MS = 10000, SUBJECT_SIZE_MAX = 256 };
 
@@ -89,7 +90,7 @@ static int print_answer(const struct client_answer *answer)
     if (answer->status / 100 != 2)
         return client_print_problem(answer);
     if (cli_json) {
-        printf("%.*s\n", BYTES_PRINT(buffer_bytes(&answer->body)));
+        output_text(buffer_bytes(&answer->body));
         return CLI_DONE;
     }
     if (json_parse(buffer_bytes(&answer->body), &doc, NULL) != 0)

@@ -1,4 +1,5 @@
 /* daybook export: the events of a journal, page by page from a server, as lines of JSON or as a batch of CloudEvents. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,9 @@
 #include "cli.h"
 #include "client.h"
 #include "journal/tools.h"
+#include "output.h"
 #include "progress.h"
+#include "stop.h"
 
 enum { PAGE_COUNT = 5000, PATIENCE_MS = 10000 };
 
@@ -41,16 +44,16 @@ struct export
 /* A batch is an array with an event a line, so that it can be looked through like the other format. */
 static int write_event(struct export *export, struct bytes line)
 {
-    if (!export->cloudevents)
-        return fprintf(export->out, "%.*s\n", BYTES_PRINT(line)) < 0 ? -EIO : 0;
+    if (!export->cloudevents) {
+        fwrite(line.data, 1, line.size, export->out);
+        return putc('\n', export->out) == EOF ? -EPIPE : 0;
+    }
     buffer_clear(&export->event);
     int r = cloudevents_from_line(line, source ? source : export->source, &export->event);
     if (r != 0)
         return r < 0 ? r : -EBADMSG;
-    return fprintf(export->out, "%s%.*s", export->count > 0 ? ",\n" : "[\n", BYTES_PRINT(buffer_bytes(&export->event))) <
-                   0
-               ? -EIO
-               : 0;
+    fputs(export->count > 0 ? ",\n" : "[\n", export->out);
+    return fwrite(export->event.data, 1, export->event.size, export->out) == export->event.size ? 0 : -EPIPE;
 }
 
 static int on_line(void *user, struct bytes line)
@@ -98,13 +101,18 @@ static int export_page(struct client *client, struct export *export)
     export->received = 0;
     if (make_path(&path, export) < 0)
         return cli_error(CLI_FAILED, "no memory");
-    struct client_request request = {
-        .method = "GET", .path = buffer_string(&path), .headers = {"Accept: application/x-ndjson"}};
+    struct client_request request = {.method = "GET",
+                                     .path = buffer_string(&path),
+                                     .headers = {"Accept: application/x-ndjson"},
+                                     .waits = true,
+                                     .prints = export->out == stdout};
     int r = client_stream(client, &request, on_line, export, &answer);
     if (r == -EBADMSG)
         code = cli_error(CLI_FAILED, "the server sent a line that is no event");
+    else if (r == -ECANCELED)
+        code = cli_error(CLI_FAILED, "stopped at position %" PRIu64 " of %" PRIu64, export->last, export->head);
     else if (r < 0)
-        code = cli_error(CLI_FAILED, "%s", r == -EIO ? "the output cannot be written" : client_error(client));
+        code = r == -EPIPE ? CLI_FAILED : cli_error(CLI_FAILED, "%s", client_error(client)); /* said where it is closed */
     else if (answer.status != 200)
         code = client_print_problem(&answer);
     client_answer_deinit(&answer);
@@ -140,20 +148,21 @@ static int export_all(struct client *client, struct export *export)
         progress_set(&progress, export->last < export->head ? export->last : export->head);
     }
     progress_end(&progress);
-    if (code == CLI_DONE && export->cloudevents && fputs(export->count > 0 ? "\n]\n" : "[]\n", export->out) < 0)
-        code = cli_error(CLI_FAILED, "the output cannot be written");
+    if (code == CLI_DONE && export->cloudevents)
+        fputs(export->count > 0 ? "\n]\n" : "[]\n", export->out);
     return code;
 }
 
-static int close_output(struct export *export, bool to_file, int code)
+/* A file is whole or it is not there. */
+static int close_file(FILE *file, const char *name, int code)
 {
-    bool written = fflush(export->out) == 0 && (!to_file || fsync(fileno(export->out)) == 0);
+    int r = output_file_close(file);
 
-    if (to_file)
-        written = fclose(export->out) == 0 && written;
-    buffer_deinit(&export->event);
-    return written || code != CLI_DONE ? code
-                                       : cli_error(CLI_FAILED, "cannot write the events: %s", strerror(errno));
+    if (r < 0)
+        code = cli_error(CLI_FAILED, "cannot write %s: %s", name, strerror(-r));
+    if (code != CLI_DONE)
+        (void)unlink(name);
+    return code;
 }
 
 static int run(int argument_count, char **arguments)
@@ -165,12 +174,17 @@ static int run(int argument_count, char **arguments)
     if (!export.cloudevents && strcmp(format, "ndjson") != 0)
         return cli_error(CLI_USAGE, "--format takes ndjson or cloudevents, not \"%s\"", format);
     int code = client_open(&client);
+    if (code == CLI_DONE && stop_catch() < 0)
+        code = cli_error(CLI_FAILED, "cannot wait for signals: %s", strerror(errno));
     if (code != CLI_DONE)
         return code;
     if (to_file && !(export.out = fopen(arguments[0], "wxe")))
         return cli_error(CLI_FAILED, "cannot make %s: %s", arguments[0],
                          errno == EEXIST ? "it is there already" : strerror(errno));
-    code = close_output(&export, to_file, export_all(client, &export));
+    code = export_all(client, &export);
+    buffer_deinit(&export.event);
+    if (to_file)
+        code = close_file(export.out, arguments[0], code);
     uint64_t reached = export.last < export.head ? export.last : export.head;
     if (code == CLI_DONE && to_file && !cli_json)
         printf("%" PRIu64 " events up to position %" PRIu64 "\n", export.count, reached);
@@ -184,7 +198,8 @@ const struct cli_command cli_export = {
     .arguments = "[FILE|-]",
     .help = "write events as lines of JSON, or as a batch of CloudEvents",
     .story =
-        "What import reads. FILE must not be there yet; without one the events go to standard output.\n\n"
+        "What import reads. FILE must not be there yet, and is there only when it is whole; without one the events go to\n"
+        "standard output.\n\n"
         "  daybook export --after 120000 january.ndjson\n"
         "  daybook export --format cloudevents --type RoomBooked bookings.json",
     .options = options,

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "cli.h"
 #include "client.h"
+#include "output.h"
 
 static const char *types, *tag, *prefix, *order, *from;
 static uint64_t lease_seconds, tries_max;
@@ -123,7 +124,7 @@ static void print_answer(const struct client_answer *answer)
     if (body.size == 0)
         return;
     if (cli_json || json_parse(body, &doc, NULL) != 0) {
-        printf("%.*s\n", BYTES_PRINT(body));
+        output_text(body);
         return;
     }
     root = json_root(&doc);

@@ -16,6 +16,7 @@
 #include "client.h"
 #include "import_file.h"
 #include "journal/tools.h"
+#include "output.h"
 #include "progress.h"
 
 enum { BATCH_COUNT_MAX = 500, BATCH_SIZE_MAX = 512 * 1024 };
@@ -358,8 +359,9 @@ static int run(int argument_count, char **arguments)
         if (code == CLI_DONE)
             print_counts(&import.file, earlier);
     }
-    if (import.refused)
-        fclose(import.refused);
+    int r = import.refused ? output_file_close(import.refused) : 0;
+    if (r < 0)
+        code = cli_error(CLI_FAILED, "cannot write %s: %s", refused_name, strerror(-r));
     import_file_close(&import.file);
     buffer_deinit(&import.batch);
     client_free(import.client);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "output.h"
 #include "version.h"
 
 static const struct cli_command *const commands[] = {
@@ -236,7 +237,7 @@ static int run_command(const struct cli_command *command, char **arguments, int 
     return code == CLI_DONE ? command->run(left, arguments) : code;
 }
 
-int main(int argument_count, char **arguments)
+static int dispatch(int argument_count, char **arguments)
 {
     const char *url = getenv("DAYBOOK_URL");
 
@@ -266,4 +267,10 @@ int main(int argument_count, char **arguments)
     if (!command)
         return cli_error(CLI_USAGE, "there is no command \"%s\"; daybook --help lists them", name);
     return run_command(command, arguments + 2, argument_count - 2);
+}
+
+int main(int argument_count, char **arguments)
+{
+    output_open();
+    return output_close(dispatch(argument_count, arguments));
 }

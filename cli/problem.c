@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "cli.h"
 #include "client.h"
+#include "output.h"
 
 static void print_text(FILE *out, struct json_value value)
 {
@@ -44,7 +45,7 @@ int client_print_problem(const struct client_answer *answer)
     int code = answer->status >= 400 && answer->status < 500 ? CLI_NO : CLI_FAILED;
 
     if (cli_json)
-        printf("%.*s\n", BYTES_PRINT(body));
+        output_text(body);
     if (json_parse(body, &doc, NULL) != 0 || json_type(json_root(&doc)) != JSON_OBJECT)
         return cli_error(code, "the server answered %ld: %.*s", answer->status,
                          (int)(body.size > 200 ? 200 : body.size), (const char *)body.data);

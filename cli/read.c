@@ -1,4 +1,5 @@
 /* daybook read and daybook tail: events that are there, and events as they come. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 #include "base/json.h"
 #include "cli.h"
 #include "client.h"
+#include "output.h"
+#include "stop.h"
 
 enum { PAGE_COUNT = 1000 };
 
@@ -43,7 +46,7 @@ static void print_event(struct bytes line)
     _cleanup_(buffer_deinit) struct buffer words = {0};
 
     if (cli_json || !isatty(STDOUT_FILENO) || json_parse(line, &doc, NULL) != 0) {
-        printf("%.*s\n", BYTES_PRINT(line));
+        output_text(line);
         return;
     }
     struct json_value event = json_root(&doc);
@@ -72,7 +75,7 @@ static int on_line(void *user, struct bytes line)
         (void)!json_u64(json_get(json_root(&doc), stream ? "version" : "position"), &page->last);
     page->count++;
     print_event(line);
-    return 0;
+    return ferror(stdout) ? -EPIPE : 0;
 }
 
 static int add_parameter(struct buffer *path, const char *name, const char *value)
@@ -115,6 +118,12 @@ static int make_page_path(struct buffer *path, const struct page *page, uint64_t
     return r;
 }
 
+/* A lost output is said by main(), once. */
+static int failed(const struct client *client)
+{
+    return output_lost() ? CLI_FAILED : cli_error(CLI_FAILED, "%s", client_error(client));
+}
+
 static int run_read(int argument_count, char **arguments)
 {
     _cleanup_(client_freep) struct client *client = NULL;
@@ -135,7 +144,7 @@ static int run_read(int argument_count, char **arguments)
             .method = "GET", .path = buffer_string(&path), .headers = {"Accept: application/x-ndjson"}};
         int r = client_stream(client, &request, on_line, &all, &answer);
         if (r < 0)
-            code = cli_error(CLI_FAILED, "%s", client_error(client));
+            code = failed(client);
         else if (answer.status != 200)
             code = client_print_problem(&answer);
         client_answer_deinit(&answer);
@@ -156,7 +165,7 @@ static int on_sse_line(void *user, struct bytes line)
         *own_frame = true;
     else if (bytes_starts_with(line, BYTES_LITERAL("data: ")) && !*own_frame) {
         print_event(bytes_slice(line, 6, line.size));
-        fflush(stdout);
+        return output_flush() ? 0 : -EPIPE;
     }
     return 0;
 }
@@ -183,6 +192,8 @@ static int run_tail(int argument_count, char **arguments)
     char number[24];
     int code = client_open(&client);
 
+    if (code == CLI_DONE && stop_catch() < 0)
+        code = cli_error(CLI_FAILED, "cannot wait for signals: %s", strerror(errno));
     if (code == CLI_DONE && from_now)
         code = find_head(client);
     if (code != CLI_DONE)
@@ -190,11 +201,14 @@ static int run_tail(int argument_count, char **arguments)
     snprintf(number, sizeof number, "%" PRIu64, after);
     if (make_path(&path) < 0 || (after && add_parameter(&path, "after", number) < 0))
         return cli_error(CLI_FAILED, "no memory");
-    struct client_request request = {
-        .method = "GET", .path = buffer_string(&path), .headers = {"Accept: text/event-stream"}};
+    struct client_request request = {.method = "GET",
+                                     .path = buffer_string(&path),
+                                     .headers = {"Accept: text/event-stream"},
+                                     .waits = true,
+                                     .prints = true};
     int r = client_stream(client, &request, on_sse_line, &own_frame, &answer);
     if (r < 0)
-        code = cli_error(CLI_FAILED, "%s", client_error(client));
+        code = stop_asked() ? CLI_DONE : failed(client);
     else if (answer.status != 200)
         code = client_print_problem(&answer);
     client_answer_deinit(&answer);
@@ -217,7 +231,7 @@ const struct cli_command cli_tail = {
     .name = "tail",
     .arguments = "",
     .help = "print events as they come",
-    .story = "First what is there, then each event when it is stored; ends with Ctrl-C or when the server "
+    .story = "First what is there, then each event when it is stored; ends with Ctrl-C or SIGTERM (exit code 0), or when the server "
              "stops.\n\n"
              "  daybook tail --now --type RoomBooked",
     .options = tail_options,

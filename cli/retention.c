@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "cli.h"
 #include "client.h"
+#include "output.h"
 
 static bool prefix;
 static uint64_t max_age, max_count, truncate_before;
@@ -80,7 +81,7 @@ static int print_answer(const struct client_answer *answer)
     if (answer->status == 204)
         return CLI_DONE;
     if (cli_json) {
-        printf("%.*s\n", BYTES_PRINT(body));
+        output_text(body);
         return CLI_DONE;
     }
     if (json_parse(body, &doc, NULL) != 0)

@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "client.h"
 #include "input.h"
+#include "output.h"
 #include "progress.h"
 
 enum { POLL_MS = 200, PATIENCE_MS = 10000 };
@@ -97,7 +98,7 @@ static int end(struct state *state)
     bool done = json_string_equals(json_get(state->root, "state"), "done");
 
     if (cli_json)
-        printf("%.*s\n", BYTES_PRINT(buffer_bytes(&state->answer.body)));
+        output_text(buffer_bytes(&state->answer.body));
     else
         print_report(state);
     if (done)
@@ -189,7 +190,7 @@ static int run_compact(int argument_count, char **arguments)
     if (answer.status / 100 != 2)
         code = client_print_problem(&answer);
     else if (cli_json)
-        printf("%.*s\n", BYTES_PRINT(buffer_bytes(&answer.body)));
+        output_text(buffer_bytes(&answer.body));
     else
         printf("compacted at position %" PRIu64 "\n", answer.position);
     client_answer_deinit(&answer);

@@ -12,6 +12,7 @@
 #include "cli.h"
 #include "journal/tools.h"
 #include "os/clock.h"
+#include "output.h"
 #include "progress.h"
 
 static const char *checkpoint_name, *public_key;
@@ -147,7 +148,7 @@ static int print_json(struct verify *verify)
     json_write_object_end(&w);
     if (json_write_end(&w) < 0)
         return cli_error(CLI_FAILED, "no memory");
-    printf("%.*s\n", BYTES_PRINT(buffer_bytes(&out)));
+    output_text(buffer_bytes(&out));
     return CLI_DONE;
 }
 

@@ -59,5 +59,7 @@ int main(int argument_count, char **arguments)
         print(&event);
     daybook_reader_free(reader);
     daybook_close(book);
+    if (fclose(stdout) != 0)
+        err(1, "printing");
     return 0;
 }

@@ -385,10 +385,11 @@ static void say_ready(const struct server *server, uint16_t port)
                server->journal_id, server->options->follow ? "follower" : "leader",
                journal_head(server->journal));
     else
-        printf("daybook %s on %s, journal %s at position %" PRIu64 "\n",
+        printf("daybook %s on %s (journal %s at position %" PRIu64 ")\n",
                server->options->follow ? "follows" : "serves", url, server->journal_id,
                journal_head(server->journal));
-    fflush(stdout);
+    if (fflush(stdout) != 0)
+        fprintf(stderr, "daybook serve: cannot say where it listens: %s\n", strerror(errno));
 }
 
 int server_run(const struct server_options *options, char ret_error[SERVER_ERROR_SIZE])
