@@ -154,7 +154,8 @@ static int run_read(int argument_count, char **arguments)
     return code;
 }
 
-/* A line of the event stream: data lines are events, the rest is the protocol's own. */
+/* A line of the event stream: data lines are events, the rest is the protocol's own. A reset is said: what follows is not
+ * what comes after the position that was asked for. */
 static int on_sse_line(void *user, struct bytes line)
 {
     bool *own_frame = user;
@@ -163,6 +164,8 @@ static int on_sse_line(void *user, struct bytes line)
         *own_frame = false;
     else if (bytes_starts_with(line, BYTES_LITERAL("event:")))
         *own_frame = true;
+    if (bytes_equal(line, BYTES_LITERAL("event: daybook.reset")))
+        (void)cli_error(CLI_FAILED, "the journal ends before position %" PRIu64 ": from its beginning", after);
     else if (bytes_starts_with(line, BYTES_LITERAL("data: ")) && !*own_frame) {
         print_event(bytes_slice(line, 6, line.size));
         return output_flush() ? 0 : -EPIPE;

@@ -58,6 +58,7 @@ enum {
     DAYBOOK_E_NEWER = 34,    /* opening: made by a newer daybook */
     DAYBOOK_E_DAMAGED = 35,  /* opening or reading: the files are not as they were written */
     DAYBOOK_E_MISSING = 36,  /* opening read-only: nothing there */
+    DAYBOOK_E_BEYOND = 37,   /* reading after a position, or version, that does not exist: see daybook_reader_new() */
 };
 
 /* Any bytes; names are UTF-8. `data` may be NULL when size is 0. */
@@ -142,7 +143,8 @@ struct daybook_expectation {
     uint64_t version;
 };
 
-/* A check that failed: of a stream, or (stream empty) of the condition's item. */
+/* A check that failed: of a stream, or (stream empty) of the condition's item; position 0: its `after` lies beyond the last
+ * event, so that what it was built on is not in this journal. */
 struct daybook_conflict {
     struct daybook_bytes stream; /* as in the expectation */
     uint64_t actual;             /* its version */
@@ -218,7 +220,9 @@ struct daybook_read {
 
 struct daybook_reader;
 
-/* `read` may be NULL: everything, from the beginning. DAYBOOK_E_INVALID, -errno. */
+/* `read` may be NULL: everything, from the beginning. DAYBOOK_E_INVALID, -errno. DAYBOOK_E_BEYOND: `after` lies beyond the
+ * last event, so that what was read up to there is not in this journal (it was put back from a copy, or the power went and
+ * it is `async`): begin anew. In a folder that a follower writes it may still come. */
 DAYBOOK_API int daybook_reader_new(struct daybook *book, const struct daybook_read *read,
                                    struct daybook_reader **ret_reader);
 

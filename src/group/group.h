@@ -42,6 +42,7 @@ enum {
     GROUP_E_MANY = 19,       /* creating: as many as there may be */
     GROUP_E_JOURNAL = 20,    /* the journal did not take it: the result says why */
     GROUP_E_NOT_PARKED = 21, /* replaying: a position is not parked; nothing was changed */
+    GROUP_E_BEYOND = 23,     /* creating: it would begin behind a position that does not exist */
     GROUP_E_RETURNED = 22,   /* replaying: more than GROUP_RETURNED_COUNT_MAX would be on their way; nothing was changed */
 };
 
@@ -61,7 +62,7 @@ struct groups_options {
 int groups_open(struct journal *journal, const struct groups_options *options, struct groups **ret_groups);
 void groups_close(struct groups *groups);
 
-/* 0, GROUP_E_SAME, GROUP_E_EXISTS, GROUP_E_MANY, GROUP_E_JOURNAL with *ret_result, -errno. The definition is taken on 0,
+/* 0, GROUP_E_SAME, GROUP_E_EXISTS, GROUP_E_MANY, GROUP_E_BEYOND, GROUP_E_JOURNAL with *ret_result, -errno. The definition is taken on 0,
  * the caller's else. The name is a good one (group_name_rule()). */
 int groups_create(struct groups *groups, struct bytes name, struct group_definition *definition,
                   struct journal_result *ret_result);

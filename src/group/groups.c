@@ -350,7 +350,9 @@ int groups_create(struct groups *groups, struct bytes name, struct group_definit
     if (groups_count(groups) >= groups->options.count_max)
         return GROUP_E_MANY;
     if (definition->after_now)
-        definition->after = journal_head(groups->journal);
+        definition->after = journal_tail(groups->journal);
+    if (definition->after > journal_tail(groups->journal))
+        return GROUP_E_BEYOND;
     struct group *group = group_new(groups, name, definition, definition->after);
     if (!group)
         return -ENOMEM;

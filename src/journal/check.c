@@ -241,6 +241,11 @@ static int check_condition(struct past *past, struct arena *arena, const struct 
     static const struct journal_item everything = {0};
     const struct journal_query *query = &condition->query;
     size_t items = query->count > 0 ? query->count : 1;
+    if (condition->after > past_tail(past)) {
+        conflicts[(*count)++] = (struct journal_conflict){
+            .beyond = true, .expected = condition->after, .actual = past_tail(past)};
+        return 0;
+    }
     for (size_t i = 0; i < items; i++) {
         uint64_t position;
         int r = past_first_match(past, arena, query->count > 0 ? &query->items[i] : &everything,
@@ -261,6 +266,11 @@ static void describe(struct journal_result *result)
                  "stream %.*s is at version %" PRIu64 ", not as expected",
                  (int)(first->stream.size < 100 ? first->stream.size : 100), (const char *)first->stream.data,
                  first->actual);
+    else if (first->beyond)
+        snprintf(result->detail, sizeof(result->detail),
+                 "the condition begins after position %" PRIu64 ", but the journal ends at %" PRIu64
+                 ": what it was read from is not in this journal",
+                 first->expected, first->actual);
     else
         snprintf(result->detail, sizeof(result->detail),
                  "the event at position %" PRIu64 " matches item %zu of the condition", first->position,

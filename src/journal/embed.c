@@ -70,6 +70,7 @@ const char *daybook_error_text(int answer)
         [DAYBOOK_E_NEWER] = "made by a newer daybook",
         [DAYBOOK_E_DAMAGED] = "the files are not as they were written",
         [DAYBOOK_E_MISSING] = "there is no journal",
+        [DAYBOOK_E_BEYOND] = "the journal ends before what is to be read after",
     };
     if (answer < 0)
         return strerror(-answer);
@@ -322,6 +323,25 @@ int daybook_erase(struct daybook *book, struct daybook_bytes subject, uint64_t *
 
 /* ---- reading ---- */
 
+/* Forward, and after something that is not there: 0 or DAYBOOK_E_BEYOND, -errno. */
+static int check_after(struct daybook *book, const struct daybook_read *read)
+{
+    uint64_t end = 0;
+    int r = 0;
+    if (read->backward || read->after == 0)
+        return 0;
+    for (int look = 0; look < 2; look++) { /* what another process has written is looked for before it is missed */
+        r = look > 0 ? daybook_refresh(book) : 0;
+        if (r == 0 && read->stream.size > 0)
+            r = journal_tail_version(book->journal, ours(read->stream), &end);
+        else
+            end = journal_tail(book->journal);
+        if (r != 0 || read->after <= end)
+            return r;
+    }
+    return DAYBOOK_E_BEYOND;
+}
+
 int daybook_reader_new(struct daybook *book, const struct daybook_read *read,
                        struct daybook_reader **ret_reader)
 {
@@ -333,7 +353,9 @@ int daybook_reader_new(struct daybook *book, const struct daybook_read *read,
         return -ENOMEM;
     if (!read)
         read = &everything;
-    int r = copy_items(&arena, read->items, read->item_count, &query);
+    int r = check_after(book, read);
+    if (r == 0)
+        r = copy_items(&arena, read->items, read->item_count, &query);
     if (r == 0) {
         struct journal_read wanted = {.stream = ours(read->stream),
                                       .prefix = ours(read->stream_prefix),

@@ -208,11 +208,31 @@ static void another_process_sees_what_was_acknowledged_when_it_looks(void **stat
     daybook_close(book);
 }
 
+/* The law: what is to be read after something that is not there is not waited for and skipped, but refused (P3). */
+static void reading_after_a_position_that_does_not_exist_is_refused(void **state)
+{
+    struct daybook *book = open_book();
+    struct daybook_reader *reader = NULL;
+    struct daybook_read beyond = {.after = 2}, version = {.after = 2, .stream = DAYBOOK_BYTES("s")};
+    struct daybook_event_new event = {.type = DAYBOOK_BYTES("B"), .data = DAYBOOK_BYTES("{}")};
+    struct daybook_append append = {.events = &event, .event_count = 1, .has_condition = true, .after = 2};
+    assert_ok(append_one(book, "s", "A", NULL));
+    assert_int_equal(daybook_reader_new(book, &beyond, &reader), DAYBOOK_E_BEYOND);
+    assert_int_equal(daybook_reader_new(book, &version, &reader), DAYBOOK_E_BEYOND);
+    assert_int_equal(daybook_append(book, &append, NULL), DAYBOOK_E_CONFLICT);
+    assert_ok(append_one(book, "s", "A", NULL));
+    assert_ok(daybook_reader_new(book, &beyond, &reader));
+    daybook_reader_free(reader);
+    assert_ok(daybook_reader_new(book, &version, &reader));
+    daybook_reader_free(reader);
+    daybook_close(book);
+}
+
 static void every_answer_has_a_sentence(void **state)
 {
     for (int answer = 0; answer <= DAYBOOK_E_END; answer++)
         assert_string_not_equal(daybook_error_text(answer), "no such answer");
-    for (int answer = DAYBOOK_E_TIMEOUT; answer <= DAYBOOK_E_MISSING; answer++)
+    for (int answer = DAYBOOK_E_TIMEOUT; answer <= DAYBOOK_E_BEYOND; answer++)
         assert_string_not_equal(daybook_error_text(answer), "no such answer");
     assert_string_equal(daybook_error_text(20), "no such answer");
     assert_string_equal(daybook_error_text(-ENOENT), strerror(ENOENT));
@@ -229,6 +249,7 @@ int main(void)
         STAGED(a_guarded_append_is_told_everything_that_failed),
         STAGED(a_second_writer_is_refused_and_a_reader_is_not),
         STAGED(another_process_sees_what_was_acknowledged_when_it_looks),
+        STAGED(reading_after_a_position_that_does_not_exist_is_refused),
         STAGED(every_answer_has_a_sentence),
     };
     return cmocka_run_group_tests_name("journal/embed", tests, NULL, NULL);

@@ -132,19 +132,22 @@ struct journal_expectation {
     uint64_t version;
 };
 
-/* Fail if any event after position `after` matches. */
+/* Fail if any event after position `after` matches, and if there is no such position yet. */
 struct journal_condition {
     struct journal_query query;
     uint64_t after; /* exclusive; 0: all history counts */
 };
 
-/* A violated check. stream set: expected version; else the condition's item (index) first violated at `position`. */
+/* A violated check. stream set: expected version; else the condition's item (index) first violated at `position`; or, with
+ * `beyond`, the condition's `after` (expected) lies beyond the last position there is (actual), so that what it was built
+ * on is not in this journal. */
 struct journal_conflict {
     struct bytes stream;
     enum journal_expect expect;
     uint64_t expected, actual;
     size_t item;
     uint64_t position;
+    bool beyond;
 };
 
 struct journal_stream_version {
@@ -283,6 +286,9 @@ static inline void journal_reader_freep(struct journal_reader **reader)
 }
 
 uint64_t journal_head(const struct journal *journal);
+/* The last position that was answered, shown yet or not: whoever names a higher one has seen what this journal has lost, or
+ * what a follower has not got yet. */
+uint64_t journal_tail(const struct journal *journal);
 /* Rises after bodies of events were taken away (scavenging): what was read before may be stale. Not for erasure. */
 uint64_t journal_replaced_count(const struct journal *journal);
 /* Whether an event after `after` may match the query, as far as the index can say without reading. 0 or -errno. */
@@ -293,6 +299,8 @@ int journal_refresh(struct journal *journal);
 struct journal_id journal_id(const struct journal *journal);
 /* Version of a stream at the head; 0: no such stream. 0, or -errno when the index cannot be read. */
 _must_check_ int journal_stream_version(struct journal *journal, struct bytes stream, uint64_t *ret_version);
+/* The same at the tail. */
+_must_check_ int journal_tail_version(struct journal *journal, struct bytes stream, uint64_t *ret_version);
 /* The last position whose event is not later than `time_us`; 0: none. */
 uint64_t journal_position_at(struct journal *journal, int64_t time_us);
 /* The append that carries an idempotency key: as journal_turn_find_key(), durable ones only. */

@@ -7,6 +7,11 @@ uint64_t journal_head(const struct journal *journal)
     return atomic_load_explicit(&journal->head, memory_order_acquire);
 }
 
+uint64_t journal_tail(const struct journal *journal)
+{
+    return index_last(journal->index);
+}
+
 uint64_t journal_replaced_count(const struct journal *journal)
 {
     return log_replaced_count(journal->log);
@@ -27,6 +32,11 @@ int journal_may_match(struct journal *journal, const struct journal_query *query
 struct journal_id journal_id(const struct journal *journal)
 {
     return journal->id;
+}
+
+int journal_tail_version(struct journal *journal, struct bytes stream, uint64_t *ret_version)
+{
+    return index_stream_version(journal->index, stream, ret_version);
 }
 
 int journal_stream_version(struct journal *journal, struct bytes stream, uint64_t *ret_version)

@@ -4,7 +4,7 @@
  *
  * How a connection ends decides what comes next:
  *     refused, broken, silent, rubbish  → wait, longer each time it happens in a row, and connect again
- *     disk full                         → the same
+ *     disk full, refused                → the same, and stalled meanwhile: the leader may be well and go on without us
  *     another journal, another chain    → parted: never again (R2)
  *     this journal writes no more       → failed: never again in this process
  */
@@ -29,6 +29,8 @@
 #define BREAKER_RULES_DEFAULT                                                                                \
     "window=30s min_calls=5 consecutive=5 open=1s open_max=10s ramp=0s probes=1 probe_ok=1"
 #define POLL_MS 1000
+
+enum { PROBLEM_SIZE = 1024 };
 
 struct replica {
     struct replica_options options;
@@ -61,6 +63,8 @@ struct connection {
     enum replica_state verdict; /* WAITING unless something worse was found */
     bool timed_out;
     char reason[256];
+    char problem[PROBLEM_SIZE]; /* how the leader refused, as far as it fits */
+    size_t problem_size;
     char curl_error[CURL_ERROR_SIZE];
 };
 
@@ -68,7 +72,7 @@ const char *replica_state_name(enum replica_state state)
 {
     static const char *const names[] = {
         [REPLICA_CONNECTING] = "connecting", [REPLICA_FOLLOWING] = "following", [REPLICA_WAITING] = "waiting",
-        [REPLICA_PARTED] = "parted",         [REPLICA_FAILED] = "failed",
+        [REPLICA_STALLED] = "stalled",       [REPLICA_PARTED] = "parted",       [REPLICA_FAILED] = "failed",
     };
     return names[state];
 }
@@ -145,6 +149,20 @@ static void report(struct connection *c, enum breaker_outcome outcome)
         (void)breaker_report(c->breaker, c->permit, outcome, breaker_clock());
 }
 
+/* What is followed may itself be a follower, which says so. */
+static bool is_follower(struct connection *c)
+{
+    struct curl_header *role = NULL;
+    return curl_easy_header(c->curl, "Daybook-Role", 0, CURLH_HEADER, -1, &role) == CURLHE_OK &&
+           strcmp(role->value, "follower") == 0;
+}
+
+static bool is_stalled(struct replica *replica)
+{
+    _os_locked_(&replica->mutex);
+    return replica->status.state == REPLICA_STALLED;
+}
+
 /* Whether the leader's journal is this one, and still holds what this copy holds. */
 static bool take_hello(struct connection *c, const struct wire_message *hello)
 {
@@ -160,6 +178,8 @@ static bool take_hello(struct connection *c, const struct wire_message *hello)
         return refuse(c, REPLICA_PARTED, "the leader holds another journal");
     if (hello->after != head)
         return refuse(c, REPLICA_WAITING, "the leader answered another question");
+    if (hello->head < head && is_follower(c))
+        return refuse(c, REPLICA_WAITING, "the follower that is followed is behind this copy");
     if (hello->head < head)
         return refuse(c, REPLICA_PARTED,
                       "the journals have parted: the leader's ends at %llu, this copy at %llu",
@@ -171,7 +191,8 @@ static bool take_hello(struct connection *c, const struct wire_message *hello)
         return refuse(c, REPLICA_PARTED, "the journals have parted: the leader's chain at %llu is another",
                       (unsigned long long)head);
     note_first_head(c->replica, hello->head);
-    set_state(c->replica, REPLICA_FOLLOWING, "");
+    if (!is_stalled(c->replica) || hello->head == head) /* else it is when something has come in */
+        set_state(c->replica, REPLICA_FOLLOWING, "");
     return true;
 }
 
@@ -193,13 +214,13 @@ static bool take_records(struct connection *c, struct wire_message *message)
     ask_for_keys(c, message);
     int r = journal_replicate(c->journal, message->records, message->count, &message->chain);
     switch (r) {
-    case 0: return true;
+    case 0: set_state(c->replica, REPLICA_FOLLOWING, ""); return true;
     case JOURNAL_E_DIVERGED:
         return refuse(
             c, REPLICA_PARTED,
             "the journals have parted: what the leader sent from %llu on does not continue this one",
             (unsigned long long)first);
-    case JOURNAL_E_FULL: return refuse(c, REPLICA_WAITING, "no room on this disk");
+    case JOURNAL_E_FULL: return refuse(c, REPLICA_STALLED, "no room on this disk");
     case -EBADMSG:
         return refuse(c, REPLICA_FAILED, "a record from %llu on cannot be read by this daybook",
                       (unsigned long long)first);
@@ -246,13 +267,23 @@ static bool take_all(struct connection *c, uint64_t byte_count)
     }
 }
 
+/* A problem in words; what does not fit is not needed. */
+static size_t take_problem(struct connection *c, struct bytes words)
+{
+    size_t size = sizeof(c->problem) - 1 - c->problem_size;
+    size = words.size < size ? words.size : size;
+    memcpy(c->problem + c->problem_size, words.data, size);
+    c->problem_size += size;
+    return words.size;
+}
+
 static size_t on_bytes(char *data, size_t size, size_t count, void *user)
 {
     struct connection *c = (struct connection *)user;
     long status = 0;
     (void)curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
     if (status != 200)
-        return size * count; /* a problem in words; the status says enough */
+        return take_problem(c, bytes_make(data, size * count));
     c->heard_ns = os_monotonic_ns();
     if (wire_decoder_feed(c->decoder, bytes_make(data, size * count)) < 0) {
         (void)refuse(c, REPLICA_WAITING, "no memory");
@@ -305,6 +336,20 @@ static CURLcode transfer(struct connection *c, CURLM *multi, const atomic_bool *
     }
 }
 
+/* The leader answered, but not with its log. */
+static void explain_refusal(struct connection *c, long status)
+{
+    if (status == 409 && strstr(c->problem, "\"beyond-head\""))
+        (void)refuse(c, REPLICA_PARTED, "the journals have parted: the leader's ends before this copy");
+    else if (status == 409 && strstr(c->problem, "\"other-journal\""))
+        (void)refuse(c, REPLICA_PARTED, "the leader holds another journal");
+    else if (status == 401 || status == 403)
+        (void)refuse(c, REPLICA_STALLED, "the leader refuses this follower's token: status %ld", status);
+    else
+        (void)refuse(c, status < 500 && status != 429 ? REPLICA_STALLED : REPLICA_WAITING,
+                     "the leader answered with status %ld", status);
+}
+
 /* Say why it ended, unless what came in has said so. */
 static void explain(struct connection *c, CURLcode code)
 {
@@ -313,7 +358,7 @@ static void explain(struct connection *c, CURLcode code)
     if (c->reason[0] != '\0' || (c->said_hello && !c->replica))
         return;
     if (status != 0 && status != 200)
-        (void)refuse(c, REPLICA_WAITING, "the leader answered with status %ld", status);
+        explain_refusal(c, status);
     else if (c->timed_out)
         (void)refuse(c, REPLICA_WAITING, "the leader was silent for too long");
     else if (code == CURLE_OK)

@@ -9,7 +9,8 @@
  *
  * The connection is a call through a breaker: one that fails is tried again, later each time, and when the leader fails too
  * often it is not asked at all for a while. A leader that has lost or changed what this copy holds (another id, another
- * chain, an earlier end) is not followed any more: the journals have parted. Reads go on in every state.
+ * chain, an earlier end) is not followed any more: the journals have parted. A follower may be followed, too; one that ends
+ * before this copy is only late. Reads go on in every state.
  *
  * Invariants:
  * R1 nothing is stored that does not continue this journal's chain, and nothing is ever taken away.
@@ -40,7 +41,8 @@ enum {
 enum replica_state {
     REPLICA_CONNECTING,
     REPLICA_FOLLOWING, /* connected */
-    REPLICA_WAITING,   /* the leader cannot be reached, or this disk is full: tried again */
+    REPLICA_WAITING,   /* the leader cannot be reached: tried again */
+    REPLICA_STALLED,   /* it can, and yet nothing comes in: it refuses (a token), or this disk is full. Tried again */
     REPLICA_PARTED,    /* R2 */
     REPLICA_FAILED,    /* this journal takes no more records until it is opened anew */
 };
@@ -63,7 +65,7 @@ struct replica_status {
     uint64_t position;    /* this journal's head */
     uint64_t leader_head; /* as last heard */
     uint64_t first_head;  /* as first heard; UINT64_MAX: nothing yet */
-    uint64_t lag;         /* leader_head - position */
+    uint64_t lag;         /* leader_head - position; says nothing after parting */
     uint64_t heard_ms;    /* since the last byte; UINT64_MAX: none yet */
     uint64_t connects, failures, records, bytes;
     uint64_t key_fetches; /* answers with keys that were stored */
@@ -89,7 +91,7 @@ void replica_stop(struct replica *replica);
 
 void replica_status(struct replica *replica, struct replica_status *ret_status);
 
-/* "connecting", "following", "waiting", "parted", "failed". */
+/* "connecting", "following", "waiting", "stalled", "parted", "failed". */
 const char *replica_state_name(enum replica_state state);
 
 /* The region its breaker ("leader") lives in, for metrics and the page. Valid until replica_stop(). */

@@ -1,5 +1,6 @@
 /* What the layers below answer, as HTTP: one table from answer to status, code and sentence. */
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -122,6 +123,9 @@ int conflicts_write(const struct journal_result *result, struct buffer *out)
             json_write_member_bytes(&w, "stream", conflict->stream);
             write_expected(&w, conflict);
             json_write_member_u64(&w, "actual", conflict->actual);
+        } else if (conflict->beyond) {
+            json_write_member_u64(&w, "after", conflict->expected);
+            json_write_member_u64(&w, "head", conflict->actual);
         } else {
             json_write_member_u64(&w, "item", conflict->item);
             json_write_member_u64(&w, "position", conflict->position);
@@ -135,6 +139,20 @@ int conflicts_write(const struct journal_result *result, struct buffer *out)
 int problem_text(const struct http_request *request, const struct http_problem *problem, struct buffer *out)
 {
     return http_problem_write(problem, SERVER_PROBLEM_PREFIX, http_request_path(request), out);
+}
+
+void answer_beyond(struct http_request *request, uint64_t asked, uint64_t end)
+{
+    char members[48], detail[256];
+
+    snprintf(members, sizeof(members), "\"head\":%" PRIu64, end);
+    snprintf(detail, sizeof(detail),
+             "%" PRIu64 " lies beyond the end, which is %" PRIu64
+             ": what was there is lost, or was never here. Start over.",
+             asked, end);
+    struct http_problem problem = {
+        .status = 409, .code = "beyond-head", .detail = detail, .members = bytes_from_string(members)};
+    http_answer_problem(request, &problem);
 }
 
 void answer_position(struct http_request *request, uint64_t position)

@@ -82,14 +82,22 @@ void cursor_format(const struct server *server, uint64_t position, char ret_text
     snprintf(ret_text, CURSOR_TEXT_SIZE, "%s-%" PRIu64, server->journal_id, position);
 }
 
-bool ask_position(struct http_request *request, const char *name, uint64_t *value)
+bool position_is_beyond(const struct server *server, uint64_t position)
 {
+    return !server->options->follow && position > journal_tail(server->journal);
+}
+
+/* `exact`: a number counts as much as a cursor. */
+static bool take_position(struct http_request *request, const char *name, bool exact, uint64_t *value)
+{
+    struct server *server = server_of(request);
+    uint64_t position = *value, number;
     struct bytes text;
 
     if (!http_request_parameter(request, name, &text))
         return true;
-    switch (cursor_parse(server_of(request), text, value)) {
-    case 0: return true;
+    switch (cursor_parse(server, text, &position)) {
+    case 0: break;
     case CURSOR_E_OTHER:
         http_answer_error(
             request, 409, "other-journal",
@@ -97,6 +105,22 @@ bool ask_position(struct http_request *request, const char *name, uint64_t *valu
         return false;
     default: answer_parameter(request, name, "must be a position or a cursor"); return false;
     }
+    if (position_is_beyond(server, position) && (exact || bytes_parse_u64(text, &number) != 0)) {
+        answer_beyond(request, position, journal_tail(server->journal));
+        return false;
+    }
+    *value = position;
+    return true;
+}
+
+bool ask_position(struct http_request *request, const char *name, uint64_t *value)
+{
+    return take_position(request, name, true, value);
+}
+
+bool ask_bound(struct http_request *request, const char *name, uint64_t *value)
+{
+    return take_position(request, name, false, value);
 }
 
 /* Where the value of a preference begins ("" when it has none), or NULL. */

@@ -223,6 +223,11 @@ void handle_dcb_read(struct http_request *request)
 
     if (parameters_refused(request) || !ask_options(request, &options) || !ask_query(request, &query))
         return;
+    if (options.has_from && !options.backwards && options.from > 0 &&
+        position_is_beyond(server_of(request), options.from - 1)) {
+        answer_beyond(request, options.from, head);
+        return;
+    }
     if (options.has_from && options.backwards)
         highest = options.from < head ? options.from : head;
     else if (options.has_from && options.from > 0)

@@ -50,7 +50,7 @@ void feed_subscribe(struct http_request *request, struct filter *filter, uint64_
     struct subscriber *subscriber;
     bool named = false;
 
-    if (!ask_flag(request, "named", &named) ||
+    if (parted_refused(request) || !ask_flag(request, "named", &named) ||
         !crowd_enter(&feed->crowd, request, feed->server->options->limits.subscription_count_max,
                      "too-many-subscriptions", "The server has as many open subscriptions as it takes.")) {
         filter_deinit(filter);

@@ -17,11 +17,14 @@ enum {
     ASK_MS_MAX = 2000,    /* for one answer of the leader */
     FIRST_MS_MAX = 15000, /* for the leader to come up, at a follower's very first start */
     PAUSE_MS = 100,       /* between two tries */
+    PARTED_RETRY_S = 30,  /* it takes a human */
 };
 
 struct follower {
     struct replica *replica;
-    atomic_bool ready; /* it has been, and stays so: a copy that falls behind still answers */
+    atomic_bool ready; /* it has been, and stays so: a copy whose leader is away still answers */
+    atomic_bool parted; /* it does not follow any more, as long as this process runs: what it shows may not be its leader's */
+    char why[256];     /* why it is not; the loop's */
 };
 
 /* A first log needs the leader's id. Both may be starting at this moment: the leader is asked again for a while. */
@@ -60,19 +63,24 @@ int follower_prepare(struct server *server, const char *log_folder, struct file_
 
 static void on_change(void *user, enum replica_state state, const char *reason)
 {
+    struct follower *follower = user;
+
+    if (state == REPLICA_PARTED || state == REPLICA_FAILED)
+        atomic_store(&follower->parted, true);
     fprintf(stderr, "daybook serve: follower: %s%s%s\n", replica_state_name(state),
             reason && *reason ? ": " : "", reason ? reason : "");
 }
 
 int follower_start(struct server *server, char *ret_error)
 {
-    const struct replica_options options = {.journal = server->journal,
+    struct replica_options options = {.journal = server->journal,
                                             .url = server->options->follow,
                                             .token = server->options->leader_token,
                                             .vault = server->vault,
                                             .on_change = on_change};
     char error[REPLICA_ERROR_SIZE] = "";
     struct follower *follower = calloc(1, sizeof(*follower));
+    options.user = follower;
     int r = follower ? replica_start(&options, &follower->replica, error) : -ENOMEM;
 
     if (r == 0) {
@@ -93,14 +101,50 @@ void follower_stop(struct follower *follower)
     free(follower);
 }
 
+bool follower_has_parted(const struct server *server)
+{
+    return server->follower && atomic_load(&server->follower->parted);
+}
+
+bool parted_refused(struct http_request *request)
+{
+    struct replica_status status;
+
+    if (!follower_has_parted(server_of(request)))
+        return false;
+    replica_status(server_of(request)->follower->replica, &status);
+    struct http_problem problem = {
+        .status = 503, .code = "parted", .detail = status.reason, .retry_after_s = PARTED_RETRY_S};
+    http_answer_problem(request, &problem);
+    return true;
+}
+
+void follower_decorate(struct follower *follower, struct http_request *request)
+{
+    struct replica_status status;
+
+    if (!atomic_load(&follower->parted))
+        return;
+    replica_status(follower->replica, &status);
+    for (char *at = status.reason; *at; at++)
+        if (*at < ' ' || *at > '~')
+            *at = '?'; /* it may hold words of another machine */
+    http_header(request, "Daybook-Parted", status.reason);
+}
+
 bool follower_is_ready(const struct server *server, const char **ret_why)
 {
     struct follower *follower = server->follower;
     struct replica_status status;
 
+    replica_status(follower->replica, &status);
+    if (status.state == REPLICA_STALLED || atomic_load(&follower->parted)) {
+        (void)snprintf(follower->why, sizeof(follower->why), "%s", status.reason);
+        *ret_why = follower->why;
+        return false;
+    }
     if (atomic_load(&follower->ready))
         return true;
-    replica_status(follower->replica, &status);
     if (status.first_head == UINT64_MAX)
         *ret_why = "the leader has not been heard yet";
     else if (status.position < status.first_head)
@@ -123,7 +167,11 @@ void follower_write(struct follower *follower, struct json_writer *w)
     json_write_member_bool(w, "connected", status.connected);
     json_write_member_u64(w, "position", status.position);
     json_write_member_u64(w, "leader_head", status.leader_head);
-    json_write_member_u64(w, "lag", status.lag);
+    json_write_key(w, "lag");
+    if (atomic_load(&follower->parted))
+        json_write_null(w);
+    else
+        json_write_u64(w, status.lag);
     json_write_member_string(w, "breaker", breaker_state_name(status.breaker_state));
     if (status.reason[0] != '\0')
         json_write_member_string(w, "reason", status.reason);
@@ -132,17 +180,34 @@ void follower_write(struct follower *follower, struct json_writer *w)
     json_write_object_end(w);
 }
 
+/* One row a state, 1 for the one it is in. */
+static int state_metric(enum replica_state state, struct buffer *out)
+{
+    int r = metric_family(out, "follower_state", "gauge",
+                          "1 for the state it is in; stalled, parted and failed need a human");
+
+    for (int i = REPLICA_CONNECTING; r == 0 && i <= REPLICA_FAILED; i++)
+        r = buffer_printf(out, "daybook_follower_state{state=\"%s\"} %d\n",
+                          replica_state_name((enum replica_state)i), i == (int)state);
+    return r;
+}
+
 int follower_metrics(struct follower *follower, struct buffer *out)
 {
     struct replica_status status;
 
     replica_status(follower->replica, &status);
-    return buffer_printf(
+    int r = state_metric(status.state, out);
+    if (r == 0 && !atomic_load(&follower->parted))
+        r = buffer_printf(out,
+                          "# TYPE daybook_follower_lag gauge\n# HELP daybook_follower_lag records behind the "
+                          "leader, as it was last heard; not there after parting\n"
+                          "daybook_follower_lag %" PRIu64 "\n",
+                          status.lag);
+    return r < 0 ? r : buffer_printf(
         out,
         "# TYPE daybook_follower_connected gauge\n# HELP daybook_follower_connected 1 when following\n"
         "daybook_follower_connected %d\n"
-        "# TYPE daybook_follower_lag gauge\n# HELP daybook_follower_lag records behind the leader\n"
-        "daybook_follower_lag %" PRIu64 "\n"
         "# TYPE daybook_follower_records counter\n# HELP daybook_follower_records records copied\n"
         "daybook_follower_records_total %" PRIu64 "\n"
         "# TYPE daybook_follower_failures counter\n# HELP daybook_follower_failures connections that failed\n"
@@ -154,6 +219,6 @@ int follower_metrics(struct follower *follower, struct buffer *out)
         "that guards "
         "the leader, as in breaker.h\n"
         "daybook_follower_breaker_state{state=\"%s\"} %d\n",
-        status.connected, status.lag, status.records, status.failures, status.key_fetches,
+        status.connected, status.records, status.failures, status.key_fetches,
         breaker_state_name(status.breaker_state), status.breaker_state);
 }

@@ -37,6 +37,7 @@ static const struct {
     {GROUP_E_UNKNOWN, 404, "no-such-group", "There is no group of this name."},
     {GROUP_E_LOST, 409, "lease-lost", "The lease of these events has ended; nothing was changed."},
     {GROUP_E_EXISTS, 409, "group-exists", "There is a group of this name, with other rules."},
+    {GROUP_E_BEYOND, 409, "beyond-head", "The group would begin after a position that does not exist."},
     {GROUP_E_MANY, 409, "too-many-groups", "There are as many groups as the server takes."},
     {GROUP_E_RETURNED, 409, "too-many-replayed",
      "More than 1000 replayed events would be on their way; acknowledge some, or replay fewer. Nothing was changed."},

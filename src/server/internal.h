@@ -148,6 +148,8 @@ _must_check_ int problem_text(const struct http_request *request, const struct h
 /* 400 or 422 with all violations of a body that could not be taken. */
 struct append_json;
 void answer_parsed(struct http_request *request, int answer, const struct append_json *parsed);
+/* 409 beyond-head: `asked` is a position behind the last one there is. */
+void answer_beyond(struct http_request *request, uint64_t asked, uint64_t end);
 /* Daybook-Position of this answer. */
 void answer_position(struct http_request *request, uint64_t position);
 /* 400 parameter-invalid, naming it. */
@@ -159,8 +161,13 @@ _printf_(3, 4) void answer_parameter(struct http_request *request, const char *n
 bool ask_u64(struct http_request *request, const char *name, uint64_t min, uint64_t max, uint64_t *value);
 bool ask_flag(struct http_request *request, const char *name, bool *value);
 bool ask_direction(struct http_request *request, enum journal_direction *value);
-/* A position: a number, or a cursor of this journal (else 409 other-journal). */
+/* A position: a number, or a cursor of this journal (else 409 other-journal), and not beyond the end (else 409 beyond-head).
+ * A bound from above may be a number beyond the end. */
 bool ask_position(struct http_request *request, const char *name, uint64_t *value);
+bool ask_bound(struct http_request *request, const char *name, uint64_t *value);
+/* Whether a position proves that this journal has lost something: a leader gave out every position there was. To a follower
+ * it may still come. */
+bool position_is_beyond(const struct server *server, uint64_t position);
 /* `wait=5` of Prefer (RFC 7240) in ms; 0: not said. */
 uint32_t ask_prefer_wait_ms(const struct http_request *request);
 bool ask_prefer(const struct http_request *request, const char *preference);
@@ -285,8 +292,13 @@ int follower_prepare(struct server *server, const char *log_folder, struct file_
 int follower_start(struct server *server, char *ret_error);
 void follower_stop(struct follower *follower); /* NULL is fine */
 /* Whether it has come, since it started, to where the leader was when it was first heard, and has obeyed the fences up to
- * there; `ret_why` is a sentence when it has not. */
+ * there, and that it follows still or its leader is only away; `ret_why` is a sentence when not. */
 bool follower_is_ready(const struct server *server, const char **ret_why);
+/* Daybook-Parted, with the reason, on every answer of a copy that does not follow any more. Any thread. */
+void follower_decorate(struct follower *follower, struct http_request *request);
+/* What has parted gets nothing new: subscriptions to it end, and are refused with 503 parted (true). */
+bool follower_has_parted(const struct server *server);
+bool parted_refused(struct http_request *request);
 /* A member "follower" of /ready, and its families of /metrics. */
 void follower_write(struct follower *follower, struct json_writer *w);
 _must_check_ int follower_metrics(struct follower *follower, struct buffer *out);

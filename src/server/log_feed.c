@@ -213,7 +213,7 @@ void handle_log(struct http_request *request)
     struct log_stream *stream;
     uint64_t after = 0;
 
-    if (parameters_refused(request) || !ask_position(request, "after", &after) ||
+    if (parameters_refused(request) || parted_refused(request) || !ask_position(request, "after", &after) ||
         !crowd_enter(&feed->crowd, request, feed->server->options->limits.follower_count_max,
                      "too-many-followers", "The server has as many followers as it takes."))
         return;

@@ -252,7 +252,7 @@ static void journal_page_answer(struct reading *reading, int r)
     /* Backward, a condition may still be built on what was read: nothing up to the head at that time was missed. */
     after = backward || page->complete ? reading->highest : page->examined;
     if (!backward && after < reading->read.after)
-        after = reading->read.after; /* asked for what is still to come */
+        after = reading->read.after; /* asked a follower for what is still to come */
     if (r == 0)
         r = buffer_printf(&tail, ",\"after\":%" PRIu64 ",\"head\":%" PRIu64 ",\"more\":%s", after,
                           reading->head, page->complete ? "false" : "true");
@@ -308,7 +308,7 @@ static void journal_subscribe(struct reading *reading)
                           "Last-Event-ID and after are a position or a cursor of ours.");
         return;
     }
-    if (r == CURSOR_E_OTHER) {
+    if (r == CURSOR_E_OTHER || position_is_beyond(server, after)) {
         reset = true;
         after = 0;
     }
@@ -321,7 +321,7 @@ static bool ask_bounds(struct reading *reading)
     uint64_t after = 0, before = 0;
 
     if (!ask_position(reading->request, "after", &after) ||
-        !ask_position(reading->request, "before", &before))
+        !ask_bound(reading->request, "before", &before))
         return false;
     reading->lowest = after + 1;
     reading->highest = before > 0 && before <= reading->head ? before - 1 : reading->head;

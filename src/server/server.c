@@ -86,6 +86,8 @@ static void on_decorate(void *user, struct http_request *request)
     http_header(request, "Daybook-Role", server->options->follow ? "follower" : "leader");
     if (!http_header_is_set(request, "Daybook-Position"))
         answer_position(request, journal_head(server->journal));
+    if (server->follower)
+        follower_decorate(server->follower, request);
 }
 
 static void on_drained(void *user)

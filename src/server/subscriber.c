@@ -246,6 +246,8 @@ static ssize_t find_next(struct subscriber *subscriber)
     if (subscriber->cursor < row_of(subscriber)->floor)
         return catch_up(subscriber);
     catch_up_end(subscriber); /* all of it has been sent */
+    if (follower_has_parted(subscriber->feed->server))
+        return HTTP_SOURCE_END;
     return walk_row(subscriber) || say_standing(subscriber) ? 1 : HTTP_SOURCE_WAIT;
 }
 

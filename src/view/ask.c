@@ -105,6 +105,7 @@ static enum judgement judge(const struct view_set *set, const struct view_reques
     const struct view *stuck = NULL;
     bool past = request->own.has_as_of;
     uint64_t wanted = past ? request->own.as_of : request->own.min_position, head = set->head;
+    uint64_t tail = journal_tail(set->options.journal);
     uint64_t reached = past ? head : reached_by(target_of(request), wanted, &stuck);
     if (reached >= wanted)
         return JUDGE_READY;
@@ -112,10 +113,10 @@ static enum judgement judge(const struct view_set *set, const struct view_reques
     if (stuck)
         answer_refuse(answer, VIEW_E_NOT_CAUGHT_UP, "view %s stopped: %.400s", stuck->definition->name,
                       stuck->error);
-    else if (!set->options.follower && wanted > head)
+    else if (!set->options.follower && wanted > tail)
         answer_refuse(answer, VIEW_E_NOT_CAUGHT_UP,
                       "position %llu does not exist yet: the journal ends at %llu",
-                      (unsigned long long)wanted, (unsigned long long)head);
+                      (unsigned long long)wanted, (unsigned long long)tail);
     else if (os_monotonic_ns() >= request->own.deadline_ns)
         answer_refuse(answer, VIEW_E_NOT_CAUGHT_UP, "position %llu was not reached in time: %llu was",
                       (unsigned long long)wanted, (unsigned long long)reached);

@@ -209,6 +209,8 @@ static size_t count_conflicts(const struct naive_journal *naive, const struct jo
     if (!append->condition)
         return count;
     const struct journal_query *query = &append->condition->query;
+    if (append->condition->after > naive->count)
+        return count + 1;
     for (size_t item = 0; item < query->count || (item == 0 && query->count == 0); item++) {
         struct journal_query one = {.items = query->items + item, .count = query->count > 0 ? 1 : 0};
         bool found = false;

@@ -265,7 +265,10 @@ def the_journal_is_read_filtered_and_says_where_to_go_on():
         page = read("?direction=backward&limit=2")
         assert [found["position"] for found in page["events"]] == [30, 29] and page["before"] == 29, page
         assert [found["position"] for found in read("?direction=backward&before=29&limit=2")["events"]] == [28, 27]
-        assert read("?after=99") == {"events": [], "after": 99, "head": 30, "more": False}
+        for after in ("31", "99", request(server, "GET", "/health").headers["Daybook-Journal"] + "-31"):
+            problem = is_problem(request(server, "GET", f"/v1/events?after={after}"), 409, "beyond-head")
+            assert problem["head"] == 30, problem
+        assert read("?after=30") == {"events": [], "after": 30, "head": 30, "more": False}
         assert read("?before=1")["events"] == [] and read("?direction=backward&before=1")["events"] == []
         query = {"items": [{"types": ["A"], "tags": ["u:0"]}, {"types": ["B"], "tags": ["u:1"]}]}
         found = request(server, "POST", "/v1/events/query?limit=10", query).json()["events"]

@@ -1,5 +1,7 @@
 """A follower: the leader's journal byte for byte, its own views, and no writes."""
+import hashlib
 import itertools
+import shutil
 import threading
 
 from daybook_test import HOTEL, Server, Skip, Subscription, Tap, daybook, folder, request, wait_for
@@ -112,6 +114,70 @@ def a_follower_of_another_journal_stops_following_and_goes_on_answering():
                     request(follower, "GET", "/ready").json()["follower"]), "it has parted", 40)
                 assert state["reason"], state
                 assert request(follower, "GET", "/v1/events?limit=1").json()["head"] == 3
+                says_that_it_parted(follower)
+
+
+def says_that_it_parted(follower):
+    ready = request(follower, "GET", "/ready")
+    assert ready.status == 503 and ready.json()["status"] == "not-ready" and ready.json()["journal"]["reason"], ready
+    assert ready.json()["follower"]["lag"] is None, ready
+    for path in ("/v1/events", "/v1/streams/s", "/v1/views", "/health"):
+        answer = request(follower, "GET", path)
+        assert answer.status == 200 and answer.headers["Daybook-Parted"], (path, answer)
+    figures = request(follower, "GET", "/metrics").body
+    assert b'daybook_follower_state{state="parted"} 1\n' in figures and b"daybook_follower_lag " not in figures
+    for path, accept in (("/v1/events", "text/event-stream"), ("/v1/log", "*/*")):
+        answer = request(follower, "GET", path, headers={"Accept": accept})
+        assert answer.status == 503 and answer.json()["code"] == "parted" and answer.headers["Retry-After"], answer
+
+
+# Its leader is put back from an older copy while the follower runs, and writes something else then.
+@tap.test
+def a_follower_that_has_more_than_its_leader_says_so_and_ends_its_subscriptions():
+    with folder() as data, folder() as kept, Server(data=data) as leader:
+        append(leader, 2)
+        leader.stop()
+        shutil.copytree(data, kept, dirs_exist_ok=True)
+        leader.start()
+        with Server(follow=leader, options=["--limit", "heartbeat_ms=300"]) as follower:
+            reaches(follower, append(leader, 3))
+            assert "Daybook-Parted" not in request(follower, "GET", "/v1/events").headers
+            with Subscription(follower) as feed:
+                assert len(feed.events(5)) == 5
+                leader.kill()
+                shutil.rmtree(data)
+                shutil.copytree(kept, data)
+                leader.start()
+                wait_for(lambda: request(follower, "GET", "/ready").json()["follower"]["state"] == "parted", "it has parted", 40)
+                says_that_it_parted(follower)
+                try:
+                    while feed.next():
+                        pass
+                except EOFError:
+                    pass
+
+
+@tap.test
+def a_follower_whose_token_is_refused_is_stalled_and_not_ready_until_it_is_let_in():
+    with folder() as data:
+        tokens = data / "tokens"
+        good = hashlib.sha256(b"right").hexdigest()
+        other = hashlib.sha256(b"other").hexdigest()
+        tokens.write_text(f"sha256:{good}\n")
+        leader = Server(options=["--token-file", str(tokens)])
+        follower = Server(follow=leader)
+        follower.environment["DAYBOOK_TOKEN"] = "right"
+        with leader, follower:
+            wait_for(lambda: request(follower, "GET", "/ready").status == 200, "it follows", 40)
+            leader.kill()
+            tokens.write_text(f"sha256:{other}\n")
+            leader.start()
+            ready = wait_for(lambda: (lambda r: r.status == 503 and r)(request(follower, "GET", "/ready")), "it says so", 40)
+            assert ready.json()["follower"]["state"] == "stalled" and "token" in ready.json()["journal"]["reason"], ready
+            answer = request(follower, "GET", "/v1/events")
+            assert answer.status == 200 and "Daybook-Parted" not in answer.headers, answer  # late, but true
+            tokens.write_text(f"sha256:{other}\nsha256:{good}\n")
+            wait_for(lambda: request(follower, "GET", "/ready").status == 200, "it follows again", 40)
 
 
 @tap.test

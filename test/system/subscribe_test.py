@@ -1,10 +1,11 @@
 """Subscriptions: catch up, then live; nothing lost or repeated, whatever happens to either side."""
 import itertools
 import random
+import shutil
 import socket
 import threading
 
-from daybook_test import Server, Subscription, Tap, folder, request, wait_for
+from daybook_test import Server, Subscription, Tap, daybook, folder, request, wait_for
 
 tap = Tap()
 
@@ -103,13 +104,82 @@ def a_cursor_of_another_journal_gets_a_reset_and_everything_from_the_start():
 
 
 @tap.test
-def a_cursor_beyond_the_head_waits():
-    with Server() as server:
+def a_cursor_beyond_the_head_of_a_follower_waits():
+    with Server() as server, Server(follow=server) as follower:
         append(server, "A")
-        with Subscription(server, "/v1/events?after=3") as feed:
+        wait_for(lambda: request(follower, "GET", "/ready").json()["journal"]["position"] == 1, "it is copied", 40)
+        assert request(follower, "GET", "/v1/events?after=3").json()["events"] == []
+        with Subscription(follower, "/v1/events?after=3") as feed:
             assert feed.next()["event"] == "daybook.caught-up"
             append(server, "B", "C", "D")
             assert positions(feed.events(1)) == [4]
+
+
+# A leader gave out every position there was: a cursor beyond its head is from before something was lost (P3).
+@tap.test
+def a_cursor_beyond_the_head_of_a_leader_gets_a_reset_and_nothing_is_skipped():
+    with folder() as kept, folder() as data:
+        with Server(data=data) as server:
+            append(server, "A", stream="s")
+        shutil.copytree(data, kept, dirs_exist_ok=True)
+        with Server(data=data) as server:
+            append(server, "B", "C", stream="s")
+            with Subscription(server) as feed:
+                cursor = feed.events(3)[-1]["id"]
+        shutil.rmtree(data)
+        shutil.copytree(kept, data)
+        with Server(data=data) as server:
+            for path in ("/v1/events", "/v1/streams/s", "/v1/events?type=A,D,E"):
+                for last, where in ((cursor, path), (None, path + ("&" if "?" in path else "?") + "after=3")):
+                    with Subscription(server, where, last=last) as feed:
+                        reset = feed.next()
+                        assert reset["event"] == "daybook.reset" and reset["data"]["position"] == 0, reset
+                        assert positions(feed.events(1)) == [1]
+            append(server, "D", "E", "F", stream="s")
+            with Subscription(server, last=cursor) as feed:  # nothing can be known any more: it is a position again
+                assert feed.next()["data"]["position"] == 4
+
+
+@tap.test
+def what_was_read_beyond_the_head_guards_nothing():
+    with Server() as server:
+        append(server, "A", stream="s")
+        body = {"events": [{"type": "B", "data": {}}]}
+        for condition in ({"after": 2}, {"after": 2, "failIfEventsMatch": {"items": [{"types": ["Z"]}]}},
+                          {"after": 2**53, "failIfEventsMatch": {"items": [{"tags": ["z"]}]}}):
+            condition = {"failIfEventsMatch": {"items": []}, **condition}
+            answer = request(server, "POST", "/v1/append", {**body, "condition": condition})
+            assert answer.status == 409 and answer.json()["code"] == "append-condition-failed", answer
+            assert answer.json()["conflicts"] == [{"after": condition["after"], "head": 1}], answer
+            dcb = request(server, "POST", "/dcb/append", {**body, "condition": condition})
+            assert dcb.status == 200 and dcb.json()["appendConditionFailed"] is True, dcb
+        condition = {"failIfEventsMatch": {"items": []}, "after": 1}
+        both = [{**body, "condition": condition}, {**body, "condition": {**condition, "after": 2}},
+                {**body, "condition": {**condition, "after": 9}}]  # each sees the one before it
+        results = request(server, "POST", "/v1/append", {"appends": both}).json()["results"]
+        assert [result["status"] for result in results] == [201, 201, 409], results
+        answer = request(server, "POST", "/v1/streams/s", {"type": "B", "data": {}}, {"If-Match": '"7"'})
+        assert answer.status == 412 and answer.headers["ETag"] == '"1"', answer
+
+
+@tap.test
+def every_route_that_takes_a_position_refuses_one_beyond_the_head():
+    with Server() as server:
+        append(server, "A", stream="s")
+        journal = request(server, "GET", "/health").headers["Daybook-Journal"]
+        asked = [("GET", "/v1/events?after=2"), ("GET", f"/v1/events?after={journal}-2"), ("GET", f"/v1/events?before={journal}-2"),
+                 ("GET", "/v1/log?after=2"), ("GET", "/dcb/read?options=%7B%22from%22%3A3%7D"),
+                 ("POST", "/v1/events/query?after=2"), ("POST", "/v1/groups/g")]
+        for method, path in asked:
+            body = {"after": 2} if "groups" in path else {"items": []} if method == "POST" else None
+            for accept in ("application/json", "application/x-ndjson"):
+                answer = request(server, method, path, body, {"Accept": accept} if "events" in path else {})
+                assert answer.status == 409 and answer.json()["code"] == "beyond-head", (path, answer)
+        assert request(server, "GET", "/v1/events?before=99&direction=backward").json()["after"] == 1
+        assert request(server, "GET", "/dcb/read?options=%7B%22from%22%3A2%7D").json() == []
+        assert request(server, "POST", "/v1/groups/g", {"after": 1}).status == 201
+        code, out, err = daybook("read", "--after", 9, url=server.url)
+        assert code == 1 and "beyond" in err, (code, out, err)
 
 
 @tap.test
