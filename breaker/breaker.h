@@ -175,7 +175,7 @@ struct breaker_config {
     uint64_t open_max_ns;    /* "open_max": doubling stops here */
     uint32_t jitter;         /* "jitter": percent 0–50 by which the open time differs, from the epoch */
     uint32_t probes;         /* "probes": permits while half-open, 1–16 */
-    uint32_t probe_ok;       /* "probe_ok": of these must succeed */
+    uint32_t probe_ok;       /* "probe_ok": of these must not fail; 0, "rate": judged by failure_rate */
     uint32_t max_in_flight;  /* "max_in_flight": calls under way over all processes; 0 without limit */
     uint64_t probe_lease_ns; /* "probe_lease": a probe that takes longer has failed */
     uint64_t ramp_ns;        /* "ramp": shortest time from 10 % to 100 %; 0 closes at once */
@@ -195,7 +195,7 @@ struct breaker_problem {
 };
 
 /* The suggested defaults: window=10s slices=20 min_calls=20 failure_rate=50% consecutive=10 open=5s
- * open_max=60s jitter=15% probes=3 probe_ok=2 ramp=10s probe_lease=10s forget=60s; slow calls off. */
+ * open_max=60s jitter=15% probes=3 probe_ok=rate (2 of 3) ramp=10s probe_lease=10s forget=60s; slow calls off. */
 BREAKER_PUBLIC void breaker_config_init(struct breaker_config *config);
 
 /* Take all values of "default", "hystrix", "resilience4j" or "envoy". BREAKER_E_CONFIG for another name;
@@ -421,6 +421,7 @@ struct breaker_snapshot {
     uint64_t consecutive;     /* failures in a row */
     uint64_t in_flight;       /* counted while max_in_flight is set */
     uint32_t probes_out, probes_ok, probes_failed; /* half-open */
+    uint32_t probes_slow;                          /* of those that were ok or failed */
     struct breaker_totals totals;
     struct breaker_config config;
 };

@@ -14,27 +14,27 @@ static const char *const switch_words[] = {"off", "on", NULL};
 static const char *const every_words[] = {"failures", "every", NULL};
 
 const struct config_field config_fields[] = {
-    {"mode", KIND_WORD, FIELD(mode), 0, 3, mode_words},
-    {"window", KIND_WINDOW, FIELD(window_ns), 0, 0, NULL},
-    {"slices", KIND_NUMBER, FIELD(slices), 2, BREAKER_SLICES_MAX, NULL},
-    {"min_calls", KIND_NUMBER, FIELD(min_calls), 1, 1000000, NULL},
-    {"failure_rate", KIND_PERCENT, FIELD(failure_rate), 0, 100, NULL},
-    {"consecutive", KIND_NUMBER, FIELD(consecutive), 0, 1000000, NULL},
-    {"slow_rate", KIND_PERCENT, FIELD(slow_rate), 0, 100, NULL},
-    {"slow_call", KIND_TIME, FIELD(slow_call_ns), 0, 3600 * S, NULL},
-    {"hung", KIND_WORD, FIELD(hung), 0, 1, switch_words},
-    {"evaluate", KIND_WORD, FIELD(every), 0, 1, every_words},
-    {"open", KIND_TIME, FIELD(open_ns), S / 1000, 86400 * S, NULL},
-    {"open_max", KIND_TIME, FIELD(open_max_ns), S / 1000, 86400 * S, NULL},
-    {"jitter", KIND_PERCENT, FIELD(jitter), 0, 50, NULL},
-    {"probes", KIND_NUMBER, FIELD(probes), 1, BREAKER_PROBES_MAX, NULL},
-    {"probe_ok", KIND_NUMBER, FIELD(probe_ok), 1, BREAKER_PROBES_MAX, NULL},
-    {"max_in_flight", KIND_NUMBER, FIELD(max_in_flight), 0, 1000000, NULL},
-    {"probe_lease", KIND_TIME, FIELD(probe_lease_ns), S / 1000, 3600 * S, NULL},
-    {"ramp", KIND_TIME, FIELD(ramp_ns), 0, 3600 * S, NULL},
-    {"forget", KIND_TIME, FIELD(forget_ns), 0, 86400 * S, NULL},
-    {"retry_after_max", KIND_TIME, FIELD(retry_after_max_ns), 0, 86400 * S, NULL},
-    {"key_idle", KIND_TIME, FIELD(key_idle_ns), S / 1000, 86400 * S, NULL},
+    {"mode", KIND_WORD, FIELD(mode), 0, 3, mode_words, NULL},
+    {"window", KIND_WINDOW, FIELD(window_ns), 0, 0, NULL, NULL},
+    {"slices", KIND_NUMBER, FIELD(slices), 2, BREAKER_SLICES_MAX, NULL, NULL},
+    {"min_calls", KIND_NUMBER, FIELD(min_calls), 1, 1000000, NULL, NULL},
+    {"failure_rate", KIND_PERCENT, FIELD(failure_rate), 0, 100, NULL, NULL},
+    {"consecutive", KIND_NUMBER, FIELD(consecutive), 0, 1000000, NULL, NULL},
+    {"slow_rate", KIND_PERCENT, FIELD(slow_rate), 0, 100, NULL, NULL},
+    {"slow_call", KIND_TIME, FIELD(slow_call_ns), 0, 3600 * S, NULL, NULL},
+    {"hung", KIND_WORD, FIELD(hung), 0, 1, switch_words, NULL},
+    {"evaluate", KIND_WORD, FIELD(every), 0, 1, every_words, NULL},
+    {"open", KIND_TIME, FIELD(open_ns), S / 1000, 86400 * S, NULL, NULL},
+    {"open_max", KIND_TIME, FIELD(open_max_ns), S / 1000, 86400 * S, NULL, NULL},
+    {"jitter", KIND_PERCENT, FIELD(jitter), 0, 50, NULL, NULL},
+    {"probes", KIND_NUMBER, FIELD(probes), 1, BREAKER_PROBES_MAX, NULL, NULL},
+    {"probe_ok", KIND_NUMBER, FIELD(probe_ok), 0, BREAKER_PROBES_MAX, NULL, "rate"},
+    {"max_in_flight", KIND_NUMBER, FIELD(max_in_flight), 0, 1000000, NULL, NULL},
+    {"probe_lease", KIND_TIME, FIELD(probe_lease_ns), S / 1000, 3600 * S, NULL, NULL},
+    {"ramp", KIND_TIME, FIELD(ramp_ns), 0, 3600 * S, NULL, NULL},
+    {"forget", KIND_TIME, FIELD(forget_ns), 0, 86400 * S, NULL, NULL},
+    {"retry_after_max", KIND_TIME, FIELD(retry_after_max_ns), 0, 86400 * S, NULL, NULL},
+    {"key_idle", KIND_TIME, FIELD(key_idle_ns), S / 1000, 86400 * S, NULL, NULL},
 };
 
 const size_t config_field_count = sizeof(config_fields) / sizeof(config_fields[0]);
@@ -52,7 +52,6 @@ void breaker_config_init(struct breaker_config *config)
         .open_max_ns = 60 * S,
         .jitter = 15,
         .probes = 3,
-        .probe_ok = 2,
         .probe_lease_ns = 10 * S,
         .ramp_ns = 10 * S,
         .forget_ns = 60 * S,
@@ -90,6 +89,8 @@ static void range_text(const struct config_field *field, char *buffer, size_t si
         snprintf(buffer, size, "a time from %s to %s", least, most);
     } else if (field->kind == KIND_WINDOW)
         snprintf(buffer, size, "a time from 20ms to 2h, or count:1 to count:1000000");
+    else if (field->zero)
+        snprintf(buffer, size, "%s, or 1 to %llu", field->zero, (unsigned long long)field->most);
     else
         snprintf(buffer, size, "%llu to %llu%s", (unsigned long long)field->least,
                  (unsigned long long)field->most, field->kind == KIND_PERCENT ? "%" : "");
@@ -148,12 +149,15 @@ static bool number_parse(const char *text, bool may_percent, uint64_t *ret_numbe
 
 static bool value_parse(const struct config_field *field, const char *text, uint64_t *ret_value)
 {
+    const char *zero = field->zero ? field->zero : "off";
+    if (field->kind != KIND_WORD && field->least == 0 && strcmp(text, zero) == 0) {
+        *ret_value = 0;
+        return true;
+    }
     if (field->kind == KIND_TIME)
-        return config_time_parse(text, ret_value) ||
-               (field->least == 0 && strcmp(text, "off") == 0 && (*ret_value = 0, true));
+        return config_time_parse(text, ret_value);
     if (field->kind == KIND_NUMBER || field->kind == KIND_PERCENT)
-        return number_parse(text, field->kind == KIND_PERCENT, ret_value) ||
-               (field->least == 0 && strcmp(text, "off") == 0 && (*ret_value = 0, true));
+        return number_parse(text, field->kind == KIND_PERCENT, ret_value);
     for (uint64_t i = 0; field->words[i]; i++)
         if (strcmp(field->words[i], text) == 0) {
             *ret_value = i;
@@ -273,6 +277,8 @@ void config_value_format(const struct breaker_config *config, const struct confi
         config_time_format(value, buffer, size);
     else if (field->kind == KIND_WORD)
         snprintf(buffer, size, "%s", value <= field->most ? field->words[value] : field->words[0]);
+    else if (field->zero && value == 0)
+        snprintf(buffer, size, "%s", field->zero);
     else
         snprintf(buffer, size, "%llu%s", (unsigned long long)value, field->kind == KIND_PERCENT ? "%" : "");
 }

@@ -13,6 +13,7 @@ struct config_field {
     size_t offset;
     uint64_t least, most;
     const char *const *words; /* KIND_WORD: by value, ended by NULL */
+    const char *zero;         /* what 0 is called; NULL: "off" */
 };
 
 extern const struct config_field config_fields[];

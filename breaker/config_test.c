@@ -141,7 +141,7 @@ static void everything_legal_goes_through_text_and_back(void **state)
         c.open_max_ns = draw(&seed, MS, 86400 * SEC);
         c.jitter = (uint32_t)draw(&seed, 0, 50);
         c.probes = (uint32_t)draw(&seed, 1, 16);
-        c.probe_ok = (uint32_t)draw(&seed, 1, 16);
+        c.probe_ok = (uint32_t)draw(&seed, 0, 16);
         c.max_in_flight = (uint32_t)draw(&seed, 0, 1000000);
         c.probe_lease_ns = draw(&seed, MS, 3600 * SEC);
         c.ramp_ns = draw(&seed, 0, 3600 * SEC);

@@ -166,8 +166,8 @@ static void json_breaker(struct text *text, const struct breaker *breaker, const
         ",\"window\":{\"total\":%llu,\"failures\":%llu,\"slow\":%llu,\"hung\":%llu,\"consecutive\":%llu}",
         ULL(s->window_total), ULL(s->window_failures), ULL(s->window_slow), ULL(s->window_hung),
         ULL(s->consecutive));
-    text_add(text, ",\"in_flight\":%llu,\"probes\":{\"out\":%u,\"ok\":%u,\"failed\":%u}", ULL(s->in_flight),
-             s->probes_out, s->probes_ok, s->probes_failed);
+    text_add(text, ",\"in_flight\":%llu,\"probes\":{\"out\":%u,\"ok\":%u,\"failed\":%u,\"slow\":%u}",
+             ULL(s->in_flight), s->probes_out, s->probes_ok, s->probes_failed, s->probes_slow);
     json_latency(text, breaker, now_ns);
     json_totals(text, &s->totals);
     text_add(text, ",\"config\":\"%s\"", config);

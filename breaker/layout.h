@@ -28,6 +28,7 @@
 #define SLICE_NS_MIN  UINT64_C(10000000) /* 10 ms: slice numbers then last 497 days in 32 bits */
 #define SLICE_NS_MAX                                                                                         \
     UINT64_C(60000000000) /* a counter of 32 bits holds a minute of 71 million calls a second */
+#define RATE_WHOLE UINT64_C(100000) /* rules keep rates in thousandths of a percent */
 #define CLOCK_STEP_NS  UINT64_C(1000000)    /* the shared clock is written at most that often */
 #define LATENCY_UNIT_NS 31250 /* shortest time that is told apart */
 #define LATENCY_BUCKETS 80    /* a quarter of an octave each, up to 65 s */

@@ -134,9 +134,9 @@ static unsigned reason_of(const struct rules *rules, const struct window_sum *su
     if (is_streak)
         return BREAKER_REASON_CONSECUTIVE;
     if (failure_rate && sum->total && sum->total >= min_calls &&
-        sum->failures * 100 >= failure_rate * sum->total)
+        sum->failures * RATE_WHOLE >= failure_rate * sum->total)
         return BREAKER_REASON_FAILURE_RATE;
-    if (slow_rate && begun && begun >= min_calls && (sum->slow + sum->hung) * 100 >= slow_rate * begun)
+    if (slow_rate && begun && begun >= min_calls && (sum->slow + sum->hung) * RATE_WHOLE >= slow_rate * begun)
         return BREAKER_REASON_SLOW_RATE;
     return BREAKER_REASON_NONE;
 }
@@ -144,19 +144,21 @@ static unsigned reason_of(const struct rules *rules, const struct window_sum *su
 /* ---- lenience: failing calls that cannot trip need not sum the window ----
  *
  * While no slice ends, nothing leaves a window of time: `bad` of `total` can then reach the rate after d more bad samples
- * at the earliest, where (bad + d)·100 ≥ rate·(total + d), and bad + d ≥ rate·min_calls / 100 because no fewer calls count.
- * Good samples in between only make it later. In a window of calls a bad sample may take a good one's place, so there only
- * (bad + d)·100 ≥ rate·max(total, min_calls) holds. The first d − 1 samples are waved through. */
+ * at the earliest, where (bad + d)·whole ≥ rate·(total + d), and bad + d ≥ rate·min_calls / whole because no fewer calls
+ * count. Good samples in between only make it later. In a window of calls a bad sample may take a good one's place, so
+ * there only (bad + d)·whole ≥ rate·max(total, min_calls) holds. The first d − 1 samples are waved through. */
 
 static uint64_t samples_until(uint64_t rate, uint64_t bad, uint64_t total, uint64_t min_calls,
                               bool counts_calls)
 {
     uint64_t least = total > min_calls && counts_calls ? total : min_calls;
-    uint64_t needed = (rate * least + 99) / 100, by_rate = 0;
-    if (rate == 0 || rate > 100)
+    uint64_t needed = rate_reached_at(rate, least), by_rate = 0;
+    if (rate == 0 || rate > RATE_WHOLE)
         return UINT32_MAX;
-    if (!counts_calls && rate * total > 100 * bad)
-        by_rate = rate == 100 ? UINT32_MAX : (rate * total - 100 * bad + 99 - rate) / (100 - rate);
+    if (!counts_calls && rate * total > RATE_WHOLE * bad)
+        by_rate = rate == RATE_WHOLE
+                      ? UINT32_MAX
+                      : (rate * total - RATE_WHOLE * bad + RATE_WHOLE - 1 - rate) / (RATE_WHOLE - rate);
     uint64_t by_count = needed > bad ? needed - bad : 0;
     uint64_t samples = by_rate > by_count ? by_rate : by_count;
     return samples < 1 ? 1 : samples < UINT32_MAX ? samples : UINT32_MAX;

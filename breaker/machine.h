@@ -41,6 +41,18 @@ uint64_t machine_until(const struct breaker *breaker, const struct rules *rules,
 void machine_hint(struct slot *slot, const struct rules *rules, uint64_t state, uint64_t retry_after_ns,
                   uint64_t now_ns);
 
+/* The fewest of n samples that reach a rate. */
+static inline uint64_t rate_reached_at(uint64_t rate, uint64_t n)
+{
+    return (rate * n + RATE_WHOLE - 1) / RATE_WHOLE;
+}
+
+/* Does any rule judge failures? Where none does, a failure is no bad sample. */
+static inline bool failures_are_judged(const struct rules *rules)
+{
+    return word_load(&rules->failure_rate) || word_load(&rules->consecutive);
+}
+
 /* Count one more in a word tagged with the epoch; returns the new count. */
 uint32_t epoch_add(word *counter, uint32_t epoch);
 
@@ -52,6 +64,8 @@ bool machine_judge(const struct breaker *breaker, const struct rules *rules, uin
 /* ---- probes ---- */
 
 enum probe_state { PROBE_FREE, PROBE_OUT, PROBE_OK, PROBE_FAILED };
+
+#define PROBE_WAS_SLOW 1u /* in place of the lease's end, once it has ended */
 
 /* A probe's word: epoch 32 | state 2 | lease end, in ms after the epoch began, 30. */
 static inline uint64_t probe_pack(uint32_t epoch, unsigned state, uint64_t end_ms)
@@ -71,6 +85,7 @@ static inline uint64_t probe_end_ms(uint64_t probe)
 
 struct probe_count {
     uint32_t out, ok, failed;
+    uint32_t slow; /* of ok and failed */
     uint64_t next_end_ns; /* when the first lease ends */
 };
 

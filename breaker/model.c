@@ -127,19 +127,69 @@ static int judge(struct model *m, uint32_t streak, uint64_t now)
 
 /* ---- probes ---- */
 
+/* README.md, "Coming back", sentence by sentence. */
+
+static int judges_failures(const struct model *m)
+{
+    return m->config.failure_rate > 0 || m->config.consecutive > 0;
+}
+
+/* Would so many bad ones of n be too many? */
+static int too_many_failed(const struct model *m, uint64_t failed, uint64_t n)
+{
+    if (!judges_failures(m))
+        return 0;
+    if (m->config.probe_ok)
+        return failed > m->config.probes - m->config.probe_ok;
+    return m->config.failure_rate ? failed * 100 >= m->config.failure_rate * n : failed == n;
+}
+
+static int too_many_slow(const struct model *m, uint64_t slow, uint64_t n)
+{
+    return m->config.slow_rate && slow * 100 >= m->config.slow_rate * n;
+}
+
+static int lease_is_slow(const struct breaker_config *c)
+{
+    return c->slow_call_ns && c->probe_lease_ns >= c->slow_call_ns;
+}
+
+struct model_probes model_probes(const struct model *m, uint64_t now)
+{
+    struct model_probes p = {0};
+    now = at_now(m, now);
+    for (uint32_t i = 0; i < m->config.probes && m->machine == BREAKER_HALF_OPEN; i++) {
+        int has_ended = m->probe_state[i] == 1 && now >= m->probe_end[i];
+        p.out += m->probe_state[i] == 1 && !has_ended;
+        p.ok += m->probe_state[i] == 2;
+        p.failed += m->probe_state[i] == 3 || has_ended;
+        p.slow += has_ended ? (uint32_t)lease_is_slow(&m->config) : m->probe_state[i] >= 2 && m->probe_slow[i];
+    }
+    return p;
+}
+
 static int verdict(struct model *m, uint64_t now)
 {
-    uint32_t ok = 0, failed = 0;
-    for (uint32_t i = 0; i < m->config.probes; i++) {
-        if (m->probe_state[i] == 1 && now >= m->probe_end[i])
+    const struct breaker_config *c = &m->config;
+    uint64_t n = c->probe_ok || c->min_calls > c->probes ? c->probes : c->min_calls;
+    uint64_t ended = 0, failed = 0, slow = 0;
+    for (uint32_t i = 0; i < c->probes; i++) {
+        if (m->probe_state[i] == 1 && now >= m->probe_end[i]) {
             m->probe_state[i] = 3;
-        ok += m->probe_state[i] == 2;
+            m->probe_slow[i] = lease_is_slow(c);
+        }
+        if (m->probe_state[i] < 2)
+            continue;
+        ended++;
         failed += m->probe_state[i] == 3;
+        slow += m->probe_slow[i] != 0;
     }
-    if (ok >= m->config.probe_ok)
-        become(m, m->config.ramp_ns ? BREAKER_RAMP : BREAKER_CLOSED, BREAKER_REASON_PROBES_OK, now);
-    else if (failed > m->config.probes - m->config.probe_ok)
+    n = ended > n ? ended : n;
+    uint64_t left = n - ended;
+    if (too_many_failed(m, failed, n) || too_many_slow(m, slow, n))
         trip(m, BREAKER_REASON_PROBES_FAILED, now);
+    else if (ended && !too_many_failed(m, failed + left, n) && !too_many_slow(m, slow + left, n))
+        become(m, c->ramp_ns ? BREAKER_RAMP : BREAKER_CLOSED, BREAKER_REASON_PROBES_OK, now);
     else
         return 0;
     return 1;
@@ -293,13 +343,14 @@ static void prove(struct model *m, uint64_t now)
         m->trips = 0;
 }
 
-static int end_probe(struct model *m, const struct model_call *call, int neutral, int good, uint64_t now)
+static int end_probe(struct model *m, const struct model_call *call, int neutral, int failed, int slow, uint64_t now)
 {
     int answer = BREAKER_E_STALE;
     if (now < call->lease_end) {
         if (m->probe_state[call->probe] != 1 || m->probe_end[call->probe] != call->lease_end)
             return BREAKER_E_STALE;
-        m->probe_state[call->probe] = neutral ? 0 : good ? 2 : 3;
+        m->probe_state[call->probe] = neutral ? 0 : failed ? 3 : 2;
+        m->probe_slow[call->probe] = slow;
         answer = 0;
     }
     verdict(m, now);
@@ -317,7 +368,7 @@ static void end_normal(struct model *m, const struct model_call *call, int faile
     int good = !failed && !slow;
     if ((!good || m->config.every) && judge(m, failed ? m->streak : 0, now))
         return;
-    if (good)
+    if (!failed || !judges_failures(m))
         prove(m, now);
 }
 
@@ -345,7 +396,7 @@ int model_report(struct model *m, int number, const struct breaker_result *r, ui
         m->hint_epoch = m->epoch;
     }
     if (call.kind == 2)
-        return end_probe(m, &call, neutral, !failed && !slow, now);
+        return end_probe(m, &call, neutral, failed, slow, now);
     if (!neutral)
         end_normal(m, &call, failed, slow, gave_up, now);
     return 0;

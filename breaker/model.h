@@ -31,6 +31,7 @@ struct model {
     uint32_t hint_epoch, streak, evidence;
     uint64_t turn;
     int probe_state[BREAKER_PROBES_MAX]; /* 0 free, 1 out, 2 ok, 3 failed */
+    int probe_slow[BREAKER_PROBES_MAX];
     uint64_t probe_end[BREAKER_PROBES_MAX];
     int in_flight;
     struct model_call calls[MODEL_CALLS]; /* by the number of its permit */
@@ -52,4 +53,9 @@ void model_force(struct model *model, int mode, uint64_t now);
 void model_reset(struct model *model, uint64_t now);
 void model_configure(struct model *model, const struct breaker_config *config, uint64_t now);
 
+struct model_probes {
+    uint32_t out, ok, failed, slow; /* slow: of those that have ended */
+};
+
+struct model_probes model_probes(const struct model *model, uint64_t now);
 struct model_sum model_sum(const struct model *model, uint64_t now);

@@ -42,7 +42,7 @@ static struct breaker_config config_draw(void)
         c.open_ns = (draw(2000) + 1) * MS;
         c.open_max_ns = c.open_ns * (draw(10) + 1);
         c.probes = (uint32_t)draw(5) + 1;
-        c.probe_ok = (uint32_t)draw(c.probes - 1) + 1;
+        c.probe_ok = chance(50) ? (uint32_t)draw(c.probes - 1) + 1 : 0;
         c.probe_lease_ns = (draw(1000) + 1) * MS;
         c.ramp_ns = chance(70) ? (draw(2000) + 10) * MS : 0;
         c.forget_ns = draw(5000) * MS;
@@ -59,6 +59,12 @@ struct duel {
     unsigned mood; /* percent of calls that fail */
 };
 
+static bool probes_are_same(const struct breaker_snapshot *s, const struct model *m, uint64_t now)
+{
+    struct model_probes p = model_probes(m, now);
+    return s->probes_out == p.out && s->probes_ok == p.ok && s->probes_failed == p.failed && s->probes_slow == p.slow;
+}
+
 static void assert_same(struct duel *d, const char *what, int ours, int models, uint64_t seed, uint64_t step)
 {
     struct breaker_snapshot s = look(&d->w);
@@ -69,7 +75,7 @@ static void assert_same(struct duel *d, const char *what, int ours, int models, 
                    s.trips == m->trips && s.since_ns == m->since && (!is_open || s.retry_at_ns == m->until) &&
                    s.consecutive == m->streak && s.window_total == sum.total &&
                    s.window_failures == sum.failures && s.window_slow == sum.slow &&
-                   s.window_hung == sum.hung && (s.epoch == 0 || s.reason == m->reason);
+                   s.window_hung == sum.hung && probes_are_same(&s, m, d->w.now) && (s.epoch == 0 || s.reason == m->reason);
     if (is_same)
         return;
     char text[640];

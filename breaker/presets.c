@@ -9,15 +9,15 @@ static const struct {
     {"default", ""},
     {"hystrix",
      "window=10s slices=10 min_calls=20 failure_rate=50% consecutive=off slow_rate=off slow_call=off "
-     "evaluate=every open=5s open_max=5s jitter=0% probes=1 probe_ok=1 probe_lease=1s ramp=0 "
+     "evaluate=every open=5s open_max=5s jitter=0% probes=1 probe_lease=1s ramp=0 "
      "max_in_flight=10 retry_after_max=0"},
     {"resilience4j",
      "window=count:100 min_calls=100 failure_rate=50% consecutive=off slow_rate=100% slow_call=60s "
-     "evaluate=every open=60s open_max=60s jitter=0% probes=10 probe_ok=6 probe_lease=60s ramp=0 "
+     "evaluate=every open=60s open_max=60s jitter=0% probes=10 probe_lease=60s ramp=0 "
      "retry_after_max=0"},
     {"envoy",
      "window=10s slices=20 min_calls=100 failure_rate=off consecutive=5 slow_rate=off slow_call=off "
-     "open=30s open_max=300s jitter=0% probes=1 probe_ok=1 probe_lease=15s ramp=0 max_in_flight=1024 "
+     "open=30s open_max=300s jitter=0% probes=1 probe_lease=15s ramp=0 max_in_flight=1024 "
      "retry_after_max=0"},
 };
 
@@ -48,9 +48,9 @@ void rules_write(struct rules *rules, const struct breaker_config *c, uint64_t g
     word_store(&rules->max_in_flight, c->max_in_flight);
     word_store(&rules->window_count, c->window_count);
     word_store(&rules->min_calls, c->min_calls);
-    word_store(&rules->failure_rate, c->failure_rate);
+    word_store(&rules->failure_rate, c->failure_rate * (RATE_WHOLE / 100));
     word_store(&rules->consecutive, c->consecutive);
-    word_store(&rules->slow_rate, c->slow_rate);
+    word_store(&rules->slow_rate, c->slow_rate * (RATE_WHOLE / 100));
     word_store(&rules->open_ns, c->open_ns);
     word_store(&rules->open_max_ns, c->open_max_ns);
     word_store(&rules->jitter, c->jitter);
@@ -76,9 +76,9 @@ void rules_read(const struct rules *rules, struct breaker_config *ret_config)
         .window_count = (uint32_t)word_load(&rules->window_count),
         .slices = (uint32_t)word_load(&rules->slices),
         .min_calls = (uint32_t)word_load(&rules->min_calls),
-        .failure_rate = (uint32_t)word_load(&rules->failure_rate),
+        .failure_rate = (uint32_t)(word_load(&rules->failure_rate) / (RATE_WHOLE / 100)),
         .consecutive = (uint32_t)word_load(&rules->consecutive),
-        .slow_rate = (uint32_t)word_load(&rules->slow_rate),
+        .slow_rate = (uint32_t)(word_load(&rules->slow_rate) / (RATE_WHOLE / 100)),
         .slow_call_ns = word_load(&rules->slow_call_ns),
         .hung = (flags & RULE_HUNG) != 0,
         .every = (flags & RULE_EVERY) != 0,

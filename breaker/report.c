@@ -29,8 +29,9 @@ static int report_probe(const struct breaker *breaker, const struct rules *rules
     struct slot *slot = breaker->slot;
     uint64_t expected = permit->lease;
     uint32_t epoch = state_epoch(state);
-    unsigned verdict = how == TOTAL_NEUTRAL ? PROBE_FREE : how == TOTAL_OK ? PROBE_OK : PROBE_FAILED;
-    uint64_t ended = probe_pack(epoch, verdict, 0);
+    bool is_slow = how >= TOTAL_SLOW && how != TOTAL_NEUTRAL;
+    unsigned verdict = how == TOTAL_NEUTRAL ? PROBE_FREE : is_failure(how) ? PROBE_FAILED : PROBE_OK;
+    uint64_t ended = probe_pack(epoch, verdict, is_slow ? PROBE_WAS_SLOW : 0);
     uint64_t since = machine_since(slot, state, now_ns);
     if (now_ns >= since + probe_end_ms(permit->lease) * 1000000) {
         probes_judge(breaker, rules, state, now_ns);
@@ -42,7 +43,13 @@ static int report_probe(const struct breaker *breaker, const struct rules *rules
     return 0;
 }
 
-/* A success proves something only while coming back, or while trips are remembered. */
+/* What proves the service well unless it trips: a success, slow or not, and a failure where no rule judges failures. */
+static bool is_proof(const struct rules *rules, enum total how)
+{
+    return how == TOTAL_OK || how == TOTAL_SLOW || !failures_are_judged(rules);
+}
+
+/* It counts only while coming back, or while trips are remembered. */
 static void success_prove(const struct breaker *breaker, const struct rules *rules, uint64_t state,
                           uint64_t now_ns)
 {
@@ -88,7 +95,7 @@ static void report_normal(const struct breaker *breaker, const struct rules *rul
         success_prove(breaker, rules, state, now_ns);
         return;
     }
-    if (!machine_judge(breaker, rules, state, streak, now_ns) && how == TOTAL_OK)
+    if (!machine_judge(breaker, rules, state, streak, now_ns) && is_proof(rules, how))
         success_prove(breaker, rules, state, now_ns);
 }
 

@@ -212,6 +212,87 @@ static void half_open_decides_as_soon_as_it_is_certain(void **state)
     world_end(&w);
 }
 
+/* Calls end so, one after another, a second apart, until the breaker has closed; how many it took, `most` if it never did. */
+static int calls_until_closed(struct world *w, const enum breaker_outcome *pattern, const uint64_t *took, int length,
+                              int most)
+{
+    for (int i = 0; i < most; i++) {
+        call(w, pattern[i % length], took[i % length]);
+        w->now += 100 * MS;
+        if (state_of(w) == BREAKER_CLOSED)
+            return i;
+    }
+    return most;
+}
+
+/* Half-open and ramp judge by the rules that trip, so calls that would not trip a closed breaker close an open one. */
+static void what_never_trips_closes_an_open_breaker(void **state)
+{
+    static const struct {
+        const char *rules;
+        enum breaker_outcome pattern[2];
+        uint64_t took[2];
+    } cases[] = {
+        /* slow, and no rule looks at that */
+        {"slow_call=1s", {BREAKER_OK, BREAKER_OK}, {2 * SEC, 2 * SEC}},
+        {"slow_call=1s ramp=0", {BREAKER_OK, BREAKER_OK}, {2 * SEC, 2 * SEC}},
+        {"slow_call=1s probes=1", {BREAKER_SLOW, BREAKER_SLOW}, {0, 0}},
+        {"slow_call=1s probe_ok=2", {BREAKER_OK, BREAKER_OK}, {2 * SEC, 2 * SEC}},
+        {"slow_call=1s", {BREAKER_NEUTRAL, BREAKER_NEUTRAL}, {2 * SEC, 2 * SEC}},
+        /* slow less often than slow_rate says */
+        {"slow_call=1s slow_rate=90%", {BREAKER_OK, BREAKER_OK}, {2 * SEC, 0}},
+        {"slow_call=1s slow_rate=90% probes=10 probe_ok=10", {BREAKER_OK, BREAKER_OK}, {2 * SEC, 0}},
+        {"slow_call=1s slow_rate=60% probes=8 probe_ok=8 ramp=0", {BREAKER_OK, BREAKER_OK}, {2 * SEC, 0}},
+        /* failures that no rule looks at, and fewer than the rate */
+        {"failure_rate=off consecutive=off slow_call=1s slow_rate=50%", {BREAKER_FAILURE, BREAKER_FAILURE}, {0, 0}},
+        {"failure_rate=off consecutive=off", {BREAKER_FAILURE, BREAKER_TIMEOUT}, {0, 0}},
+        {"failure_rate=60% probes=10", {BREAKER_FAILURE, BREAKER_OK}, {0, 0}},
+        {"failure_rate=off consecutive=5", {BREAKER_FAILURE, BREAKER_OK}, {0, 0}},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        WORLD(w, cases[i].rules);
+        breaker_force(&w.breaker, BREAKER_MODE_FORCED_OPEN, w.now);
+        breaker_force(&w.breaker, BREAKER_MODE_AUTO, w.now);
+        if (calls_until_closed(&w, cases[i].pattern, cases[i].took, 2, 3000) == 3000)
+            fail_msg("%s: still %s", cases[i].rules, breaker_state_name(state_of(&w)));
+        world_end(&w);
+    }
+}
+
+static void what_would_trip_opens_a_half_open_breaker_again(void **state)
+{
+    static const struct {
+        const char *rules;
+        enum breaker_outcome how;
+        uint64_t took;
+        int failed, slow;
+    } cases[] = {
+        {"slow_call=1s slow_rate=90%", BREAKER_OK, 2 * SEC, 0, 3},
+        {"slow_call=1s slow_rate=50% probes=10", BREAKER_OK, 2 * SEC, 0, 5},
+        {"slow_call=1s slow_rate=50% failure_rate=off consecutive=off", BREAKER_FAILURE, 2 * SEC, 2, 2},
+        {"failure_rate=50% consecutive=off", BREAKER_FAILURE, 0, 2, 0},
+        {"failure_rate=80% probes=10", BREAKER_TIMEOUT, 0, 8, 0},
+        {"failure_rate=80% probes=10 min_calls=5", BREAKER_TIMEOUT, 0, 4, 0},
+        {"failure_rate=off consecutive=5", BREAKER_FAILURE, 0, 3, 0},
+        {"probes=5 probe_ok=4", BREAKER_FAILURE, 0, 2, 0},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        WORLD(w, cases[i].rules);
+        breaker_force(&w.breaker, BREAKER_MODE_FORCED_OPEN, w.now);
+        breaker_force(&w.breaker, BREAKER_MODE_AUTO, w.now);
+        int most = cases[i].failed > cases[i].slow ? cases[i].failed : cases[i].slow;
+        for (int k = 0; k < most; k++) {
+            assert_int_equal(call(&w, cases[i].how, cases[i].took), 0);
+            assert_int_equal(state_of(&w), k + 1 < most ? BREAKER_HALF_OPEN : BREAKER_OPEN);
+        }
+        struct breaker_event event = last_event(&w);
+        assert_int_equal(event.reason, BREAKER_REASON_PROBES_FAILED);
+        assert_int_equal(event.failures, cases[i].failed);
+        assert_int_equal(event.slow, cases[i].slow);
+        world_end(&w);
+    }
+}
+
 /* A success never opens, unless the compatibility flag says so. */
 static void a_success_opens_only_when_every_report_is_judged(void **state)
 {
@@ -361,6 +442,8 @@ int main(void)
         cmocka_unit_test(a_clock_that_steps_back_is_taken_to_stand_still),
         cmocka_unit_test(every_change_of_state_empties_the_window),
         cmocka_unit_test(half_open_decides_as_soon_as_it_is_certain),
+        cmocka_unit_test(what_never_trips_closes_an_open_breaker),
+        cmocka_unit_test(what_would_trip_opens_a_half_open_breaker_again),
         cmocka_unit_test(a_success_opens_only_when_every_report_is_judged),
         cmocka_unit_test(a_slow_failure_counts_in_both_rates),
         cmocka_unit_test(a_call_that_should_not_probe_waits_for_one_that_should),

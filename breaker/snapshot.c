@@ -82,6 +82,7 @@ static void fill_machine(const struct breaker *breaker, const struct rules *rule
         s->probes_out = probes.out;
         s->probes_ok = probes.ok;
         s->probes_failed = probes.failed;
+        s->probes_slow = probes.slow;
     }
 }
 

@@ -10,9 +10,11 @@
  *   B4  an epoch of half-open grants at most PROBES permits, and a permit decides at most once
  *   T1  the end of an open time is published once: all who ask get the same
  *   L1  (LIVE) while one caller lives, half-open does not last for ever
+ *   L2  (LIVE, WELL) while every call ends well, slow or not, and no rule judges slow calls, an open breaker closes at last
  *
  * Wrong on purpose, to see that the properties can fail: BUG_STALE (a report does not look at the epoch), BUG_STORE (a
- * transition is a store), BUG_LEASE (a lease never ends), BUG_PUBLISH (the end is stored, not swapped).
+ * transition is a store), BUG_LEASE (a lease never ends), BUG_PUBLISH (the end is stored, not swapped), BUG_SLOW (a slow probe is bad though no rule judges
+ * slow calls).
  */
 #ifndef PROBES
 #define PROBES 2
@@ -35,6 +37,7 @@
 #define OUT    1
 #define GOOD   2
 #define BAD    3
+#define SLOW   4 /* a success all the same: no rule judges slow calls */
 
 typedef Probe {
     byte epoch;
@@ -42,7 +45,11 @@ typedef Probe {
 };
 
 byte epoch = 0;
+#ifdef WELL
+byte state = OPEN;
+#else
 byte state = CLOSED;
+#endif
 Probe probe[PROBES];
 bool late[PROBES];    /* its lease has ended */
 byte until_epoch = 9; /* which epoch the published end belongs to */
@@ -136,6 +143,11 @@ inline judge(e) {
             if
             :: probe[i].epoch == e && probe[i].is == GOOD -> good++
             :: probe[i].epoch == e && probe[i].is == BAD -> bad++
+#ifdef BUG_SLOW
+            :: probe[i].epoch == e && probe[i].is == SLOW -> bad++
+#else
+            :: probe[i].epoch == e && probe[i].is == SLOW -> good++
+#endif
             :: else
             fi;
             i++
@@ -211,7 +223,11 @@ inline report_normal(e) {
 inline call() {
     atomic { e = epoch; s = state };
     if
+#ifdef WELL
+    :: s == CLOSED -> skip
+#else
     :: s == CLOSED -> report_normal(e)
+#endif
     :: s == OPEN ->
         publish(e);
         if
@@ -224,8 +240,11 @@ inline call() {
         :: mine < PROBES ->
             if
             :: report_probe(e, GOOD)
+            :: report_probe(e, SLOW)
+#ifndef WELL
             :: report_probe(e, BAD)
             :: true /* it hangs: nothing is ever reported */
+#endif
             fi
         :: else -> judge(e)
         fi
@@ -259,7 +278,7 @@ proctype clock() {
 end:
     do
     :: atomic { until_epoch == epoch && state == OPEN && !passed -> passed = true }
-#ifndef BUG_LEASE
+#if !defined(BUG_LEASE) && !defined(WELL)
     :: atomic { probe[0].is == OUT && !late[0] -> late[0] = true }
     :: atomic { probe[1].is == OUT && !late[1] -> late[1] = true }
 #endif
@@ -291,5 +310,9 @@ init {
 }
 
 #ifdef LIVE
+#ifdef WELL
+ltl closes { <>(state == CLOSED) } /* L2 */
+#else
 ltl comes_out { []((state == HALF) -> <>(state != HALF)) } /* L1 */
+#endif
 #endif

@@ -15,9 +15,13 @@ CASES = [
     ("three callers, one of them killed, three epochs: B2 B3 B4 T1", ["-DTHREE", "-DEPOCHS=3"], ["-DSAFETY", "-DCOLLAPSE"], [],
      False),
     ("half-open does not last for ever: L1", ["-DLIVE", "-DALONE"], ["-DNFAIR=5"], ["-a", "-f"], False),
+    ("an open breaker closes when every call ends well, slow or not: L2", ["-DLIVE", "-DALONE", "-DWELL"], ["-DNFAIR=5"],
+     ["-a", "-f"], False),
     ("a report that does not look at the epoch is found", ["-DBUG_STALE"], ["-DSAFETY"], [], True),
     ("a transition that is a store is found", ["-DBUG_STORE"], ["-DSAFETY"], [], True),
     ("an end that is stored, not swapped, is found", ["-DBUG_PUBLISH"], ["-DSAFETY"], [], True),
+    ("slow probes that are bad though no rule judges them are found", ["-DLIVE", "-DALONE", "-DWELL", "-DBUG_SLOW"],
+     ["-DNFAIR=5"], ["-a", "-f"], True),
     ("a lease that never ends is found", ["-DLIVE", "-DALONE", "-DBUG_LEASE"], ["-DNFAIR=5"], ["-a", "-f"], True),
 ]
 
