@@ -570,6 +570,9 @@ BREAKER_PUBLIC void breaker_retry_begin(struct breaker_retry *retry, uint64_t no
 BREAKER_PUBLIC int breaker_retry_next(struct breaker_retry *retry, uint32_t attempt, uint64_t retry_after_ns,
                                       uint64_t now_ns, uint64_t *ret_wait_ns);
 
+/* How many retries the budget would pay for now: for who must know beforehand whether there can be one. */
+BREAKER_PUBLIC uint32_t breaker_retry_left(const struct breaker_retry *retry, uint64_t now_ns);
+
 /* A time limit is a point in time; what is inside another's limit cannot last longer than that. limit_ns 0: only the
  * outer one (may be NULL). The library stops nothing: pass what is left on to poll(), to CURLOPT_TIMEOUT_MS … */
 struct breaker_deadline {

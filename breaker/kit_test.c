@@ -173,6 +173,22 @@ static void retries_multiply_an_outage_not_here(void **state)
     assert_int_equal(breaker_retry_next(&r, 1, 0, 1011 * SEC, &wait), 0); /* the reserve: one a second */
 }
 
+static void what_is_left_of_a_budget_is_what_it_pays_for(void **state)
+{
+    struct breaker_retry r;
+    uint64_t wait;
+    breaker_retry_init(&r, 100, 0, 0, 20, 1, 1);
+    for (uint64_t now = 1000 * SEC; now < 1040 * SEC; now += 700 * MS) {
+        uint32_t left = breaker_retry_left(&r, now), paid = 0;
+        assert_int_equal(breaker_retry_left(&r, now), left); /* looking costs nothing */
+        while (breaker_retry_next(&r, 1, 0, now, &wait) == 0)
+            paid++;
+        assert_int_equal(paid, left);
+        for (uint64_t calls = now % 7; calls; calls--)
+            breaker_retry_begin(&r, now);
+    }
+}
+
 static void an_upstreams_retry_after_is_waited_for_or_given_up(void **state)
 {
     struct breaker_retry r;
@@ -385,6 +401,7 @@ int main(void)
         cmocka_unit_test(the_throttle_lets_about_k_times_what_is_accepted_through),
         cmocka_unit_test(waits_double_within_full_jitter_and_end),
         cmocka_unit_test(retries_multiply_an_outage_not_here),
+        cmocka_unit_test(what_is_left_of_a_budget_is_what_it_pays_for),
         cmocka_unit_test(an_upstreams_retry_after_is_waited_for_or_given_up),
         cmocka_unit_test(an_inner_limit_never_outlasts_the_outer_one),
         cmocka_unit_test(a_run_retries_until_it_succeeds),

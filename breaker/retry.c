@@ -61,6 +61,11 @@ static bool budget_take(struct breaker_retry *retry, uint64_t now_ns)
     return true;
 }
 
+uint32_t breaker_retry_left(const struct breaker_retry *retry, uint64_t now_ns)
+{
+    return (uint32_t)(balance_at(retry, plain_load(&retry->balance), 0, now_ns) >> 32) / RETRY_COST;
+}
+
 int breaker_retry_next(struct breaker_retry *retry, uint32_t attempt, uint64_t retry_after_ns,
                        uint64_t now_ns, uint64_t *ret_wait_ns)
 {

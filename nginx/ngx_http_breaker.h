@@ -23,7 +23,8 @@
  *   G1  Verdicts come from upstream's state, never from max_fails bookkeeping.
  *   G2  The gate is in peer.get, after the cache; a refusal is 503, never 502, and is not logged as an error.
  *   G3  The context lives in a pool cleanup: internal redirects wipe r->ctx.
- *   G4  Probes are idempotent requests first, and are never retried on the same breaker.
+ *   G4  Probes are idempotent requests first, and are never retried on the same breaker. What was sent to one service goes
+ *       to another only if it is idempotent; when nobody else may answer, the service's own answer passes.
  *   G5  Errors on reused connections, and clients that left, are neutral.
  *   G6  A route breaker counts a request once; server breakers count attempts.
  *   G7  Feeds are reported at their header and have a limit of their own.
@@ -137,6 +138,7 @@ typedef struct {
     ngx_http_breaker_class_t failure;
     ngx_http_breaker_class_t neutral;
     ngx_http_complex_value_t *class;
+    ngx_http_complex_value_t *idempotent; /* of breaker_idempotent: on, off, else the method says it */
     ngx_array_t *fallbacks; /* of ngx_http_breaker_fallback_t */
     u_char *fallback_file;
     ngx_uint_t fallback_line;
@@ -175,6 +177,7 @@ struct ngx_http_breaker_ctx_s {
     ngx_str_t reason;       /* why it was refused, or how it was judged */
     ngx_str_t taken;        /* the fallback that answered */
     ngx_uint_t next;        /* element of the chain to try next */
+    ngx_uint_t attempts;    /* in r->upstream_states that others made before this call */
     ngx_uint_t retry_after; /* seconds */
     void (*finalize)(ngx_http_request_t *r, ngx_int_t rc);
 
@@ -185,7 +188,8 @@ struct ngx_http_breaker_ctx_s {
     unsigned probe : 1;
     unsigned judged : 1;
     unsigned failed : 1;    /* and it was a failure */
-    unsigned sent : 1;      /* bytes of the request may have reached the service */
+    unsigned sent : 1;      /* bytes of the request may have reached a service */
+    unsigned reserved : 1;  /* it has its place among the fallbacks under way */
     unsigned hooked : 1;    /* finalize_request is ours */
     unsigned replacing : 1; /* the answer under way is to be replaced */
     unsigned answering : 1; /* the answer under way is ours */
@@ -215,6 +219,7 @@ struct ngx_http_breaker_peer_s {
 
     ngx_http_breaker_end_t end; /* of the last attempt */
     ngx_uint_t attempts;        /* begun so far */
+    uint64_t tried;             /* of the first 64 servers: the balancer offered it */
     ngx_uint_t final;           /* finalize_request was called */
 
     void *data;
@@ -242,6 +247,7 @@ char *ngx_http_breaker_define(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_use(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_class(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_set_class(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_breaker_set_idempotent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_fallback(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_breaker_peers(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_http_breaker_t *ngx_http_breaker_lookup(ngx_http_breaker_main_conf_t *mcf, ngx_str_t *name);
@@ -257,7 +263,8 @@ ngx_int_t ngx_http_breaker_wrap_upstreams(ngx_conf_t *cf, ngx_http_breaker_main_
 ngx_int_t ngx_http_breaker_early_handler(ngx_http_request_t *r);
 ngx_http_breaker_ctx_t *ngx_http_breaker_find(ngx_http_request_t *r);
 
-unsigned ngx_http_breaker_flags(ngx_http_request_t *r);
+ngx_uint_t ngx_http_breaker_is_idempotent(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf);
+unsigned ngx_http_breaker_flags(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf);
 ngx_int_t ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 ngx_http_breaker_ctx_t *ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf,
                                                ngx_http_breaker_t *breaker);
@@ -267,6 +274,7 @@ ngx_int_t ngx_http_breaker_list_servers(ngx_conf_t *cf, ngx_http_breaker_upstrea
 ngx_int_t ngx_http_breaker_ask_server(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc);
 void ngx_http_breaker_give_back(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc);
 void ngx_http_breaker_refuse_all(ngx_http_breaker_peer_t *p);
+ngx_uint_t ngx_http_breaker_has_other(ngx_http_breaker_peer_t *p, ngx_str_t *name);
 
 /* verdict: after the call */
 void ngx_http_breaker_note_attempt(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc);
@@ -275,11 +283,12 @@ void ngx_http_breaker_judge_server(ngx_http_breaker_peer_t *p);
 void ngx_http_breaker_judge_route(ngx_http_breaker_peer_t *p);
 void ngx_http_breaker_judge_early(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx, ngx_int_t rc);
 void ngx_http_breaker_judge_header(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
-ngx_uint_t ngx_http_breaker_status_fails(ngx_http_breaker_loc_conf_t *conf, ngx_uint_t status);
+ngx_uint_t ngx_http_breaker_header_fails(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
+void ngx_http_breaker_note_sent(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 
 /* answer: instead of the call */
 ngx_int_t ngx_http_breaker_answer_init(ngx_conf_t *cf);
-ngx_uint_t ngx_http_breaker_has_fallback(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
+ngx_uint_t ngx_http_breaker_reserve_fallback(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 ngx_int_t ngx_http_breaker_fall_back(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 void ngx_http_breaker_replace_answer(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 

@@ -8,7 +8,8 @@
  * 503 of ours can still be mapped by `error_page 503`.
  *
  * A failing answer of the service itself is first turned into that case: a header filter may return a status,
- * and upstream then finishes with it. */
+ * and upstream then finishes with it. It is dropped only when something else may answer in its place; that is asked when
+ * all is known that it depends on, for afterwards the service's own answer is gone. */
 #include "ngx_http_breaker.h"
 
 
@@ -40,7 +41,7 @@ ngx_http_breaker_replace_answer(ngx_http_request_t *r, ngx_http_breaker_ctx_t *c
         return;
     }
 
-    if (ctx->refused || (ctx->failed && ngx_http_breaker_has_fallback(r, ctx))) {
+    if (ctx->refused || (ctx->failed && ngx_http_breaker_reserve_fallback(r, ctx))) {
         ctx->replacing = 1;
         ctx->error_page = r->error_page;
         r->error_page = 1;
@@ -121,10 +122,12 @@ ngx_http_breaker_filter_answer(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ct
 {
     ngx_http_breaker_t *breaker = ctx->breaker;
 
-    if (ngx_http_breaker_status_fails(ctx->conf, r->headers_out.status) &&
-        ngx_http_breaker_has_fallback(r, ctx)) {
+    ngx_http_breaker_note_sent(r, ctx);
+
+    if (!r->background && ngx_http_breaker_header_fails(r, ctx) && ngx_http_breaker_reserve_fallback(r, ctx)) {
+        ngx_http_breaker_judge_header(r, ctx);
         ngx_http_clean_header(r);
-        return NGX_HTTP_SERVICE_UNAVAILABLE; /* finalize_request judges and replaces */
+        return NGX_HTTP_SERVICE_UNAVAILABLE; /* finalize_request replaces it */
     }
 
     if (!ngx_http_breaker_is_feed(r)) {

@@ -74,6 +74,7 @@ ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf,
     ctx->conf = blcf;
     ctx->breaker = breaker;
     ctx->previous = previous;
+    ctx->attempts = r->upstream_states ? r->upstream_states->nelts : 0;
     cln->handler = ngx_http_breaker_cleanup;
     ngx_http_set_ctx(r, ctx, ngx_http_breaker_module);
 
@@ -83,13 +84,34 @@ ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf,
 
 /* ---- Asking ---- */
 
+/* May it be done twice? breaker_idempotent says it, else the method (RFC 9110 §9.2.2); one that nobody knows may not. */
+ngx_uint_t
+ngx_http_breaker_is_idempotent(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf)
+{
+    ngx_str_t said;
+
+    if (blcf->idempotent && ngx_http_complex_value(r, blcf->idempotent, &said) == NGX_OK) {
+
+        if (said.len == 2 && ngx_strncmp(said.data, "on", 2) == 0) {
+            return 1;
+        }
+
+        if (said.len == 3 && ngx_strncmp(said.data, "off", 3) == 0) {
+            return 0;
+        }
+    }
+
+    return !(r->method & (NGX_HTTP_POST | NGX_HTTP_PATCH | NGX_HTTP_LOCK | NGX_HTTP_UNKNOWN));
+}
+
+
 /* may this request be a probe? Trying an unwell service must not do anything twice (G4) */
 unsigned
-ngx_http_breaker_flags(ngx_http_request_t *r)
+ngx_http_breaker_flags(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf)
 {
     ngx_table_elt_t *key;
 
-    if (!(r->method & (NGX_HTTP_POST | NGX_HTTP_PATCH | NGX_HTTP_LOCK))) {
+    if (ngx_http_breaker_is_idempotent(r, blcf)) {
         return 0;
     }
 
@@ -127,7 +149,7 @@ ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
         (void) breaker_key(&breaker->handle, key.data, key.len, now, &ctx->handle);
     }
 
-    ctx->answer = breaker_acquire(&ctx->handle, now, ngx_http_breaker_flags(r), &ctx->permit);
+    ctx->answer = breaker_acquire(&ctx->handle, now, ngx_http_breaker_flags(r, ctx->conf), &ctx->permit);
 
     if (ctx->answer == 0) {
         ctx->granted = 1;

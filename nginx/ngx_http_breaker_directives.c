@@ -197,35 +197,54 @@ ngx_http_breaker_fallback_element(ngx_http_breaker_fallback_t *f, ngx_str_t *tex
 }
 
 
-/* breaker_class VALUE; a constant must be one of the four words, what variables make of it is looked at for each request */
-char *
-ngx_http_breaker_set_class(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+/* A value of variables is looked at for each request; a constant must be one of the words, of which the last is NULL. */
+static char *
+ngx_http_breaker_set_word(ngx_conf_t *cf, ngx_command_t *cmd, void *conf, const char **words, const char *wanted)
 {
-    ngx_http_breaker_loc_conf_t *blcf = conf;
-
     char *rv;
     ngx_str_t *value;
     ngx_uint_t i;
-    static const char *words[] = { "ok", "failure", "neutral", "no_slow" };
+    ngx_http_complex_value_t **cv;
 
     rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+    cv = (ngx_http_complex_value_t **) ((char *) conf + cmd->offset);
 
-    if (rv != NGX_CONF_OK || blcf->class->lengths != NULL) {
+    if (rv != NGX_CONF_OK || (*cv)->lengths != NULL) {
         return rv;
     }
 
     value = cf->args->elts;
 
-    for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+    for (i = 0; words[i]; i++) {
         if (ngx_strcmp(value[1].data, words[i]) == 0) {
             return NGX_CONF_OK;
         }
     }
 
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid class \"%V\": ok, failure, neutral, no_slow or a variable is wanted", &value[1]);
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid value \"%V\" of \"%V\": %s or a variable is wanted", &value[1],
+                       &cmd->name, wanted);
 
     return NGX_CONF_ERROR;
+}
+
+
+/* breaker_class VALUE; */
+char *
+ngx_http_breaker_set_class(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    static const char *words[] = { "ok", "failure", "neutral", "no_slow", NULL };
+
+    return ngx_http_breaker_set_word(cf, cmd, conf, words, "ok, failure, neutral, no_slow");
+}
+
+
+/* breaker_idempotent on|off|VALUE; */
+char *
+ngx_http_breaker_set_idempotent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    static const char *words[] = { "on", "off", NULL };
+
+    return ngx_http_breaker_set_word(cf, cmd, conf, words, "on, off");
 }
 
 

@@ -21,7 +21,7 @@ ngx_http_breaker_was_at(ngx_http_breaker_ctx_t *ctx, ngx_str_t *name)
 }
 
 
-/* May another service do it? Not when the first may have done it already and doing it twice matters. */
+/* May another service do it? Not when one may have done it already and doing it twice matters. */
 static ngx_uint_t
 ngx_http_breaker_may_repeat(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
 {
@@ -29,15 +29,11 @@ ngx_http_breaker_may_repeat(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
         return 0; /* proxy_request_buffering off: what was read is gone, the rest is still coming */
     }
 
-    if (ctx->refused) {
-        return 1;
+    if (!ctx->sent) {
+        return 1; /* refused, or nobody took the connection */
     }
 
-    if (ctx->sent && (r->method & (NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH))) {
-        return 0;
-    }
-
-    return !(ctx->sent && r->request_body_no_buffering);
+    return !r->request_body_no_buffering && ngx_http_breaker_is_idempotent(r, ctx->conf);
 }
 
 
@@ -64,23 +60,23 @@ ngx_http_breaker_next_fallback(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ct
 }
 
 
+/* May something else answer? Asked before an answer that is there is dropped, therefore with all that it depends on: what
+ * was sent, and a place among the fallbacks under way, which is held until the request is over. */
 ngx_uint_t
-ngx_http_breaker_has_fallback(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
-{
-    ngx_uint_t index = ctx->next;
-
-    return ngx_http_breaker_next_fallback(r, ctx, &index) != NULL;
-}
-
-
-/* a place among the fallbacks under way, held until the request is over */
-static ngx_uint_t
-ngx_http_breaker_may_fall_back(ngx_http_breaker_ctx_t *ctx)
+ngx_http_breaker_reserve_fallback(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
 {
     ngx_http_breaker_t *breaker = ctx->breaker;
 
-    return breaker->max_fallbacks == 0 || ctx->taken.len ||
-           breaker_acquire(&breaker->fallbacks, ngx_http_breaker_now(), 0, &ctx->fallback) == 0;
+    if (ngx_http_breaker_next_fallback(r, ctx, &ctx->next) == NULL) {
+        return 0;
+    }
+
+    if (!ctx->reserved && breaker->max_fallbacks) {
+        ctx->reserved =
+            breaker_acquire(&breaker->fallbacks, ngx_http_breaker_now(), 0, &ctx->fallback) == 0;
+    }
+
+    return ctx->reserved || breaker->max_fallbacks == 0;
 }
 
 
@@ -141,16 +137,13 @@ ngx_http_breaker_fall_back(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
     ngx_uint_t flags;
     ngx_http_breaker_fallback_t *f;
 
-    f = ngx_http_breaker_may_fall_back(ctx) ? ngx_http_breaker_next_fallback(r, ctx, &ctx->next) : NULL;
-
-    if (f == NULL) {
+    if (!ngx_http_breaker_reserve_fallback(r, ctx)) {
         ctx->answering = 1;
         return ctx->refused ? ngx_http_breaker_send_refusal(r, ctx) : NGX_HTTP_BAD_GATEWAY;
     }
 
-    ctx->next++;
+    f = (ngx_http_breaker_fallback_t *) ctx->conf->fallbacks->elts + ctx->next++;
     ctx->taken = f->text;
-    r->expect_tested = 1;
 
     if (f->kind == NGX_HTTP_BREAKER_NAMED) {
         return ngx_http_named_location(r, &f->uri);
@@ -165,6 +158,7 @@ ngx_http_breaker_fall_back(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
     }
 
     ctx->answering = 1;
+    r->expect_tested = 1; /* nobody is going to read the body: a client that waits to send it need not */
     r->err_status = f->status;
 
     if (r->method != NGX_HTTP_HEAD) {

@@ -250,6 +250,22 @@ ngx_http_breaker_may_try(ngx_http_breaker_peer_t *p)
 }
 
 
+/* May nginx drop the answer of this server, if it is not to its liking, and ask another one? Never for a probe (G4); and not
+ * when nobody could be asked then: the client would get nginx's own 502 in place of what the service said. An error on a
+ * kept connection is healed all the same: nginx adds a try for it. */
+static ngx_uint_t
+ngx_http_breaker_may_try_another(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc)
+{
+    ngx_http_breaker_t *breaker = p->ctx->breaker;
+
+    if (p->ctx->probe || (p->peers && !ngx_http_breaker_has_other(p, pc->name))) {
+        return 0;
+    }
+
+    return breaker->retry_budget == 0 || breaker_retry_left(&breaker->retry, ngx_http_breaker_now()) > 0;
+}
+
+
 static ngx_int_t
 ngx_http_breaker_get_peer(ngx_peer_connection_t *pc, void *data)
 {
@@ -271,8 +287,8 @@ ngx_http_breaker_get_peer(ngx_peer_connection_t *pc, void *data)
         p->end.event = NGX_HTTP_BREAKER_ON_ERROR; /* max_fails or max_conns took every server away */
     }
 
-    if (p->ctx->probe) {
-        pc->tries = ngx_min(pc->tries, 1); /* a probe is never retried */
+    if (pc->tries > 1 && (rc == NGX_OK || rc == NGX_DONE) && !ngx_http_breaker_may_try_another(p, pc)) {
+        pc->tries = 1;
     }
 
     return rc;

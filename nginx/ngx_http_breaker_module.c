@@ -33,6 +33,10 @@ static ngx_command_t ngx_http_breaker_commands[] = {
       NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
       ngx_http_breaker_set_class, NGX_HTTP_LOC_CONF_OFFSET, offsetof(ngx_http_breaker_loc_conf_t, class), NULL },
 
+    { ngx_string("breaker_idempotent"),
+      NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
+      ngx_http_breaker_set_idempotent, NGX_HTTP_LOC_CONF_OFFSET, offsetof(ngx_http_breaker_loc_conf_t, idempotent), NULL },
+
     { ngx_string("breaker_fallback"),
       NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_1MORE, ngx_http_breaker_fallback,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
@@ -112,6 +116,7 @@ ngx_http_breaker_create_loc_conf(ngx_conf_t *cf)
     if (blcf != NULL) {
         blcf->fallbacks = NGX_CONF_UNSET_PTR;
         blcf->class = NGX_CONF_UNSET_PTR;
+        blcf->idempotent = NGX_CONF_UNSET_PTR;
     }
 
     return blcf;
@@ -273,6 +278,7 @@ ngx_http_breaker_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_ptr_value(conf->class, prev->class, NULL);
+    ngx_conf_merge_ptr_value(conf->idempotent, prev->idempotent, NULL);
 
     if (conf->fallbacks == NGX_CONF_UNSET_PTR) {
         conf->fallback_file = prev->fallback_file;

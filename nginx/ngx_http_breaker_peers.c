@@ -80,6 +80,40 @@ ngx_http_breaker_may_eject(ngx_http_breaker_upstream_t *wrapped, ngx_str_t *name
 }
 
 
+/* May any server beside this one be asked next? If not, nginx must not drop this one's answer to try. One pass in the block's
+ * order, as above; whom the balancer has offered in this call it offers no more. A half-open server may turn out to refuse. */
+ngx_uint_t
+ngx_http_breaker_has_other(ngx_http_breaker_peer_t *p, ngx_str_t *name)
+{
+    uint64_t now;
+    ngx_str_t *names;
+    ngx_uint_t i, open, allowed, others;
+    struct breaker breaker;
+    enum breaker_state state;
+
+    now = ngx_http_breaker_now();
+    names = p->peers->servers.elts;
+    allowed = p->peers->servers.nelts * p->peers->peers->max_ejected / 100;
+
+    for (i = 0, open = 0, others = 0; i < p->peers->servers.nelts; i++) {
+        ngx_http_breaker_server(p->peers, &names[i], now, &breaker);
+        state = breaker_state(&breaker);
+
+        if (names[i].len == name->len && ngx_strncmp(names[i].data, name->data, name->len) == 0) {
+            p->tried |= i < 64 ? (uint64_t) 1 << i : 0;
+
+        } else if (i >= 64 || !(p->tried >> i & 1)) {
+            others += state != BREAKER_FORCED_OPEN &&
+                      (state != BREAKER_OPEN || open >= allowed || breaker_retry_after(&breaker, now) == 0);
+        }
+
+        open += state == BREAKER_OPEN;
+    }
+
+    return others > 0;
+}
+
+
 /* NGX_OK: this server may be called. NGX_DECLINED: its breaker refuses. */
 ngx_int_t
 ngx_http_breaker_ask_server(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc)
@@ -89,7 +123,7 @@ ngx_http_breaker_ask_server(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *p
     now = ngx_http_breaker_now();
     ngx_http_breaker_server(p->peers, pc->name, now, &p->server);
 
-    if (breaker_acquire(&p->server, now, ngx_http_breaker_flags(p->request), &p->permit) == 0) {
+    if (breaker_acquire(&p->server, now, ngx_http_breaker_flags(p->request, p->ctx->conf), &p->permit) == 0) {
         return NGX_OK;
     }
 

@@ -45,6 +45,27 @@ ngx_http_breaker_has_header(ngx_http_upstream_t *u)
 }
 
 
+/* Has the request left, if only in part? nginx says it of the attempt under way, and of those before it what they sent. */
+void
+ngx_http_breaker_note_sent(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
+{
+    ngx_uint_t i;
+    ngx_http_upstream_state_t *states;
+
+    if (r->upstream->request_sent) {
+        ctx->sent = 1;
+    }
+
+    states = r->upstream_states ? r->upstream_states->elts : NULL;
+
+    for (i = ctx->attempts; states && i < r->upstream_states->nelts; i++) {
+        if (states[i].bytes_sent) {
+            ctx->sent = 1;
+        }
+    }
+}
+
+
 /* An attempt that nginx gives up itself, to try another server or to end with an error. */
 void
 ngx_http_breaker_note_attempt(ngx_http_breaker_peer_t *p, ngx_peer_connection_t *pc)
@@ -57,10 +78,7 @@ ngx_http_breaker_note_attempt(ngx_http_breaker_peer_t *p, ngx_peer_connection_t 
 
     ngx_memzero(&p->end, sizeof(ngx_http_breaker_end_t));
     p->end.took = ngx_http_breaker_took(u);
-
-    if (u->request_sent) {
-        p->ctx->sent = 1;
-    }
+    ngx_http_breaker_note_sent(p->request, p->ctx);
 
     if (ngx_http_breaker_has_header(u)) {
         p->end.status = u->headers_in.status_n;
@@ -104,10 +122,7 @@ ngx_http_breaker_note_end(ngx_http_breaker_peer_t *p, ngx_int_t rc)
 
     ngx_memzero(&p->end, sizeof(ngx_http_breaker_end_t));
     p->end.took = ngx_http_breaker_took(u);
-
-    if (u->request_sent) {
-        p->ctx->sent = 1;
-    }
+    ngx_http_breaker_note_sent(p->request, p->ctx);
 
     if (!ngx_http_breaker_has_header(u)) {
         /* the client left, or nginx failed by itself: nothing is known about the service */
@@ -139,7 +154,7 @@ ngx_http_breaker_class_has(ngx_http_breaker_class_t *class, ngx_uint_t status)
 }
 
 
-ngx_uint_t
+static ngx_uint_t
 ngx_http_breaker_status_fails(ngx_http_breaker_loc_conf_t *conf, ngx_uint_t status)
 {
     return ngx_http_breaker_class_has(&conf->failure, status) &&
@@ -274,6 +289,30 @@ ngx_http_breaker_explain(ngx_http_breaker_end_t *end, ngx_str_t *ret_reason)
 }
 
 
+/* the end of a call whose header is there */
+static void
+ngx_http_breaker_end_at_header(ngx_http_request_t *r, ngx_http_breaker_end_t *ret_end)
+{
+    ngx_memzero(ret_end, sizeof(ngx_http_breaker_end_t));
+    ret_end->status = r->upstream->headers_in.status_n;
+    ret_end->took = ngx_http_breaker_took(r->upstream);
+}
+
+
+/* Would the verdict be a failure if the answer ended here, with all that overrules a status? */
+ngx_uint_t
+ngx_http_breaker_header_fails(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
+{
+    ngx_http_breaker_end_t end;
+    struct breaker_result result;
+
+    ngx_http_breaker_end_at_header(r, &end);
+    ngx_http_breaker_fill(r, ctx->conf, r->upstream, &end, &result);
+
+    return result.outcome == BREAKER_FAILURE || result.outcome == BREAKER_TIMEOUT;
+}
+
+
 static void
 ngx_http_breaker_judge(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx, ngx_http_breaker_end_t *end)
 {
@@ -306,16 +345,14 @@ ngx_http_breaker_judge_route(ngx_http_breaker_peer_t *p)
 }
 
 
-/* Feeds and upgraded connections are judged when their header is there: they end when someone leaves (G7). */
+/* Feeds and upgraded connections are judged when their header is there: they end when someone leaves (G7). So is an answer
+ * that goes no further. */
 void
 ngx_http_breaker_judge_header(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
 {
     ngx_http_breaker_end_t end;
 
-    ngx_memzero(&end, sizeof(ngx_http_breaker_end_t));
-    end.status = r->upstream->headers_in.status_n;
-    end.took = ngx_http_breaker_took(r->upstream);
-
+    ngx_http_breaker_end_at_header(r, &end);
     ngx_http_breaker_judge(r, ctx, &end);
 }
 

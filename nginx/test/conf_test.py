@@ -46,6 +46,9 @@ MISTAKES = [
     ("", GOOD, "upstream u { server 127.0.0.1:9; breaker_peers b half; }", ["half", "max_ejected"]),
     ("", "location / { breaker_use b; breaker_class maybe; proxy_pass http://127.0.0.1:9; }", "", ["maybe", "no_slow"]),
     ("", "location / { breaker_use b; breaker_class $uri ok; }", "", ["breaker_class", "number of arguments"]),
+    ("", "location / { breaker_use b; breaker_idempotent perhaps; }", "", ["perhaps", "breaker_idempotent", "on, off"]),
+    ("", "location / { breaker_use b; breaker_idempotent on; breaker_idempotent off; }", "", ["breaker_idempotent", "duplicate"]),
+    ("", "location / { breaker_use b; breaker_idempotent; }", "", ["breaker_idempotent", "number of arguments"]),
     ("", "location / { breaker_use b; breaker_class $uri; breaker_class $uri; }", "", ["breaker_class", "duplicate"]),
     ("", "location / { breaker_use b; breaker_failure error; breaker_failure timeout; }", "", ["breaker_failure", "duplicate"]),
     ("", "location / { breaker_use b; breaker_neutral http_6xx; }", "", ["http_6xx"]),
@@ -86,7 +89,7 @@ def each_wrong_directive_is_a_clear_error_of_nginx_t(scene):
 def each_directive_has_a_mistake_above(scene):
     source = (pathlib.Path(HERE).parent / "ngx_http_breaker_module.c").read_text()
     directives = set(re.findall(r'ngx_string\("(breaker\w*)"\),\s+NGX', source))
-    assert len(directives) == 10, directives
+    assert len(directives) == 11, directives
     for one in directives:
         assert any(re.search(rf"\b{one}\b", locations + http + ("breaker" if parameters else ""))
                    for parameters, locations, http, _ in MISTAKES), one

@@ -483,7 +483,7 @@ def site(breaker, locations, upstreams="", http=""):
 ONE = "window=10s min_calls=1 failure_rate=100% consecutive=1 open=60s open_max=60s jitter=0%"
 
 
-def two(scene, chain, extra="", breaker=ONE, mode="500", more=""):
+def two(scene, chain, extra="", breaker=ONE, mode="500", more="", http=""):
     one, other = scene.upstream("one", mode), scene.upstream("two")
     n = scene.nginx(site(breaker, f"""
         location / {{
@@ -492,7 +492,7 @@ def two(scene, chain, extra="", breaker=ONE, mode="500", more=""):
         }}
         location @service2 {{ proxy_pass http://127.0.0.1:{other.port}; }}
         location = /sorry.json {{ internal; root @DIR@; default_type application/json; }}
-        {more}"""))
+        {more}""", http=http))
     with open(n.dir + "/sorry.json", "w") as f:
         f.write('{"sorry":true}')
     return n, one, other
