@@ -172,7 +172,7 @@ static const struct cli_option options_table[] = {
     {"--audience", "TEXT", "with --jwks: what their aud must name", CLI_TEXT, &audience, 0, 0},
     {"--checkpoint-key", "FILE", "sign checkpoints with this private key: GET /v1/checkpoint", CLI_TEXT, &checkpoint_key,
      0, 0},
-    {"--keys-lost", NULL, "start although the folder of keys is missing: what was sealed with them is given up", CLI_FLAG,
+    {"--keys-lost", NULL, "start although keys are missing or damaged: what was sealed with them is given up", CLI_FLAG,
      &keys_lost, 0, 0},
     {"--scavenge-every", "SECONDS", "scavenge by itself so often; else only when asked to", CLI_NUMBER, &scavenge_every, 1,
      SERVER_SCAVENGE_S_MAX},

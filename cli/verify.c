@@ -329,8 +329,8 @@ const struct cli_command cli_verify = {
     .name = "verify",
     .arguments = "[DATA]",
     .help = "read a whole data folder and name what is damaged",
-    .story = "Checks every checksum, the chain over all records, the rules of events and the index; changes nothing, and the server may\n"
-             "go on meanwhile. Exit code 1 when there is damage, or when the journal is not what was signed.\n\n"
+    .story = "Checks every checksum, the chain over all records, the rules of events, the keys and the index; changes nothing, and the\n"
+             "server may go on meanwhile. Exit code 1 when there is damage, or when the journal is not what was signed.\n\n"
              "  daybook verify ./data --checkpoint march.note --public-key hotel.key.pub",
     .options = verify_options,
     .offline = true,

@@ -56,7 +56,7 @@ enum {
     DAYBOOK_E_TIMEOUT = 32,  /* waiting: nothing came */
     DAYBOOK_E_LOCKED = 33,   /* opening: another process writes to this folder */
     DAYBOOK_E_NEWER = 34,    /* opening: made by a newer daybook */
-    DAYBOOK_E_DAMAGED = 35,  /* opening or reading: the files are not as they were written */
+    DAYBOOK_E_DAMAGED = 35,  /* opening or reading: the files are not as they were written, or the keys of sealed events are missing */
     DAYBOOK_E_MISSING = 36,  /* opening read-only: nothing there */
     DAYBOOK_E_BEYOND = 37,   /* reading after a position, or version, that does not exist: see daybook_reader_new() */
 };

@@ -10,10 +10,10 @@
 #include "base/cleanup.h"
 #include "journal/arena.h"
 #include "journal/journal.h"
+#include "journal/keys.h"
 #include "log/file_log.h"
 #include "os/clock.h"
 #include "os/thread.h"
-#include "vault/vault.h"
 
 static_assert(sizeof(struct daybook_bytes) == sizeof(struct bytes) &&
                   offsetof(struct daybook_bytes, data) == offsetof(struct bytes, data) &&
@@ -98,7 +98,7 @@ static int open_journal(const char *folder, const struct daybook_options *option
 {
     struct file_log_options log_options = {.durability = options->async ? LOG_ASYNC : LOG_SYNC,
                                            .read_only = options->read_only};
-    struct vault_options vault_options = {.read_only = options->read_only};
+    const struct keys_options keys_options = {.read_only = options->read_only};
     char path[OS_PATH_SIZE_MAX], keys[OS_PATH_SIZE_MAX], index[OS_PATH_SIZE_MAX];
     struct journal_options journal_options = {.read_only = options->read_only, .index_folder = index};
     struct log *log;
@@ -116,10 +116,10 @@ static int open_journal(const char *folder, const struct daybook_options *option
     r = file_log_open(path, &log_options, &log, ret_error);
     if (r != 0)
         return r;
-    r = vault_open(keys, &vault_options, &book->vault, ret_error);
+    r = keys_open(log, keys, &keys_options, &book->vault, ret_error);
     if (r != 0) {
         (void)log_close(log);
-        return r == VAULT_E_NEWER ? -EPROTO : r == VAULT_E_DAMAGED ? -EBADMSG : r;
+        return r == VAULT_E_NEWER ? -EPROTO : r == VAULT_E_DAMAGED || r == KEYS_E_LOST ? -EBADMSG : r;
     }
     journal_options.vault = book->vault;
     return journal_open(log, &journal_options, &book->journal, ret_error);

@@ -228,6 +228,26 @@ static void reading_after_a_position_that_does_not_exist_is_refused(void **state
     daybook_close(book);
 }
 
+/* As a server: making new keys would go on without what the old ones sealed, for ever. */
+static void a_folder_whose_keys_are_missing_is_refused_and_gets_no_new_ones(void **state)
+{
+    char from[64], to[64], error[DAYBOOK_ERROR_SIZE] = "";
+    struct daybook_event_new event = {
+        .type = DAYBOOK_BYTES("A"), .data = DAYBOOK_BYTES("1"), .subject = DAYBOOK_BYTES("guest-17")};
+    struct daybook_append append = {.events = &event, .event_count = 1};
+    struct daybook *book = open_book();
+    assert_ok(daybook_append(book, &append, NULL));
+    daybook_close(book);
+    snprintf(from, sizeof(from), "%s/keys", folder);
+    snprintf(to, sizeof(to), "%s/away", folder);
+    assert_ok(rename(from, to));
+    assert_int_equal(daybook_open(folder, NULL, &book, error), DAYBOOK_E_DAMAGED);
+    assert_non_null(strstr(error, "event 1 is about a subject, and the folder of keys"));
+    assert_int_equal(access(from, F_OK), -1);
+    assert_ok(rename(to, from));
+    daybook_close(open_book());
+}
+
 static void every_answer_has_a_sentence(void **state)
 {
     for (int answer = 0; answer <= DAYBOOK_E_END; answer++)
@@ -250,6 +270,7 @@ int main(void)
         STAGED(a_second_writer_is_refused_and_a_reader_is_not),
         STAGED(another_process_sees_what_was_acknowledged_when_it_looks),
         STAGED(reading_after_a_position_that_does_not_exist_is_refused),
+        STAGED(a_folder_whose_keys_are_missing_is_refused_and_gets_no_new_ones),
         STAGED(every_answer_has_a_sentence),
     };
     return cmocka_run_group_tests_name("journal/embed", tests, NULL, NULL);

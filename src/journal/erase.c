@@ -14,11 +14,10 @@
 #include "base/cleanup.h"
 #include "base/hex.h"
 #include "base/json.h"
-#include "journal/seal.h"
+#include "journal/keys.h"
 #include "journal/state.h"
 
 #define FENCE_STREAM JOURNAL_FENCE_STREAM
-#define FENCE_TYPE   BYTES_LITERAL("$SubjectErased")
 
 /* ---- the fence as an event ---- */
 
@@ -69,7 +68,7 @@ static int prepare_fence(struct journal_append *append, struct journal_turn *tur
         return 0;
     int r = write_fence(erasing, keys, erasing->key_count);
     erasing->event = (struct journal_event_new){
-        .stream = FENCE_STREAM, .type = FENCE_TYPE, .data = buffer_bytes(&erasing->data), .system = true};
+        .stream = FENCE_STREAM, .type = KEYS_FENCE_TYPE, .data = buffer_bytes(&erasing->data), .system = true};
     append->events = &erasing->event;
     append->event_count = 1;
     return r;
@@ -77,38 +76,9 @@ static int prepare_fence(struct journal_append *append, struct journal_turn *tur
 
 /* ---- obeying ---- */
 
-static bool read_id(struct json_value value, struct vault_id *ret_id)
+static int obey(void *user, const struct vault_fence *fence)
 {
-    struct buffer text = {0}, bytes = {0};
-    bool good = json_type(value) == JSON_STRING && json_string(value, &text) == 0 &&
-                hex_decode(buffer_bytes(&text), &bytes) == 0 && bytes.size == sizeof(ret_id->bytes);
-    if (good)
-        memcpy(ret_id->bytes, bytes.data, sizeof(ret_id->bytes));
-    buffer_deinit(&text);
-    buffer_deinit(&bytes);
-    return good;
-}
-
-static int obey_keys(struct vault *vault, const struct journal_event *event, struct json_value root)
-{
-    struct vault_fence fence = {.position = event->position, .time_us = event->time_us};
-    if (!read_id(json_get(root, "subject"), &fence.subject))
-        return 0;
-    struct json_value keys = json_get(root, "keys");
-    int r = 0;
-    for (struct json_cursor at = json_walk(keys); r == 0 && json_next(&at);)
-        if (read_id(at.value, &fence.fingerprint))
-            r = vault_fence(vault, &fence);
-    return r;
-}
-
-static int obey(struct vault *vault, const struct journal_event *event)
-{
-    _cleanup_(json_doc_deinit) struct json_doc doc = {0};
-    if (!bytes_equal(event->type, FENCE_TYPE))
-        return 0;
-    int r = json_parse(event->data, &doc, NULL);
-    return r == 0 ? obey_keys(vault, event, json_root(&doc)) : r < 0 ? r : 0;
+    return vault_fence(user, fence);
 }
 
 int journal_obey_fences(struct journal *journal, uint64_t *after)
@@ -121,7 +91,7 @@ int journal_obey_fences(struct journal *journal, uint64_t *after)
         return 0;
     int r = journal_reader_new(journal, &read, &reader);
     while (r == 0 && (r = journal_reader_next(reader, &event)) == 0) {
-        r = obey(journal->options.vault, &event);
+        r = keys_each_fence(&event, obey, journal->options.vault);
         if (r == 0)
             *after = event.position;
     }

@@ -230,7 +230,7 @@ static void a_fence_in_the_journal_destroys_a_key_that_came_back(void **state)
     char error[256];
     stage_open(&stage);
     append(&stage, "guest-17", "{\"n\":1}");
-    assert_ok(vault_backup("keys", "old", sim_disk_ops(stage.disk), error));
+    assert_ok(vault_backup("keys", "old", sim_disk_ops(stage.disk), NULL, error));
     assert_ok(journal_erase(stage.journal, B("guest-17"), &erasure));
     journal_close(stage.journal);
     vault_close(stage.vault);

@@ -2,10 +2,8 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
-#include "os/file.h"
 
 static const char digits[] = "0123456789abcdef";
 
@@ -94,17 +92,13 @@ void seal_sync(struct vault *vault, enum log_outcome *ret_outcome)
         *ret_outcome = r == -ENOSPC ? LOG_FULL : LOG_FAILED;
 }
 
-int seal_find_lost(struct log *log, const char *folder, uint64_t *ret_position)
+int seal_find_first(struct log *log, uint64_t *ret_position)
 {
     _cleanup_(log_reader_freep) struct log_reader *reader = NULL;
-    char path[OS_PATH_SIZE_MAX];
     struct log_record record;
     struct vault_id key;
-    int r = os_path(path, folder, "keys");
+    int r = log_reader_new(log, 0, &reader);
     *ret_position = 0;
-    if (r < 0 || access(path, F_OK) == 0)
-        return r;
-    r = log_reader_new(log, 0, &reader);
     while (r == 0 && (r = log_reader_next(reader, &record)) == 0) {
         if ((record.flags & LOG_RECORD_STUB) || vault_sealed_check(record.body, &key))
             continue;

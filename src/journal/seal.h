@@ -30,9 +30,8 @@ _must_check_ int seal_add_tag(struct arena *arena, const struct vault_id *key, c
  * the batch must not be written, and has ended so. Writer thread. */
 void seal_sync(struct vault *vault, enum log_outcome *ret_outcome);
 
-/* Before the vault in `folder` is opened, which would make one: whether the keys are lost. They are when there is no file of
- * keys, and the log holds a sealed event: `ret_position`, else 0. Reads the log, but only while there are no keys. 0 or -errno. */
-_must_check_ int seal_find_lost(struct log *log, const char *folder, uint64_t *ret_position);
+/* The first sealed event of a log: `ret_position`, 0: there is none. 0 or -errno. */
+_must_check_ int seal_find_first(struct log *log, uint64_t *ret_position);
 
 size_t seal_body_size(const struct journal_event *event);
 /* Write the sealed body; `head` is the record's. `plain` is room that is wiped again. 0 or -errno. */

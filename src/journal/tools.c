@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "journal/event_json.h"
 #include "journal/fetch.h"
+#include "journal/keys.h"
 #include "journal/scavenge_said.h"
 #include "os/clock.h"
 #include "os/thread.h"
@@ -86,31 +87,60 @@ static int make_data_folder(const char *folder, char ret_log[OS_PATH_SIZE_MAX], 
 /* The answers of a vault, in words of the log's: both are files of a newer daybook, or broken ones. */
 static int answer_of_vault(int r)
 {
-    return r == VAULT_E_NEWER ? FILE_LOG_E_NEWER : r == VAULT_E_DAMAGED ? FILE_LOG_E_DAMAGED : r;
+    return r == VAULT_E_NEWER     ? FILE_LOG_E_NEWER
+           : r == VAULT_E_DAMAGED ? FILE_LOG_E_DAMAGED
+           : r == VAULT_E_FOREIGN ? FILE_LOG_E_DIVERGED
+                                  : r;
 }
 
-/* DATA/keys of both; a log's own folder has none. */
-static int copy_keys(const char *data_folder, const char *target, char *ret_error)
+/* What the log in a folder says of its keys. */
+static int gather(void *user, struct vault_evidence *evidence)
 {
+    const struct file_log_options options = {.read_only = true};
+    struct log *log;
+    int r = file_log_open(user, &options, &log, NULL);
+    if (r != 0)
+        return r == FILE_LOG_E_MISSING ? 0 : r > 0 ? -EBADMSG : r;
+    r = keys_gather(log, evidence);
+    (void)log_close(log);
+    return r;
+}
+
+/* DATA/keys of both; a log's own folder has none. `log_folder` is the log whose keys they are. */
+static int copy_keys(const char *data_folder, char *log_folder, const char *target, char *ret_error)
+{
+    const struct vault_witness witness = {.ask = gather, .user = log_folder};
     char from[OS_PATH_SIZE_MAX], into[OS_PATH_SIZE_MAX];
     if (has_log_head(data_folder))
         return 0;
     int r = os_path(from, data_folder, "keys");
     if (r == 0)
         r = os_path(into, target, "keys");
-    return r == 0 ? answer_of_vault(vault_backup(from, into, NULL, ret_error)) : r;
+    return r == 0 ? answer_of_vault(vault_backup(from, into, NULL, &witness, ret_error)) : r;
 }
 
-int journal_join_fences(const char *from, const char *data_folder, char *ret_error)
+/* Fences stand in the vault and in the log: each knows of what the other has lost. `fences` kept apart has no log. */
+static int join_fences(const char *from, const char *data_folder, char *ret_error)
 {
+    _cleanup_(vault_evidence_deinit) struct vault_evidence evidence = {0};
     char theirs[OS_PATH_SIZE_MAX], ours[OS_PATH_SIZE_MAX], log[OS_PATH_SIZE_MAX];
     int r = os_path(theirs, from, "keys");
     if (r == 0)
         r = os_path(ours, data_folder, "keys");
+    if (r == 0)
+        r = tools_find_log(from, log);
+    if (r == 0)
+        r = gather(log, &evidence);
     if (r < 0)
-        return tools_fail(ret_error, r, "cannot use the path", from);
-    r = make_data_folder(data_folder, log, ret_error);
-    return r == 0 ? answer_of_vault(vault_union_fences(theirs, ours, NULL, ret_error)) : r;
+        return tools_fail(ret_error, r, "cannot read the fences in", from);
+    return answer_of_vault(vault_union_fences(theirs, ours, NULL, &evidence, ret_error));
+}
+
+int journal_join_fences(const char *from, const char *data_folder, char *ret_error)
+{
+    char log[OS_PATH_SIZE_MAX];
+    int r = make_data_folder(data_folder, log, ret_error);
+    return r == 0 ? join_fences(from, data_folder, ret_error) : r;
 }
 
 /* ---- backup ---- */
@@ -128,7 +158,7 @@ int journal_backup(const char *data_folder, const char *target, journal_tools_pr
     tools_wait_for_the_floor();
     r = file_log_backup(source_log, target_log, NULL, on_progress, user, ret_copied, ret_error);
     /* Keys after the log: then every event that was copied has its key in the copy, or a fence. */
-    return r == 0 ? copy_keys(data_folder, target, ret_error) : r;
+    return r == 0 ? copy_keys(data_folder, target_log, target, ret_error) : r;
 }
 
 /* ---- restore ---- */
@@ -245,7 +275,9 @@ int journal_restore(const char *backup, const char *data_folder, const struct jo
     if (r == 0)
         r = make_data_folder(data_folder, target_log, ret_error);
     if (r == 0)
-        r = copy_keys(backup, data_folder, ret_error); /* first: no log is ever there without its fences */
+        r = copy_keys(backup, source_log, data_folder, ret_error); /* first: no log is ever there without its fences */
+    if (r == 0)
+        r = join_fences(backup, data_folder, ret_error); /* also those behind the cut */
     if (r == 0)
         r = file_log_restore(source_log, target_log, NULL, position, on_progress, user, &report.copied, ret_error);
     if (r == 0)

@@ -64,7 +64,7 @@ struct journal_verify_report {
 };
 
 /* Read everything and check it: the log's checksums and chain, then each event by the rules of docs/formats/event.md, and
- * that versions have no gaps, appends are whole, times do not go back and no id stands twice. Its
+ * that versions have no gaps, appends are whole, times do not go back and no id stands twice, and that no key is missing or damaged (K5). Its
  * memory does not grow with the journal; a long one needs 64 bytes an event in a temporary file (census.h). Each damage is told with
  * file and offset. Changes nothing and needs no lock; of a journal being written to, it checks what is durable. 0: read to
  * the end, report.log.acknowledged_count says how it is; else as file_log_open(). */

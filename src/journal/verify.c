@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "journal/census.h"
 #include "journal/codec.h"
+#include "journal/keys.h"
 #include "journal/tools_internal.h"
 
 struct verify {
@@ -14,6 +15,7 @@ struct verify {
     void *user;
     struct log_reader *reader;
     struct census *census;
+    struct vault_evidence evidence;
     struct codec_tags tags;
     uint64_t position_last; /* of the event before */
     int64_t time_last_us;
@@ -70,6 +72,8 @@ static int check_events(struct verify *verify)
             return 0;
         }
         r = check_event(verify, &event);
+        if (r == 0)
+            r = keys_add_record(&verify->evidence, &record);
         if (r < 0)
             return r;
     }
@@ -106,27 +110,40 @@ static int verify_events(struct verify *verify, struct log *log)
     return r;
 }
 
-int journal_verify(const char *data_folder,
-                   void (*on_damage)(void *user, const struct file_log_damage *damage),
-                   journal_tools_progress *on_progress, void *user, struct journal_verify_report *ret_report,
-                   char *ret_error)
+/* ---- the keys ---- */
+
+static void tell_of_keys(void *user, const struct vault_damage *found)
 {
-    _cleanup_(freep) struct verify *verify = calloc(1, sizeof(*verify));
+    struct verify *verify = user;
+    struct file_log_damage damage = {
+        .offset = found->offset, .position = found->position, .acknowledged = !found->torn};
+    verify->report.log.damage_count++;
+    verify->report.log.acknowledged_count += damage.acknowledged;
+    if (!verify->on_damage)
+        return;
+    (void)snprintf(damage.file, sizeof(damage.file), "keys/%s", found->file);
+    (void)snprintf(damage.what, sizeof(damage.what), "%s", found->what);
+    verify->on_damage(verify->user, &damage);
+}
+
+/* A log's own folder has none. */
+static int verify_keys(struct verify *verify, const char *data_folder, const char *log_folder, char *ret_error)
+{
     char folder[OS_PATH_SIZE_MAX];
+    int r = os_path(folder, data_folder, "keys");
+    if (r < 0 || strcmp(data_folder, log_folder) == 0)
+        return r;
+    r = vault_check(folder, NULL, &verify->evidence, tell_of_keys, verify, ret_error);
+    return r == VAULT_E_NEWER ? FILE_LOG_E_NEWER : r;
+}
+
+static int verify_all(struct verify *verify, const char *data_folder, const char *folder, char *ret_error)
+{
     struct file_log_options options = {.read_only = true};
     struct log *log;
-    if (!verify)
-        return -ENOMEM;
-    int r = tools_find_log(data_folder, folder);
-    if (r < 0)
-        return tools_fail(ret_error, r, "cannot use the path", data_folder);
-    r = file_log_verify(folder, NULL, on_damage, on_progress, user, &verify->report.log, ret_error);
-    if (r != 0)
-        return r;
+    int r = 0;
     /* What the log cannot vouch for has been told; its events need not be looked at. A torn tail is no part of it. */
     if (verify->report.log.acknowledged_count == 0) {
-        verify->on_damage = on_damage;
-        verify->user = user;
         r = file_log_open(folder, &options, &log, ret_error);
         if (r != 0)
             return r;
@@ -135,6 +152,30 @@ int journal_verify(const char *data_folder,
         if (r < 0)
             return tools_fail(ret_error, r, "cannot read", folder);
     }
+    return verify_keys(verify, data_folder, folder, ret_error);
+}
+
+int journal_verify(const char *data_folder,
+                   void (*on_damage)(void *user, const struct file_log_damage *damage),
+                   journal_tools_progress *on_progress, void *user, struct journal_verify_report *ret_report,
+                   char *ret_error)
+{
+    _cleanup_(freep) struct verify *verify = calloc(1, sizeof(*verify));
+    char folder[OS_PATH_SIZE_MAX];
+    if (!verify)
+        return -ENOMEM;
+    int r = tools_find_log(data_folder, folder);
+    if (r < 0)
+        return tools_fail(ret_error, r, "cannot use the path", data_folder);
+    r = file_log_verify(folder, NULL, on_damage, on_progress, user, &verify->report.log, ret_error);
+    if (r != 0)
+        return r;
+    verify->on_damage = on_damage;
+    verify->user = user;
+    r = verify_all(verify, data_folder, folder, ret_error);
+    vault_evidence_deinit(&verify->evidence);
+    if (r != 0)
+        return r;
     *ret_report = verify->report;
     return 0;
 }

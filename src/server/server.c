@@ -17,7 +17,7 @@
 
 #include "base/hex.h"
 #include "group/group.h"
-#include "journal/seal.h"
+#include "journal/keys.h"
 #include "log/file_log.h"
 #include "os/clock.h"
 #include "os/file.h"
@@ -138,33 +138,23 @@ static void on_progress(void *user, uint64_t done, uint64_t total)
         fputc('\n', stderr);
 }
 
-/* A leader without its keys would show views and deciders events without data, and go on from there. A follower fetches
- * them. */
-static int check_keys(const struct server *server, struct log *log, const char *folder, char *ret_error)
+static void on_keys_notice(void *user, const char *sentence)
 {
-    uint64_t position = 0;
-    int r = server->options->follow || server->options->keys_lost ? 0 : seal_find_lost(log, folder, &position);
-
-    if (r < 0)
-        return start_error(ret_error, r, "the log cannot be read: %s", strerror(-r));
-    if (position == 0)
-        return 0;
-    return start_error(ret_error, 0,
-                       "event %" PRIu64 " is about a subject, and the folder of keys, %s, is missing: put it back, "
-                       "or start with --keys-lost when that data is to be given up",
-                       position, folder);
+    fprintf(stderr, "daybook serve: %s\n", sentence);
 }
 
-/* DATA/keys; the log's lock is held, so nobody else writes there. */
+/* DATA/keys; the log's lock is held, so nobody else writes there. A leader without its keys would show views and deciders
+ * events without data, and go on from there. A follower fetches them. */
 static int open_vault(struct server *server, struct log *log, char *ret_error)
 {
+    const struct keys_options options = {.follower = server->options->follow != NULL,
+                                         .give_up = server->options->keys_lost,
+                                         .on_notice = on_keys_notice};
     char folder[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
     int r = os_path(folder, server->options->data_folder, "keys");
 
-    if (r == 0 && (r = check_keys(server, log, folder, ret_error)) != 0)
-        return r;
     if (r == 0)
-        r = vault_open(folder, NULL, &server->vault, error);
+        r = keys_open(log, folder, &options, &server->vault, error);
     return r == 0 ? 0 : start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
 }
 

@@ -5,26 +5,11 @@
  */
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "vault/internal.h"
 
-/* ---- files into memory ---- */
-
-struct copy {
-    struct buffer keys, fences; /* slots as they are written */
-    struct hashmap fenced;
-};
-
-static void copy_deinit(struct copy *copy)
-{
-    if (copy->keys.size > 0)
-        explicit_bzero(copy->keys.data, copy->keys.size);
-    buffer_deinit(&copy->keys);
-    buffer_deinit(&copy->fences);
-    hashmap_deinit(&copy->fenced);
-}
+/* ---- from one folder to another ---- */
 
 static int push(struct buffer *slots, const struct slot *slot)
 {
@@ -35,105 +20,170 @@ static int push(struct buffer *slots, const struct slot *slot)
     return r;
 }
 
-static int take_key(void *user, uint64_t place, int answer, const struct slot *slot)
+static int push_key(struct buffer *slots, const struct key *key)
 {
-    struct copy *copy = user;
-    bool fits =
-        place == 0 ? slot->kind == SLOT_VAULT : slot->kind == SLOT_KEY || slot->kind == SLOT_DESTROYED;
-    if (answer == SLOT_E_NEWER)
-        return VAULT_E_NEWER;
-    if (answer != 0 && place == 0)
-        return VAULT_E_DAMAGED;
-    return answer == 0 && fits ? push(&copy->keys, slot) : 0;
-}
-
-/* Each fence once. What was done in one folder need not be done in another, so DONE stays behind. */
-static int take_fence(void *user, uint64_t place, int answer, const struct slot *slot)
-{
-    struct copy *copy = user;
-    uint64_t *known;
-    if (answer == SLOT_E_NEWER)
-        return VAULT_E_NEWER;
-    if (answer != 0 || slot->kind != SLOT_FENCE)
-        return 0;
-    int r = hashmap_insert(&copy->fenced, id_hash(slot->fingerprint), &known);
-    if (r < 0 || *known > 0)
-        return r;
-    *known = 1;
-    return push(&copy->fences, slot);
-}
-
-static int read_one(const struct os_file_ops *ops, const char *folder, const char *name, struct copy *copy,
-                    int (*each)(void *user, uint64_t place, int answer, const struct slot *slot))
-{
-    char path[OS_PATH_SIZE_MAX];
-    uint64_t count;
-    int r = os_path(path, folder, name);
-    return r == 0 ? slot_file_read(ops, path, copy, each, &count) : r;
-}
-
-/* A fenced key does not travel. */
-static void destroy_fenced(struct copy *copy)
-{
-    for (size_t at = 0; at < copy->keys.size; at += SLOT_SIZE) {
-        struct slot slot;
-        if (slot_read(copy->keys.data + at, &slot) != 0 || slot.kind != SLOT_KEY ||
-            !hashmap_find(&copy->fenced, id_hash(slot.fingerprint)))
-            continue;
-        slot.kind = SLOT_DESTROYED;
-        explicit_bzero(slot.secret, sizeof(slot.secret));
-        slot_write(&slot, copy->keys.data + at);
-    }
-}
-
-static int explain(int r, const char *what, const char *folder, char *ret_error)
-{
-    if (r != 0 && ret_error)
-        (void)snprintf(ret_error, 256, "%s in %.150s cannot be copied: %s", what, folder,
-                       r == VAULT_E_NEWER     ? "written by a newer daybook"
-                       : r == VAULT_E_DAMAGED ? "the first slot is damaged"
-                                              : strerrordesc_np(-r));
+    struct slot slot = {.kind = key->destroyed ? SLOT_DESTROYED : SLOT_KEY,
+                        .fingerprint = key->fingerprint,
+                        .subject = key->subject};
+    if (!key->destroyed)
+        memcpy(slot.secret, key->secret, sizeof(slot.secret));
+    int r = push(slots, &slot);
+    explicit_bzero(&slot, sizeof(slot));
     return r;
 }
 
-int vault_backup(const char *folder, const char *target, const struct os_file_ops *file, char *ret_error)
+/* Two vaults, read as they are: one is to be joined to the other. */
+struct copy {
+    struct vault *from, *into; /* NULL: not read yet */
+    struct buffer keys, fences; /* slots as they are written */
+    struct hashmap fenced;
+};
+
+static void copy_deinit(struct copy *copy)
 {
-    const struct os_file_ops *ops = file ? file : os_file_real();
-    _cleanup_(copy_deinit) struct copy copy = {0};
-    int r = read_one(ops, folder, "keys", &copy, take_key);
-    if (r == 0)
-        r = read_one(ops, folder, "fences", &copy, take_fence);
-    if (r == 0 && copy.keys.size == 0 && copy.fences.size == 0)
-        return 0;
-    if (r == 0)
-        r = ops->make_folder(ops, target);
-    if (r == 0)
-        r = read_one(ops, target, "fences", &copy, take_fence);
-    if (r != 0)
-        return explain(r, "the keys", folder, ret_error);
-    destroy_fenced(&copy);
-    /* The fences are there before any key is. */
-    r = os_file_replace(ops, target, "fences", buffer_bytes(&copy.fences));
-    if (r == 0 && copy.keys.size > 0)
-        r = os_file_replace(ops, target, "keys", buffer_bytes(&copy.keys));
-    return explain(r, "the keys", folder, ret_error);
+    vault_close(copy->from);
+    vault_close(copy->into);
+    if (copy->keys.size > 0)
+        explicit_bzero(copy->keys.data, copy->keys.size);
+    buffer_deinit(&copy->keys);
+    buffer_deinit(&copy->fences);
+    hashmap_deinit(&copy->fenced);
 }
 
-int vault_union_fences(const char *from, const char *into, const struct os_file_ops *file, char *ret_error)
+/* Each fence once. What was done in one folder need not be done in another, so DONE stays behind. */
+static int join_fence(struct copy *copy, const struct vault_fence *fence)
+{
+    const struct slot slot = {.kind = SLOT_FENCE,
+                              .position = fence->position,
+                              .time_us = fence->time_us,
+                              .fingerprint = fence->fingerprint,
+                              .subject = fence->subject};
+    uint64_t *known;
+    int r = hashmap_insert(&copy->fenced, id_hash(fence->fingerprint), &known);
+    if (r < 0 || *known > 0)
+        return r;
+    *known = 1;
+    return push(&copy->fences, &slot);
+}
+
+/* A key that was destroyed says so, too. */
+static int join_fences(struct copy *copy, const struct vault *vault)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < vault->fence_count; i++)
+        r = join_fence(copy, &vault->fences[i]);
+    for (size_t i = 0; r == 0 && i < vault->key_count; i++)
+        if (vault->keys[i].destroyed)
+            r = join_fence(copy, &(struct vault_fence){.fingerprint = vault->keys[i].fingerprint,
+                                                       .subject = vault->keys[i].subject});
+    return r;
+}
+
+/* A fenced key does not travel. `known`: keys that are there already are passed over. */
+static int join_keys(struct copy *copy, struct vault *vault, const struct vault *known)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < vault->key_count; i++) {
+        struct key *key = &vault->keys[i];
+        if (known && hashmap_find(&known->by_fingerprint, id_hash(key->fingerprint)))
+            continue;
+        key->destroyed |= hashmap_find(&copy->fenced, id_hash(key->fingerprint)) != NULL;
+        r = push_key(&copy->keys, key);
+    }
+    return r;
+}
+
+static int refuse(char *ret_error, int answer, const char *target)
+{
+    if (ret_error)
+        (void)snprintf(ret_error, 256,
+                       "the keys in %.120s are not of one family with these, which would take their place: "
+                       "this backup needs a folder of its own",
+                       target);
+    return answer;
+}
+
+static int join_all_keys(struct copy *copy, const char *target, char *ret_error)
+{
+    const struct slot head = {.kind = SLOT_VAULT};
+    if (!copy->from->has_head)
+        return 0;
+    if (copy->into->has_head && memcmp(copy->from->secret, copy->into->secret, VAULT_SECRET_SIZE) != 0 &&
+        copy->into->living_count > 0)
+        return refuse(ret_error, VAULT_E_FOREIGN, target);
+    struct slot own = head;
+    memcpy(own.secret, copy->from->secret, sizeof(own.secret));
+    int r = push(&copy->keys, &own);
+    explicit_bzero(&own, sizeof(own));
+    if (r == 0)
+        r = join_keys(copy, copy->from, NULL);
+    return r == 0 ? join_keys(copy, copy->into, copy->from) : r;
+}
+
+/* What does not hold of the target's keys is no loss that a copy could make larger; its fences must hold. */
+static int read_both(struct copy *copy, const char *folder, bool fences_only, const char *target,
+                     const struct os_file_ops *ops, const struct vault_witness *witness, char *ret_error)
+{
+    struct vault_options options = {.file = ops, .read_only = true};
+    if (witness)
+        options.witness = *witness;
+    int r = vault_open_for(folder, &options, fences_only, &copy->from, ret_error);
+    return r == 0 ? vault_open_for(target, &options, true, &copy->into, ret_error) : r;
+}
+
+int vault_backup(const char *folder, const char *target, const struct os_file_ops *file,
+                 const struct vault_witness *witness, char *ret_error)
 {
     const struct os_file_ops *ops = file ? file : os_file_real();
     _cleanup_(copy_deinit) struct copy copy = {0};
-    int r = read_one(ops, into, "fences", &copy, take_fence);
+    int r = read_both(&copy, folder, false, target, ops, witness, ret_error);
+    if (r == 0)
+        r = join_fences(&copy, copy.from);
+    if (r == 0)
+        r = join_fences(&copy, copy.into);
+    if (r == 0)
+        r = join_all_keys(&copy, target, ret_error);
+    if (r != 0 || (copy.keys.size == 0 && copy.fences.size == 0))
+        return vault_explain(r, folder, ret_error);
+    r = ops->make_folder(ops, target);
+    /* The fences are there before any key is. */
+    if (r == 0)
+        r = os_file_replace(ops, target, "fences", buffer_bytes(&copy.fences));
+    if (r == 0 && copy.keys.size > 0)
+        r = os_file_replace(ops, target, "keys", buffer_bytes(&copy.keys));
+    return vault_explain(r, target, ret_error);
+}
+
+/* For what was asked before: the fences alone count. */
+static int tell_fences(void *user, struct vault_evidence *evidence)
+{
+    const struct vault_evidence *known = user;
+    int r = 0;
+    for (size_t i = 0; r == 0 && known && i < known->fence_count; i++)
+        r = vault_evidence_add_fence(evidence, &known->fences[i]);
+    return r;
+}
+
+int vault_union_fences(const char *from, const char *into, const struct os_file_ops *file,
+                       const struct vault_evidence *evidence, char *ret_error)
+{
+    const struct os_file_ops *ops = file ? file : os_file_real();
+    const struct vault_witness witness = {.ask = tell_fences, .user = (void *)evidence};
+    _cleanup_(copy_deinit) struct copy copy = {0};
+    int r = read_both(&copy, from, true, into, ops, &witness, ret_error);
+    if (r == 0)
+        r = join_fences(&copy, copy.into);
     size_t size_before = copy.fences.size;
     if (r == 0)
-        r = read_one(ops, from, "fences", &copy, take_fence);
-    if (r == 0 && copy.fences.size == size_before)
-        return 0;
-    if (r == 0)
-        r = ops->make_folder(ops, into);
+        r = join_fences(&copy, copy.from);
+    for (size_t i = 0; r == 0 && evidence && i < evidence->fence_count; i++)
+        r = join_fence(&copy, &evidence->fences[i]);
+    if (r != 0 || copy.fences.size == size_before)
+        return vault_explain(r, from, ret_error);
+    r = ops->make_folder(ops, into);
     if (r == 0)
         r = os_file_replace(ops, into, "fences", buffer_bytes(&copy.fences));
-    return explain(r, "the fences", from, ret_error);
+    return vault_explain(r, into, ret_error);
 }
 
 /* ---- for a follower ---- */

@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include "base/hashmap.h"
 #include "os/thread.h"
 #include "vault/slot.h"
 #include "vault/vault.h"
@@ -48,10 +47,17 @@ struct vault {
     size_t fence_count, fence_capacity, open_count;
     struct hashmap fence_of; /* fingerprint → index + 1 */
     uint64_t slots_broken;
+    uint64_t fence_place; /* of the last fence in the file, + 1; 0: none */
+    bool has_head, head_broken;
     struct vault_id missed; /* the last key that was looked for in vain */
     bool has_missed;
     _Atomic bool unsynced;
 };
+
+static inline bool id_is_zero(const struct vault_id *id)
+{
+    return bytes_get_u64(id->bytes) == 0 && bytes_get_u64(id->bytes + 8) == 0;
+}
 
 static inline struct hash128 id_hash(struct vault_id id)
 {
@@ -60,12 +66,22 @@ static inline struct hash128 id_hash(struct vault_id id)
 
 /* --- slot_file.c --- */
 
-/* Read the file: `each` is told of every slot, with slot_read()'s answer; it returns 0 to go on. A missing file is empty. */
-int slot_file_read(const struct os_file_ops *ops, const char *path, void *user,
-                   int (*each)(void *user, uint64_t place, int answer, const struct slot *slot),
+/* A slot as it was read; `slot` has its fields also when it does not hold. */
+struct slot_seen {
+    uint64_t place;
+    int answer; /* slot_read()'s */
+    bool cut;   /* the file ends within it */
+    struct slot slot;
+    uint8_t raw[SLOT_SIZE];
+};
+typedef int slot_file_each(void *user, const struct slot_seen *seen);
+/* Read the file: `each` is told of every slot; it returns 0 to go on. A missing file is empty. */
+int slot_file_read(const struct os_file_ops *ops, const char *path, void *user, slot_file_each *each,
                    uint64_t *ret_count);
 /* Open for writing, made if missing, and make its end durable. `count` as read. */
 int slot_file_open(const struct os_file_ops *ops, struct slot_file *file, uint64_t count);
+/* Take away a part of a slot at the end. */
+int slot_file_cut(const struct os_file_ops *ops, struct slot_file *file);
 void slot_file_close(const struct os_file_ops *ops, struct slot_file *file);
 /* Put a slot behind the last one; slot_file_sync() writes it. */
 int slot_file_push(struct slot_file *file, const struct slot *slot);
@@ -73,6 +89,51 @@ int slot_file_sync(const struct os_file_ops *ops, struct slot_file *file);
 /* Write over a slot that is durable, and sync. */
 int slot_file_overwrite(const struct os_file_ops *ops, struct slot_file *file, uint64_t place,
                         const struct slot *slot);
+
+/* --- judge.c: what a slot that does not hold was --- */
+
+enum verdict {
+    VERDICT_TORN,      /* it was being appended, and nothing needs it */
+    VERDICT_SPARE,     /* a key that sealed nothing */
+    VERDICT_DESTROYED, /* a key that is fenced: `id` and `subject` say which */
+    VERDICT_FENCE,     /* a fence that is known: `fence` */
+    VERDICT_DONE,      /* a note that work was done, which can be done again */
+    VERDICT_DAMAGED,   /* nothing of that kind (K5) */
+};
+struct broken {
+    bool in_fences, cut;
+    uint64_t place;
+    uint8_t raw[SLOT_SIZE];
+    struct slot slot;
+    enum verdict verdict;
+    struct vault_fence fence; /* DESTROYED, FENCE */
+};
+struct broken_list {
+    struct broken *items;
+    size_t count, capacity;
+};
+int broken_add(struct broken_list *list, bool in_fences, const struct slot_seen *seen);
+void broken_deinit(struct broken_list *list);
+/* Judge them all; `missing_position`: the first event whose key is missing, 0: none. */
+void vault_judge(const struct vault *vault, const struct vault_evidence *evidence, struct broken_list *list,
+                 uint64_t *ret_missing_position);
+const char *verdict_text(enum verdict verdict);
+
+/* --- open.c --- */
+
+/* A vault with what both files hold, opened for nothing yet. `broken` gets the slots that do not hold; the caller judges them. */
+int vault_read(struct vault *vault, const char *folder, struct broken_list *broken);
+/* vault_open(); `fences_only`: damage of keys is passed over. */
+int vault_open_for(const char *folder, const struct vault_options *options, bool fences_only,
+                   struct vault **ret_vault, char *ret_error);
+/* Of fences that are there, the keys are not: in memory, and in the file unless it is read only. */
+int vault_destroy_fenced(struct vault *vault);
+/* Says in the caller's words why a vault cannot be read, opened or copied; answers `r`. */
+int vault_explain(int r, const char *folder, char *ret_error);
+
+/* --- vault.c --- */
+
+int vault_new(const struct vault_options *options, struct vault **ret_vault);
 
 /* --- vault.c, under `lock` held for writing or before anybody else knows the vault --- */
 

@@ -3,7 +3,7 @@
 
 #include "vault/vault.h"
 
-enum { SLOT_SIZE = 128, SLOT_FORMAT = 1 };
+enum { SLOT_SIZE = VAULT_SLOT_SIZE, SLOT_FORMAT = 1 };
 
 enum slot_kind { SLOT_VAULT = 1, SLOT_KEY, SLOT_DESTROYED, SLOT_FENCE, SLOT_DONE };
 

@@ -6,34 +6,50 @@
 
 enum { READ_COUNT = 512 }; /* slots read at a time */
 
-static int read_slots(const struct os_file_ops *ops, int file, void *user,
-                      int (*each)(void *user, uint64_t place, int answer, const struct slot *slot),
+/* A part of a slot at the end, which the next one goes over: told of as if zeros stood behind it, and not counted. */
+static int read_rest(const uint8_t *data, size_t size, uint64_t place, void *user, slot_file_each *each)
+{
+    struct slot_seen seen = {.place = place, .cut = true};
+    if (size == 0)
+        return 0;
+    memcpy(seen.raw, data, size);
+    int r = slot_read(seen.raw, &seen.slot);
+    seen.answer = SLOT_E_BROKEN;
+    r = r < 0 ? r : each(user, &seen);
+    explicit_bzero(&seen, sizeof(seen));
+    return r;
+}
+
+static int read_slots(const struct os_file_ops *ops, int file, void *user, slot_file_each *each,
                       uint64_t *ret_count)
 {
     uint8_t data[READ_COUNT * SLOT_SIZE];
+    struct slot_seen seen = {0};
     uint64_t count = 0;
-    for (;;) {
-        size_t size;
-        int r = os_file_read_full(ops, file, data, sizeof(data), count * SLOT_SIZE, &size);
+    size_t size = sizeof(data);
+    int r = 0;
+    while (r == 0 && size == sizeof(data)) {
+        r = os_file_read_full(ops, file, data, sizeof(data), count * SLOT_SIZE, &size);
         if (r < 0)
-            return r;
-        /* A part of a slot at the end is a torn write: the next one goes over it. */
-        for (size_t at = 0; at + SLOT_SIZE <= size; at += SLOT_SIZE, count++) {
-            struct slot slot;
-            int answer = slot_read(data + at, &slot);
-            r = each(user, count, answer, &slot);
-            if (r != 0)
-                return r;
-        }
-        if (size < sizeof(data))
             break;
+        size_t at = 0;
+        for (; r == 0 && at + SLOT_SIZE <= size; at += SLOT_SIZE) {
+            seen.place = count++;
+            memcpy(seen.raw, data + at, SLOT_SIZE);
+            seen.answer = slot_read(seen.raw, &seen.slot);
+            r = each(user, &seen);
+        }
+        if (r == 0)
+            r = read_rest(data + at, size - at, count, user, each);
     }
-    *ret_count = count;
-    return 0;
+    explicit_bzero(&seen, sizeof(seen));
+    explicit_bzero(data, sizeof(data));
+    if (r == 0)
+        *ret_count = count;
+    return r;
 }
 
-int slot_file_read(const struct os_file_ops *ops, const char *path, void *user,
-                   int (*each)(void *user, uint64_t place, int answer, const struct slot *slot),
+int slot_file_read(const struct os_file_ops *ops, const char *path, void *user, slot_file_each *each,
                    uint64_t *ret_count)
 {
     int file;
@@ -80,6 +96,13 @@ int slot_file_open(const struct os_file_ops *ops, struct slot_file *file, uint64
     return harden(ops, file);
 }
 
+int slot_file_cut(const struct os_file_ops *ops, struct slot_file *file)
+{
+    uint64_t size;
+    int r = ops->size(ops, file->file, &size);
+    return r == 0 && size % SLOT_SIZE != 0 ? ops->truncate(ops, file->file, size - size % SLOT_SIZE) : r;
+}
+
 void slot_file_close(const struct os_file_ops *ops, struct slot_file *file)
 {
     if (file->file >= 0)
@@ -122,5 +145,6 @@ int slot_file_overwrite(const struct os_file_ops *ops, struct slot_file *file, u
     uint8_t data[SLOT_SIZE];
     slot_write(slot, data);
     int r = os_file_write_full(ops, file->file, data, sizeof(data), place * SLOT_SIZE);
+    explicit_bzero(data, sizeof(data));
     return r == 0 ? ops->sync(ops, file->file) : r;
 }

@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             assert(first.keys == second.keys && first.fences == second.fences);
             vault_close(vault);
         }
-        (void)vault_backup("f", "g", sim_disk_ops(disk), error);
+        (void)vault_backup("f", "g", sim_disk_ops(disk), NULL, error);
     }
     sim_disk_free(disk);
     return 0;

@@ -207,7 +207,7 @@ static void a_restored_key_that_is_fenced_is_destroyed_at_opening(void **state)
     struct vault *vault = open_on(disk, FOLDER);
     size_t size = seal(vault, "guest-17", sealed);
     (void)seal(vault, "guest-18", kept);
-    assert_ok(vault_backup(FOLDER, "backup", sim_disk_ops(disk), error));
+    assert_ok(vault_backup(FOLDER, "backup", sim_disk_ops(disk), NULL, error));
     erase(vault, "guest-17", 9);
     vault_close(vault);
 
@@ -215,7 +215,7 @@ static void a_restored_key_that_is_fenced_is_destroyed_at_opening(void **state)
     assert_ok(unseal(vault, sealed, size));
     vault_close(vault);
     assert_ok(slot_read(sim_disk_content(disk, "backup/keys")->data + SLOT_SIZE, &slot));
-    assert_ok(vault_union_fences(FOLDER, "backup", sim_disk_ops(disk), error));
+    assert_ok(vault_union_fences(FOLDER, "backup", sim_disk_ops(disk), NULL, error));
     vault = open_on(disk, "backup");
     assert_int_equal(unseal(vault, sealed, size), VAULT_E_ERASED);
     assert_ok(unseal(vault, kept, size));
@@ -237,18 +237,18 @@ static void a_backup_joins_the_fences_of_its_target(void **state)
     char error[256] = "";
     struct vault *vault = open_on(disk, FOLDER);
     size_t size = seal(vault, "guest-17", sealed);
-    assert_ok(vault_backup(FOLDER, "old", sim_disk_ops(disk), error));
-    assert_ok(vault_backup(FOLDER, "other", sim_disk_ops(disk), error));
+    assert_ok(vault_backup(FOLDER, "old", sim_disk_ops(disk), NULL, error));
+    assert_ok(vault_backup(FOLDER, "other", sim_disk_ops(disk), NULL, error));
     vault_close(vault);
     vault = open_on(disk, "old");
     erase(vault, "guest-17", 9);
     vault_close(vault);
     assert_ok(
-        vault_backup("other", "old", sim_disk_ops(disk), error)); /* brings the key, and not past the fence */
+        vault_backup("other", "old", sim_disk_ops(disk), NULL, error)); /* brings the key, and not past the fence */
     vault = open_on(disk, "old");
     assert_int_equal(unseal(vault, sealed, size), VAULT_E_ERASED);
     vault_close(vault);
-    assert_ok(vault_backup("nothing-there", "empty", sim_disk_ops(disk), error));
+    assert_ok(vault_backup("nothing-there", "empty", sim_disk_ops(disk), NULL, error));
     assert_null(sim_disk_content(disk, "empty/keys"));
     sim_disk_free(disk);
 }
