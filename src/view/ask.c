@@ -38,6 +38,16 @@ static struct view_request *list_pop(struct request_list *list)
     return request;
 }
 
+/* Take out the one that `link` points to. */
+static struct view_request *list_take(struct request_list *list, struct view_request **link)
+{
+    struct view_request *request = *link;
+    *link = request->own.next;
+    if (list->end == &request->own.next)
+        list->end = link;
+    return request;
+}
+
 /* --- answers ---------------------------------------------------------------------------------------------------------------------- */
 
 void answer_refuse(struct view_answer *answer, int code, const char *format, ...)
@@ -125,19 +135,30 @@ static enum judgement judge(const struct view_set *set, const struct view_reques
     return JUDGE_REFUSE;
 }
 
+/* Something for a worker; when none is free, a spare one looks whether what is in the way takes long. */
+static void wake_worker(struct view_set *set)
+{
+    if (set->idle_count > 0)
+        os_cond_signal(&set->asked);
+    else if (!set->watched)
+        os_cond_signal(&set->asked_spare);
+    else if (set->watch_ns > os_monotonic_ns() + VIEW_LONG_MS * OS_NS_PER_MS)
+        os_cond_broadcast(&set->asked_spare); /* it waits for something later */
+}
+
 /* Into the list it belongs in now. */
 static void place(struct view_set *set, struct view_request *request)
 {
     struct view_answer ignored;
     if (judge(set, request, &ignored) == JUDGE_WAIT) {
         list_push(&set->waiting, request);
-        os_cond_signal(&set->asked); /* a worker sleeps no longer than its deadline */
+        wake_worker(set); /* a worker sleeps no longer than its deadline */
     } else if (request->own.has_as_of) {
         list_push(&set->ready_history, request);
         os_cond_signal(&set->asked_history);
     } else {
         list_push(&set->ready, request);
-        os_cond_signal(&set->asked);
+        wake_worker(set);
     }
 }
 
@@ -308,9 +329,10 @@ static uint64_t nearest_deadline(const struct view_set *set)
 
 void workers_forget(struct view_set *set)
 {
-    for (size_t i = 0; i < set->worker_count; i++)
+    for (size_t i = 0; i < set->worker_count + VIEW_SPARE_COUNT; i++)
         set->workers[i].stale = true;
     os_cond_broadcast(&set->asked);
+    os_cond_broadcast(&set->asked_spare);
 }
 
 /* Close what may show what is to be forgotten. Under the mutex, which is let go meanwhile. */
@@ -326,27 +348,131 @@ static void forget_stale(struct worker *worker)
     os_cond_broadcast(&set->moved);
 }
 
-/* The next question of the list; NULL: closing. */
-static struct view_request *next_request(struct worker *worker, struct request_list *list,
-                                         struct os_cond *cond, bool minds_time)
+static bool have_view_in_common(const struct target *a, const struct target *b)
+{
+    for (size_t i = 0; i < a->view_count; i++) {
+        for (size_t k = 0; k < b->view_count; k++) {
+            if (a->views[i] == b->views[k])
+                return true;
+        }
+    }
+    return false;
+}
+
+/* What runs now: how many questions have not taken long yet, those that have, and when the next one will have. */
+struct running {
+    const struct target *of_long[WORKER_COUNT_MAX];
+    size_t long_count, short_count;
+    uint64_t next_ns;
+};
+
+static struct running look_at_workers(const struct view_set *set)
+{
+    struct running running = {.next_ns = UINT64_MAX};
+    uint64_t now_ns = os_monotonic_ns();
+    for (size_t i = 0; i < set->worker_count + VIEW_SPARE_COUNT; i++) {
+        const struct worker *worker = &set->workers[i];
+        uint64_t long_ns = worker->busy_ns + VIEW_LONG_MS * OS_NS_PER_MS;
+        if (worker->busy_ns == 0)
+            continue;
+        if (long_ns <= now_ns) {
+            running.of_long[running.long_count++] = worker->target;
+            continue;
+        }
+        running.short_count++;
+        running.next_ns = long_ns < running.next_ns ? long_ns : running.next_ns;
+    }
+    return running;
+}
+
+/* Whether as many questions of one of its views take long as may. */
+static bool is_crowded(const struct running *running, const struct target *target)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < running->long_count; i++)
+        count += have_view_in_common(running->of_long[i], target);
+    return count >= VIEW_LONG_COUNT_MAX;
+}
+
+/* The first question that may run now, out of the list; NULL: none, and *ret_again_ns says when to look again. As many run as
+ * there are workers, those aside that take long; those have the spare ones. */
+static struct view_request *take_present(struct view_set *set, uint64_t *ret_again_ns)
+{
+    struct running running = {0};
+    *ret_again_ns = UINT64_MAX;
+    if (!set->ready.first)
+        return NULL;
+    running = look_at_workers(set);
+    *ret_again_ns = running.next_ns;
+    if (running.short_count >= set->worker_count)
+        return NULL;
+    for (struct view_request **at = &set->ready.first; *at; at = &(*at)->own.next) {
+        if (!is_crowded(&running, target_of(*at)))
+            return list_take(&set->ready, at);
+    }
+    return NULL;
+}
+
+/* The question of whoever was served longest ago, so that nobody's are all behind somebody else's. */
+static struct view_request *take_past(struct view_set *set)
+{
+    struct view_request **best = NULL;
+    for (struct view_request **at = &set->ready_history.first; *at; at = &(*at)->own.next) {
+        if (!best || target_of(*at)->past_served < target_of(*best)->past_served)
+            best = at;
+    }
+    if (!best)
+        return NULL;
+    ((struct target *)(*best)->own.target)->past_served = ++set->past_served;
+    return list_take(&set->ready_history, best);
+}
+
+/* Wait for something to do, no longer than the nearest deadline of a question that waits, and `again_ns`. */
+static void wait_asked(struct worker *worker, uint64_t again_ns)
 {
     struct view_set *set = worker->set;
+    bool past = worker == &set->historian;
+    struct os_cond *cond = past ? &set->asked_history : worker->spare ? &set->asked_spare : &set->asked;
+    uint64_t deadline_ns = past ? UINT64_MAX : nearest_deadline(set);
+    bool watches = worker->spare && !set->watched && (deadline_ns != UINT64_MAX || again_ns != UINT64_MAX);
+    set->idle_count += !past && !worker->spare;
+    if (watches) {
+        set->watched = true;
+        set->watch_ns = deadline_ns < again_ns ? deadline_ns : again_ns;
+    }
+    if ((worker->spare && !watches) || (deadline_ns == UINT64_MAX && again_ns == UINT64_MAX))
+        os_cond_wait(cond, &set->mutex);
+    else if (!os_cond_wait_until(cond, &set->mutex, deadline_ns < again_ns ? deadline_ns : again_ns))
+        ask_moved(set);
+    set->idle_count -= !past && !worker->spare;
+    if (watches)
+        set->watched = false;
+}
+
+/* The next question; NULL: closing. */
+static struct view_request *next_request(struct worker *worker)
+{
+    struct view_set *set = worker->set;
+    bool past = worker == &set->historian;
     _os_locked_(&set->mutex);
+    worker->busy_ns = 0;
     while (!set->closing) {
+        uint64_t again_ns = UINT64_MAX;
         if (worker->stale) {
             forget_stale(worker);
             continue;
         }
-        struct view_request *request = list_pop(list);
-        if (request) {
-            set->request_count--;
-            return request;
+        struct view_request *request = past ? take_past(set) : take_present(set, &again_ns);
+        if (!request) {
+            wait_asked(worker, again_ns);
+            continue;
         }
-        uint64_t deadline_ns = minds_time ? nearest_deadline(set) : UINT64_MAX;
-        if (deadline_ns == UINT64_MAX)
-            os_cond_wait(cond, &set->mutex);
-        else if (!os_cond_wait_until(cond, &set->mutex, deadline_ns))
-            ask_moved(set);
+        set->request_count--;
+        worker->busy_ns = os_monotonic_ns();
+        worker->target = target_of(request);
+        if (!past && set->idle_count == 0 && (set->ready.first || set->waiting.first))
+            wake_worker(set);
+        return request;
     }
     return NULL;
 }
@@ -367,12 +493,12 @@ static bool still_ready(struct view_set *set, struct view_request *request, stru
     return false;
 }
 
-static void work(struct worker *worker, struct request_list *list, struct os_cond *cond, bool minds_time,
+static void work(struct worker *worker,
                  void (*answer_it)(struct worker *worker, struct view_request *request,
                                    struct view_answer *answer))
 {
     struct view_request *request;
-    while ((request = next_request(worker, list, cond, minds_time))) {
+    while ((request = next_request(worker))) {
         struct view_answer answer = {.body_fd = -1};
         if (still_ready(worker->set, request, &answer)) {
             answer.position = 0;
@@ -388,13 +514,13 @@ static void work(struct worker *worker, struct request_list *list, struct os_con
 void worker_run(void *user)
 {
     struct worker *worker = (struct worker *)user;
-    work(worker, &worker->set->ready, &worker->set->asked, true, answer_present);
+    work(worker, answer_present);
 }
 
 void historian_run(void *user)
 {
     struct worker *worker = (struct worker *)user;
-    work(worker, &worker->set->ready_history, &worker->set->asked_history, false, answer_past);
+    work(worker, answer_past);
 }
 
 static struct view_request *pop_any(struct view_set *set)

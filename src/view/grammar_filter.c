@@ -120,6 +120,28 @@ static int glob_pattern(struct bytes pattern, struct buffer *glob)
     return r;
 }
 
+/* A pattern of glob that begins with plain text finds nothing outside the texts that begin so: an index may be used. */
+static int write_range(struct compiler *c, const struct relation_column *column, struct bytes glob)
+{
+    static const struct comparator from = {.sql = " >= "}, to = {.sql = " < "};
+    _cleanup_(buffer_deinit) struct buffer end = {0};
+    size_t size = 0;
+    while (size < glob.size && !strchr("*?[", glob.data[size]))
+        size++;
+    if (size == 0 || column->affinity != RELATION_TEXT)
+        return 0;
+    int r = buffer_append(&end, glob.data, size);
+    if (r == 0)
+        r = buffer_append_byte(&end, 0xff); /* behind every text that goes on from here */
+    if (r == 0)
+        r = write_comparison(c, column, &from, bytes_slice(glob, 0, size), NULL);
+    if (r == 0)
+        r = buffer_append_string(&c->where, " and ");
+    if (r == 0)
+        r = write_comparison(c, column, &to, buffer_bytes(&end), NULL);
+    return r < 0 ? r : buffer_append_string(&c->where, " and ");
+}
+
 static int write_like(struct compiler *c, const struct relation_column *column, const struct comparator *op,
                       struct bytes pattern)
 {
@@ -131,6 +153,8 @@ static int write_like(struct compiler *c, const struct relation_column *column, 
         for (size_t i = 0; r == 0 && i < pattern.size; i++)
             r = buffer_append_byte(&text, pattern.data[i] == '*' ? '%' : pattern.data[i]);
     }
+    if (r == 0 && op->kind == TEST_LIKE)
+        r = write_range(c, column, buffer_bytes(&text));
     if (r == 0)
         r = write_comparison(c, column, op, buffer_bytes(&text), NULL);
     return r < 0 || op->kind == TEST_LIKE ? r : buffer_append_string(&c->where, " escape '\\'");

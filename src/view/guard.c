@@ -9,8 +9,9 @@
 #include "os/clock.h"
 #include "view/view.h"
 
-/* Virtual machine steps between two looks at the clock: about 20 microseconds. */
-#define GUARD_STEPS 1000
+/* Virtual machine steps between two looks at the clock: about a microsecond of small steps. A step may be a function over the
+ * longest text there is, so there must not be many between two looks. */
+#define GUARD_STEPS 32
 
 static bool has_prefix(const char *name, const char *prefix)
 {
@@ -109,9 +110,8 @@ static int authorize(void *user, int action, const char *first, const char *seco
     }
 }
 
-static int look_at_clock(void *user)
+bool guard_is_over(struct guard *guard)
 {
-    struct guard *guard = (struct guard *)user;
     if (guard->stop && atomic_load_explicit(guard->stop, memory_order_relaxed))
         guard->end = GUARD_INTERRUPTED;
     else if (guard->deadline_ns != 0 && os_monotonic_ns() >= guard->deadline_ns)
@@ -119,18 +119,24 @@ static int look_at_clock(void *user)
     return guard->end != GUARD_RUNNING;
 }
 
+static int look_at_clock(void *user)
+{
+    return guard_is_over(user);
+}
+
 int guard_init(struct guard *guard, sqlite3 *db, bool deterministic, const atomic_bool *stop)
 {
     *guard = (struct guard){.db = db, .stop = stop};
-    if (deterministic) {
-        int r = guard_clock_new(db, &guard->clock);
-        if (r < 0)
-            return r;
-    }
+    int r = guard_cost_bound(guard);
+    if (r == 0 && deterministic)
+        r = guard_clock_new(db, &guard->clock);
+    if (r < 0)
+        return r;
     /* The first use of a table-valued function declares its table, which looks like making one: let it be now. */
     if (sqlite3_exec(db, "select 1 from json_each('[]'), json_tree('[]')", NULL, NULL, NULL) == SQLITE_NOMEM)
         return -ENOMEM;
     (void)sqlite3_limit(db, SQLITE_LIMIT_LENGTH, VIEW_TEXT_SIZE_MAX);
+    (void)sqlite3_limit(db, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, VIEW_VALUE_SIZE_MAX);
     (void)sqlite3_set_authorizer(db, authorize, guard);
     sqlite3_progress_handler(db, GUARD_STEPS, look_at_clock, guard);
     (void)sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -145,6 +151,7 @@ void guard_deinit(struct guard *guard)
         sqlite3_progress_handler(guard->db, 0, NULL, NULL);
     }
     guard_clock_free(guard->clock);
+    guard_cost_deinit(guard);
     *guard = (struct guard){0};
 }
 

@@ -1,6 +1,7 @@
 /* guard: what SQL of the application may do on a connection, and for how long.
  *
- * An authorizer looks at every statement as it is prepared; a progress handler looks at the clock while it runs; what
+ * An authorizer looks at every statement as it is prepared; a progress handler looks at the clock while it runs, and so do
+ * the functions that could take long by themselves, replaced by our own; what
  * could still tell two runs apart (a time of "now" computed from data, a default of current_timestamp) is replaced by
  * functions that refuse. Used by the projector (V4) and by questions (V6).
  *
@@ -32,6 +33,8 @@ struct guard {
     enum guard_end end;        /* why a statement was interrupted */
     const atomic_bool *stop;   /* when it becomes true, statements are interrupted; may be NULL */
     struct guard_clock *clock; /* the replaced date functions; NULL when none are */
+    sqlite3 *original;         /* with SQLite's own functions, for … */
+    sqlite3_stmt *patch;       /* … json_patch */
 };
 
 /* Watch over `db`, which stays the caller's and outlives the guard. `deterministic`: replace what reads the clock or
@@ -49,6 +52,13 @@ void guard_arm(struct guard *guard, uint32_t time_ms);
 
 /* Why the last call on the connection failed, in words. Valid until the next call. */
 const char *guard_message(const struct guard *guard);
+
+/* Whether what runs now is to end: `end` says why. For functions that take long. */
+bool guard_is_over(struct guard *guard);
+
+/* guard_cost.c: replace the functions that could take long within one step. 0 or -errno; the deinit is right after both. */
+int guard_cost_bound(struct guard *guard);
+void guard_cost_deinit(struct guard *guard);
 
 /* guard_clock.c: replace date(), time(), datetime(), julianday(), unixepoch(), strftime() by ones that refuse 'now' and
  * the time zone, and everything else that is not a function of its arguments by one that fails. */

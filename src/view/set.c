@@ -40,8 +40,9 @@ static int start_threads(struct view_set *set)
     for (size_t i = 0; r == 0 && i < set->view_count; i++)
         r = os_thread_start(&set->views[i].thread, set->views[i].definition->name, projector_run,
                             &set->views[i]);
-    for (size_t i = 0; r == 0 && i < set->worker_count; i++) {
+    for (size_t i = 0; r == 0 && i < set->worker_count + VIEW_SPARE_COUNT; i++) {
         set->workers[i].set = set;
+        set->workers[i].spare = i >= set->worker_count;
         r = os_thread_start(&set->workers[i].thread, "ask", worker_run, &set->workers[i]);
     }
     set->historian.set = set;
@@ -66,8 +67,8 @@ static void take_options(struct view_set *set, const struct view_options *option
 {
     set->options = *options;
     set->worker_count = options->worker_count == 0 ? 2 : options->worker_count;
-    if (set->worker_count > WORKER_COUNT_MAX)
-        set->worker_count = WORKER_COUNT_MAX;
+    if (set->worker_count > WORKER_COUNT_MAX - VIEW_SPARE_COUNT)
+        set->worker_count = WORKER_COUNT_MAX - VIEW_SPARE_COUNT;
     set->options.time_ms_max = lower(options->time_ms_max, VIEW_TIME_MS_MAX);
     set->options.history_ms_max = lower(options->history_ms_max, VIEW_HISTORY_MS_MAX);
     set->options.apply_ms_max = lower(options->apply_ms_max, VIEW_APPLY_MS_MAX);
@@ -76,6 +77,7 @@ static void take_options(struct view_set *set, const struct view_options *option
     os_mutex_init(&set->mutex);
     os_cond_init(&set->moved);
     os_cond_init(&set->asked);
+    os_cond_init(&set->asked_spare);
     os_cond_init(&set->asked_history);
 }
 
@@ -116,9 +118,10 @@ static void stop_threads(struct view_set *set)
     set->stop = true;
     os_cond_broadcast(&set->moved);
     os_cond_broadcast(&set->asked);
+    os_cond_broadcast(&set->asked_spare);
     os_cond_broadcast(&set->asked_history);
     os_mutex_unlock(&set->mutex);
-    for (size_t i = 0; i < set->worker_count; i++)
+    for (size_t i = 0; i < WORKER_COUNT_MAX; i++)
         os_thread_join(&set->workers[i].thread);
     os_thread_join(&set->historian.thread);
     for (size_t i = 0; i < set->view_count; i++)
@@ -153,6 +156,7 @@ void view_set_close(struct view_set *set)
     free(set->folder);
     os_cond_deinit(&set->moved);
     os_cond_deinit(&set->asked);
+    os_cond_deinit(&set->asked_spare);
     os_cond_deinit(&set->asked_history);
     os_mutex_deinit(&set->mutex);
     free(set);

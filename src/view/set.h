@@ -79,6 +79,7 @@ struct target {
     struct query *query; /* NULL: a view */
     struct view *views[VIEW_QUERY_USES_MAX];
     size_t view_count;
+    uint64_t past_served; /* m: when the historian last answered a question of it, in questions */
 };
 
 /* Connections kept by a worker. */
@@ -93,13 +94,16 @@ struct worker {
     } readers[WORKER_READER_COUNT_MAX];
     uint64_t question_count;
     bool stale; /* m: its connections, and the historian's copies, are to be closed */
+    bool spare; /* works only while a question takes long */
+    uint64_t busy_ns;            /* m: since when it answers a question; 0: it does not */
+    const struct target *target; /* m: of that question */
 };
 
 struct request_list {
     struct view_request *first, **end;
 };
 
-enum { WORKER_COUNT_MAX = 64 };
+enum { WORKER_COUNT_MAX = 64 + VIEW_SPARE_COUNT };
 
 struct view_set {
     struct view_options options;
@@ -110,7 +114,7 @@ struct view_set {
     size_t query_count;
     struct journal_listener listener;
     struct worker workers[WORKER_COUNT_MAX];
-    size_t worker_count;
+    size_t worker_count; /* without the spare ones, which stand behind them */
     struct worker historian;
     uint64_t scratch_number;
     atomic_bool stop;      /* interrupts statements */
@@ -118,11 +122,16 @@ struct view_set {
     struct os_mutex mutex;
     struct os_cond moved; /* the head, a position, or what is asked of a projector */
     struct os_cond asked; /* something for a worker */
+    struct os_cond asked_spare;
     struct os_cond asked_history;
     /* m */
     bool closing;
     struct request_list ready, ready_history, waiting;
     size_t request_count; /* in the three lists */
+    size_t idle_count;    /* workers, without the spare ones, that wait for a question */
+    bool watched;         /* a spare one waits for a question to have taken long, or for a deadline … */
+    uint64_t watch_ns;    /* … at this moment */
+    uint64_t past_served; /* questions the historian has answered */
     struct view_counters counters;
     bool listening;
 };

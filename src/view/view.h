@@ -49,11 +49,14 @@ enum {
     VIEW_FILTER_DEPTH_MAX = 16,            /* and/or inside one another */
     VIEW_LIST_COUNT_MAX = 1000,            /* values of one in.(…) */
     VIEW_VALUE_SIZE_MAX = 8192,            /* bytes of one parameter's value */
-    VIEW_TEXT_SIZE_MAX = 64 * 1024 * 1024, /* bytes of one text or blob inside SQL */
+    VIEW_TEXT_SIZE_MAX = 16 * 1024 * 1024, /* bytes of one text, blob or row inside SQL */
     VIEW_PARAMETER_COUNT_MAX = 256,        /* parameters of one question */
     VIEW_WAIT_MS_DEFAULT = 1000,           /* wait for min_position unless the question says otherwise */
     VIEW_WAIT_MS_MAX = 30000,              /* … and at most */
     VIEW_TIME_MS_MAX = 5000,               /* of a question's SQL, and so of a read transaction */
+    VIEW_LONG_MS = 100,        /* what runs longer leaves its worker's place to others */
+    VIEW_LONG_COUNT_MAX = 2,   /* of such questions of a view at once; its other questions wait, nobody else's do */
+    VIEW_SPARE_COUNT = 6,      /* workers for those places */
     VIEW_HISTORY_MS_MAX = 30000,           /* moving a scratch copy to the position as_of asks for */
     VIEW_APPLY_MS_MAX = 10000,             /* one event's statements: a runaway statement is a failing one */
     VIEW_SCRATCH_COUNT_MAX = 8,            /* scratch copies kept of each view */
