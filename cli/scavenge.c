@@ -43,6 +43,7 @@ static int ask(struct client *client, const char *method, struct state *state)
                                         "/v1/scavenge?dry_run=1&compact=1"};
     struct client_request request = {.method = method,
                                      .path = paths[method[0] == 'P' ? dry_run + 2 * compact : 0],
+                                     .headers = {"Content-Type: application/json"},
                                      .repeatable = method[0] == 'G',
                                      .patience_ms = PATIENCE_MS};
 

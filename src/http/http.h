@@ -16,7 +16,8 @@
  * thread brings work to the loop with http_post(). What a request was asked (header, query, body) may be read by the
  * thread that presently works on it; answering is allowed on any thread.
  *
- * Answers http gives by itself, as problem+json: 400 for a malformed target, query or Host, 404, 405 with Allow, 408,
+ * Answers http gives by itself, as problem+json: 400 for a malformed target, query or Host, 403 to a page of another origin
+ * (origin.c), 404, 405 with Allow, 408,
  * 413, 414, 415, 421 for an unknown Host, 431, 501 for an unknown transfer coding, 503 for too many connections or when draining. What libmicrohttpd
  * refuses before any of our code sees it (a request line or a header field that cannot be read) gets its own short
  * answer with the right status; README.md lists them.
@@ -45,10 +46,10 @@ struct http_request;
 
 enum {
     HTTP_BLOCKING = 1u,       /* the handler may wait for disk or locks: run it on a worker */
-    HTTP_JSON = 2u,           /* a body must be application/json (or the route's other type), else 415 */
+    HTTP_JSON = 2u,           /* Content-Type must be application/json (or the route's other type), also without a
+                               * body, else 415: no page of another origin can send that unasked (origin.c, O3) */
     HTTP_ANY_HOST = 4u,       /* answered whatever Host says: for probes */
     HTTP_PUBLIC = 8u,         /* answered without asking options.authorize */
-    HTTP_OPTIONAL_BODY = 16u, /* with HTTP_JSON: no body at all is fine and needs no type */
 };
 
 enum { HTTP_PARAM_COUNT_MAX = 4 };

@@ -171,6 +171,12 @@ void request_log(struct http_request *request);
 /* answer.c */
 struct MHD_Response *answer_response(struct http_request *request);
 
+/* origin.c */
+
+/* Whether a request was made by a page of another origin: what `Sec-Fetch-Site`, `Origin` and `Host` say, each NULL when
+ * it is missing. False for a safe method. */
+bool origin_is_foreign(const char *method, const char *site, const char *origin, const char *host);
+
 /* files.c */
 void files_answer(struct http_request *request);
 

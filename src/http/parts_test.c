@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "http/field.h"
 #include "http/http.h"
+#include "http/internal.h"
 #include "http/query.h"
 #include "http/router.h"
 
@@ -59,6 +60,25 @@ static void a_wrong_method_is_told_the_right_ones(void **state)
 
     assert_int_equal(find("DELETE", "/v1/streams/a", &match, allow), HTTP_E_METHOD);
     assert_string_equal(allow, "GET, HEAD, POST, OPTIONS");
+}
+
+/* O1, O2 */
+static void a_page_of_another_origin_is_known_by_what_its_browser_says(void **state)
+{
+    assert_false(origin_is_foreign("POST", NULL, NULL, "a:1")); /* a program */
+    assert_false(origin_is_foreign("POST", "same-origin", "http://other", "a:1"));
+    assert_true(origin_is_foreign("POST", "same-site", "http://a:1", "a:1"));
+    assert_true(origin_is_foreign("DELETE", "cross-site", NULL, "a:1"));
+    assert_false(origin_is_foreign("GET", "cross-site", "http://other", "a:1"));
+    assert_false(origin_is_foreign("POST", NULL, "http://A:1", "a:1"));
+    assert_true(origin_is_foreign("POST", NULL, "http://a:10", "a:1"));
+    assert_true(origin_is_foreign("POST", NULL, "http://a", "a:1"));
+    assert_false(origin_is_foreign("POST", NULL, "http://a:10", "a"));
+    assert_true(origin_is_foreign("POST", NULL, "http://ab:10", "a"));
+    assert_false(origin_is_foreign("POST", NULL, "http://[::1]:10", "[::1]"));
+    assert_true(origin_is_foreign("POST", NULL, "null", "null"));
+    assert_true(origin_is_foreign("POST", NULL, "http://", ""));
+    assert_true(origin_is_foreign("POST", NULL, "http://a", NULL));
 }
 
 static void a_query_is_decoded_strictly(void **state)
@@ -177,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_router_compares_segment_by_segment),
         cmocka_unit_test(a_wrong_method_is_told_the_right_ones),
+        cmocka_unit_test(a_page_of_another_origin_is_known_by_what_its_browser_says),
         cmocka_unit_test(a_query_is_decoded_strictly),
         cmocka_unit_test(an_entity_tag_is_found_in_its_list),
         cmocka_unit_test(accept_prefers_by_quality_and_closeness),

@@ -389,14 +389,6 @@ static void parse_query(struct http_request *request)
         http_answer_error(request, 500, "out-of-memory", "There is no memory for this request.");
 }
 
-/* Whether a body is announced. */
-static bool has_body(const struct http_request *request)
-{
-    const char *length = http_request_header(request, "Content-Length");
-
-    return http_request_header(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
-}
-
 static void check_body(struct http_request *request)
 {
     const struct http_route *route = request->match.route;
@@ -408,14 +400,27 @@ static void check_body(struct http_request *request)
     if (route && route->body_size_max > 0 && route->body_size_max < request->body_size_max)
         request->body_size_max = route->body_size_max;
     request->body.size_max = request->body_size_max;
-    if (route && route->flags & HTTP_JSON && !(route->flags & HTTP_OPTIONAL_BODY && !has_body(request)) &&
-        !http_media_type_is(type, "application/json") &&
+    if (route && route->flags & HTTP_JSON && !http_media_type_is(type, "application/json") &&
         !(route->type_also && http_media_type_is(type, route->type_also)))
-        http_answer_error(request, 415, "json-needed", "Content-Type must be application/json.");
+        http_answer_error(request, 415, "json-needed", "Content-Type must be application/json, also where no body is needed.");
     else if (length &&
              (bytes_parse_u64(bytes_from_string(length), &size) != 0 || size > request->body_size_max))
         http_answer_error(request, 413, "body-too-large", "The body may have %zu bytes.",
                           request->body_size_max);
+}
+
+static void check_origin(struct http_request *request)
+{
+    char authority[HTTP_HOST_SIZE_MAX] = "";
+
+    if (request->authority.size < sizeof(authority) && request->authority.size > 0)
+        memcpy(authority, request->authority.data, request->authority.size);
+    if (origin_is_foreign(request->method, http_request_header(request, "Sec-Fetch-Site"),
+                          http_request_header(request, "Origin"),
+                          request->authority.data ? authority : http_request_header(request, "Host")))
+        http_answer_error(request, 403, "cross-site",
+                          "A page of another origin may not send this; programs that are no browsers send neither "
+                          "Origin nor Sec-Fetch-Site.");
 }
 
 static void check_authorized(struct http_request *request)
@@ -443,6 +448,8 @@ void request_begin(struct http_request *request, const char *method)
     flags = request->match.route ? request->match.route->flags : 0;
     if (!request->answered && !(flags & HTTP_ANY_HOST))
         check_host(request);
+    if (!request->answered)
+        check_origin(request);
     /* Files are an application's pages: code, not data. */
     if (!request->answered && request->match.route && !(flags & HTTP_PUBLIC))
         check_authorized(request);

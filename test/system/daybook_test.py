@@ -83,7 +83,7 @@ def request(where, method, path, body=None, headers=None, timeout=15.0):
     headers = dict(headers or {})
     if body is not None and not isinstance(body, (bytes, str)):
         body = json.dumps(body, ensure_ascii=False).encode()
-    if body is not None and not any(name.lower() == "content-type" for name in headers):
+    if (body is not None or method == "POST") and not any(name.lower() == "content-type" for name in headers):
         headers["Content-Type"] = "application/json"
     try:
         connection.request(method, path, body, headers)
