@@ -105,6 +105,7 @@ enum {
     NGX_HTTP_BREAKER_ON_INVALID_HEADER = 4,
     NGX_HTTP_BREAKER_ON_TRUNCATED = 8,
     NGX_HTTP_BREAKER_ON_ABORT = 16,
+    NGX_HTTP_BREAKER_ON_GATEWAY = 32, /* nginx itself failed; no directive names it */
 };
 
 
@@ -283,6 +284,7 @@ void ngx_http_breaker_judge_server(ngx_http_breaker_peer_t *p);
 void ngx_http_breaker_judge_route(ngx_http_breaker_peer_t *p);
 void ngx_http_breaker_judge_early(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx, ngx_int_t rc);
 void ngx_http_breaker_judge_header(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
+ngx_uint_t ngx_http_breaker_is_answer(ngx_http_upstream_t *u);
 ngx_uint_t ngx_http_breaker_header_fails(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 void ngx_http_breaker_note_sent(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 

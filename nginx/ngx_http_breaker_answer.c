@@ -116,6 +116,31 @@ ngx_http_breaker_is_feed(ngx_http_request_t *r)
 }
 
 
+/* Drops the answer that is under way; its verdict stands. Of something that is no HTTP, nginx would send the bytes on as they
+ * are, as an HTTP/0.9 server's: it answers 502 instead, as to any header that is wrong. */
+static ngx_int_t
+ngx_http_breaker_drop_answer(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
+{
+    ngx_http_breaker_judge_header(r, ctx);
+    ngx_http_clean_header(r);
+
+    if (ngx_http_breaker_is_answer(r->upstream)) {
+        return NGX_HTTP_SERVICE_UNAVAILABLE; /* finalize_request replaces it */
+    }
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "upstream sent no HTTP answer");
+
+    r->http_version = r != r->main ? r->main->http_version : (ngx_uint_t) r->http_major * 1000 + r->http_minor;
+#if (NGX_HTTP_V2)
+    r->http_version = r->stream ? NGX_HTTP_VERSION_20 : r->http_version;
+#endif
+    r->upstream->state->status = NGX_HTTP_BAD_GATEWAY;
+    r->upstream->keepalive = 0;
+
+    return NGX_HTTP_BAD_GATEWAY;
+}
+
+
 /* The service answers, and the call is not judged yet. NGX_OK: send it on. */
 static ngx_int_t
 ngx_http_breaker_filter_answer(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
@@ -124,10 +149,9 @@ ngx_http_breaker_filter_answer(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ct
 
     ngx_http_breaker_note_sent(r, ctx);
 
-    if (!r->background && ngx_http_breaker_header_fails(r, ctx) && ngx_http_breaker_reserve_fallback(r, ctx)) {
-        ngx_http_breaker_judge_header(r, ctx);
-        ngx_http_clean_header(r);
-        return NGX_HTTP_SERVICE_UNAVAILABLE; /* finalize_request replaces it */
+    if (!r->background && ngx_http_breaker_header_fails(r, ctx) &&
+        (ngx_http_breaker_reserve_fallback(r, ctx) || !ngx_http_breaker_is_answer(r->upstream))) {
+        return ngx_http_breaker_drop_answer(r, ctx);
     }
 
     if (!ngx_http_breaker_is_feed(r)) {

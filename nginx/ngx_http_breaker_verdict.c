@@ -3,7 +3,8 @@
  * nginx's max_fails bookkeeping is no basis: it frees the last try's 5xx, a 500 that proxy_next_upstream does
  * not name and a cut body as successes, and a single server never fails. What is reliable:
  *
- *   header_time    set when the service's header was read whole: from then on there is a status
+ *   header_time    set when the service's header was read whole: from then on there is a status. What is not HTTP at
+ *                  all nginx takes for HTTP/0.9, a header without a status; and 1xx for an answer, whatever follows
  *   timedout, eof, error    of the connection, while it is still there (peer.free and finalize_request)
  *   rc of finalize_request  after the header: 502 or 504 mean the body was cut or came too slowly
  *
@@ -21,6 +22,7 @@ static struct {
     { NGX_HTTP_BREAKER_ON_INVALID_HEADER, ngx_string("invalid_header") },
     { NGX_HTTP_BREAKER_ON_TRUNCATED, ngx_string("truncated") },
     { NGX_HTTP_BREAKER_ON_ABORT, ngx_string("client_abort") },
+    { NGX_HTTP_BREAKER_ON_GATEWAY, ngx_string("gateway") },
     { 0, ngx_null_string },
 };
 
@@ -41,7 +43,28 @@ ngx_http_breaker_took(ngx_http_upstream_t *u)
 static ngx_uint_t
 ngx_http_breaker_has_header(ngx_http_upstream_t *u)
 {
-    return u->state && u->state->header_time != (ngx_msec_t) -1 && u->headers_in.status_n;
+    return u->state && u->state->header_time != (ngx_msec_t) -1;
+}
+
+
+/* Is the header that was read that of an answer? Of a final one, or of an upgrade that the client has asked for. */
+ngx_uint_t
+ngx_http_breaker_is_answer(ngx_http_upstream_t *u)
+{
+    return u->headers_in.status_n >= NGX_HTTP_OK || u->upgrade;
+}
+
+
+/* What the header says, once it is there. */
+static void
+ngx_http_breaker_note_header(ngx_http_upstream_t *u, ngx_http_breaker_end_t *end)
+{
+    if (ngx_http_breaker_is_answer(u)) {
+        end->status = u->headers_in.status_n;
+
+    } else {
+        end->event = NGX_HTTP_BREAKER_ON_INVALID_HEADER;
+    }
 }
 
 
@@ -81,7 +104,7 @@ ngx_http_breaker_note_attempt(ngx_http_breaker_peer_t *p, ngx_peer_connection_t 
     ngx_http_breaker_note_sent(p->request, p->ctx);
 
     if (ngx_http_breaker_has_header(u)) {
-        p->end.status = u->headers_in.status_n;
+        ngx_http_breaker_note_header(u, &p->end);
         return;
     }
 
@@ -105,8 +128,10 @@ ngx_http_breaker_is_aborted(ngx_http_breaker_peer_t *p, ngx_int_t rc)
 {
     ngx_http_upstream_t *u = p->upstream;
 
+    /* nginx sets downstream_error also where it fetches for its cache what the client has not asked to see */
     return rc == NGX_HTTP_CLIENT_CLOSED_REQUEST || rc == NGX_HTTP_REQUEST_TIME_OUT || rc == NGX_DONE ||
-           p->request->connection->error || (u->pipe && u->pipe->downstream_error);
+           p->request->connection->error ||
+           (u->pipe && u->pipe->downstream_error && !p->request->header_only);
 }
 
 
@@ -125,14 +150,16 @@ ngx_http_breaker_note_end(ngx_http_breaker_peer_t *p, ngx_int_t rc)
     ngx_http_breaker_note_sent(p->request, p->ctx);
 
     if (!ngx_http_breaker_has_header(u)) {
-        /* the client left, or nginx failed by itself: nothing is known about the service */
-        p->end.event = NGX_HTTP_BREAKER_ON_ABORT;
+        /* Nothing is known about the service: the client left or its body made no sense (4xx), or nginx failed. */
+        p->end.event = aborted || (rc >= NGX_HTTP_BAD_REQUEST && rc < NGX_HTTP_INTERNAL_SERVER_ERROR)
+                           ? NGX_HTTP_BREAKER_ON_ABORT
+                           : NGX_HTTP_BREAKER_ON_GATEWAY;
         return;
     }
 
-    p->end.status = u->headers_in.status_n;
+    ngx_http_breaker_note_header(u, &p->end);
 
-    if (!u->header_sent) {
+    if (!u->header_sent || p->end.event) {
         return; /* intercepted, replaced, or answered from the cache after all */
     }
 
@@ -294,7 +321,7 @@ static void
 ngx_http_breaker_end_at_header(ngx_http_request_t *r, ngx_http_breaker_end_t *ret_end)
 {
     ngx_memzero(ret_end, sizeof(ngx_http_breaker_end_t));
-    ret_end->status = r->upstream->headers_in.status_n;
+    ngx_http_breaker_note_header(r->upstream, ret_end);
     ret_end->took = ngx_http_breaker_took(r->upstream);
 }
 
@@ -370,10 +397,13 @@ ngx_http_breaker_judge_early(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx,
 
     ngx_http_breaker_note_end(&p, rc);
 
-    if (p.end.status == 0 && rc == NGX_HTTP_GATEWAY_TIME_OUT) {
+    if (ngx_http_breaker_has_header(r->upstream)) {
+        /* void */
+
+    } else if (rc == NGX_HTTP_GATEWAY_TIME_OUT) {
         p.end.event = NGX_HTTP_BREAKER_ON_TIMEOUT;
 
-    } else if (p.end.status == 0 && rc == NGX_HTTP_BAD_GATEWAY) {
+    } else if (rc == NGX_HTTP_BAD_GATEWAY) {
         p.end.event = NGX_HTTP_BREAKER_ON_ERROR;
     }
 

@@ -106,11 +106,12 @@ def place(scene, more=""):
         upstreams += f"""upstream {name} {{ server 127.0.0.1:{port} max_fails=0; server 127.0.0.1:{spare.port} backup; }}\n"""
         for other, chain in {**OTHER, "next": "proxy_next_upstream error timeout invalid_header http_500 http_503;"}.items():
             to = name if other == "next" else f"127.0.0.1:{port}"
+            chain += " proxy_read_timeout 500ms;" if end == "hang" else ""
             locations += f"location /{name}/{other} {{ {chain} proxy_pass http://{to}; }}\n"
             if other != "next":
                 locations += f"location /late/{name}/{other} {{ breaker_use b; {chain} set $to {to}; proxy_pass http://$to; }}\n"
     n = scene.nginx(site(NEVER, f"""
-        breaker_use b; proxy_connect_timeout 300ms; proxy_read_timeout 300ms; {more}
+        breaker_use b; proxy_connect_timeout 500ms; {more}
         {locations}
         location @two  {{ breaker_use off; proxy_pass http://127.0.0.1:{spare.port}; }}
         location @dead {{ breaker_use off; proxy_pass http://127.0.0.1:{ends.ports["refused"]}; }}
