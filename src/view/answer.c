@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "view/carry.h"
 #include "view/set.h"
 
 /* --- binding -------------------------------------------------------------------------------------------------------------------------- */
@@ -15,8 +16,12 @@ static int bind_value(sqlite3_stmt *statement, int index, const struct grammar_v
     case GRAMMAR_REAL: return sqlite3_bind_double(statement, index, value->real);
     case GRAMMAR_TEXT: break;
     }
-    return sqlite3_bind_text64(statement, index, text.data ? (const char *)text.data : "", text.size,
-                               SQLITE_STATIC, SQLITE_UTF8);
+    _cleanup_(buffer_deinit) struct buffer room = {0};
+    struct bytes carried;
+    if (carry_text(text, &room, &carried) < 0)
+        return SQLITE_NOMEM;
+    return sqlite3_bind_text64(statement, index, carried.data ? (const char *)carried.data : "", carried.size,
+                               room.size > 0 ? SQLITE_TRANSIENT : SQLITE_STATIC, SQLITE_UTF8);
 }
 
 static int bind_plan(void *user, sqlite3_stmt *statement, bool counting)

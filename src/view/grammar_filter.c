@@ -10,6 +10,7 @@
  * VALUE and COLUMN may stand in double quotes, with \ before a quote or a backslash; unquoted, a value in a list ends at
  * "," or ")". At the top a value is taken as it stands, except in in.(…).
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,11 @@ static int convert(struct compiler *c, const struct relation_column *column, str
     if (column->form == RELATION_BOOLEAN &&
         (bytes_equal_string(text, "true") || bytes_equal_string(text, "false"))) {
         *ret_number = (struct grammar_value){.type = GRAMMAR_INTEGER, .integer = text.data[0] == 't'};
+        *ret_is_number = true;
+        return 0;
+    }
+    if (column->affinity == RELATION_NUMBER && (bytes_equal_string(text, "Infinity") || bytes_equal_string(text, "-Infinity"))) {
+        *ret_number = (struct grammar_value){.type = GRAMMAR_REAL, .real = text.data[0] == '-' ? -INFINITY : INFINITY};
         *ret_is_number = true;
         return 0;
     }

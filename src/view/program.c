@@ -14,6 +14,8 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "base/vector.h"
+#include "view/carry.h"
+#include "view/schema.h"
 #include "view/view.h"
 
 enum parameter {
@@ -57,6 +59,7 @@ struct program {
     bool compacts;
     struct bytes *types;
     struct buffer tags; /* the event's, as a JSON array */
+    struct buffer carried[PARAMETER_COUNT]; /* the event's texts that could not be bound as they are */
 };
 
 /* --- messages ------------------------------------------------------------------------------------------------------------- */
@@ -100,7 +103,12 @@ static unsigned error_line(const struct guard *guard, struct definition_part par
 int program_make_tables(struct guard *guard, const struct definition *definition, int *ret_code,
                         char *ret_error)
 {
+    _cleanup_(buffer_deinit) struct buffer declared = {0};
     struct definition_part part = definition->schema;
+    int r = schema_declare(part.sql, &declared);
+    if (r < 0)
+        return r;
+    part.sql = buffer_bytes(&declared);
     for (size_t at = 0; at < part.sql.size;) {
         sqlite3_stmt *statement = NULL;
         size_t used = 0;
@@ -120,7 +128,7 @@ int program_make_tables(struct guard *guard, const struct definition *definition
         }
         if (code != SQLITE_OK) {
             unsigned line = error_line(guard, part, at);
-            int r = refuse_sql(guard, definition, line, code, ret_code, ret_error);
+            r = refuse_sql(guard, definition, line, code, ret_code, ret_error);
             (void)sqlite3_finalize(statement);
             return r;
         }
@@ -314,6 +322,8 @@ void program_free(struct program *program)
     free(program->routes);
     free(program->types);
     buffer_deinit(&program->tags);
+    for (int i = 0; i < PARAMETER_COUNT; i++)
+        buffer_deinit(&program->carried[i]);
     free(program);
 }
 
@@ -329,17 +339,33 @@ size_t program_types(const struct program *program, const struct bytes **ret_typ
 /* An event's values that must be written out, each when first asked for. */
 struct values {
     const struct journal_event *event;
+    struct bytes carried[PARAMETER_COUNT];
+    bool has_carried[PARAMETER_COUNT];
     bool has_id, has_time, has_tags;
     char id[UUID_TEXT_SIZE];
     char time[TIME_TEXT_SIZE];
 };
 
-static int bind_text(sqlite3_stmt *handle, int index, struct bytes text, bool null_if_empty)
+/* Bind a text of the event, as carry.h has it. */
+static int bind_text(struct program *program, sqlite3_stmt *handle, enum parameter parameter, int index, struct bytes text,
+                     struct values *values)
 {
-    if (text.size == 0 && null_if_empty)
-        return sqlite3_bind_null(handle, index);
-    return sqlite3_bind_text64(handle, index, text.data ? (const char *)text.data : "", text.size,
+    bool json = parameter == P_DATA || parameter == P_TAGS || parameter == P_META;
+    struct bytes *carried = &values->carried[parameter];
+    struct buffer *out = &program->carried[parameter];
+    if (!values->has_carried[parameter] && (json ? carry_json(text, out, carried) : carry_text(text, out, carried)) < 0)
+        return SQLITE_NOMEM;
+    values->has_carried[parameter] = true;
+    return sqlite3_bind_text64(handle, index, carried->data ? (const char *)carried->data : "", carried->size,
                                SQLITE_STATIC, SQLITE_UTF8);
+}
+
+/* The same; an empty one is null. */
+static int bind_optional(struct program *program, sqlite3_stmt *handle, enum parameter parameter, int index,
+                         struct bytes text, struct values *values)
+{
+    return text.size == 0 ? sqlite3_bind_null(handle, index)
+                          : bind_text(program, handle, parameter, index, text, values);
 }
 
 static bool is_json(struct bytes content_type)
@@ -348,12 +374,13 @@ static bool is_json(struct bytes content_type)
            (content_type.size > 5 && memcmp(content_type.data + content_type.size - 5, "+json", 5) == 0);
 }
 
-static int bind_data(sqlite3_stmt *handle, int index, const struct journal_event *event)
+static int bind_data(struct program *program, sqlite3_stmt *handle, int index, struct values *values)
 {
+    const struct journal_event *event = values->event;
     if (event->stub || event->erased || event->sealed)
         return sqlite3_bind_null(handle, index);
     if (is_json(event->content_type))
-        return bind_text(handle, index, event->data, false);
+        return bind_text(program, handle, P_DATA, index, event->data, values);
     return sqlite3_bind_blob64(handle, index, event->data.data ? event->data.data : (const uint8_t *)"",
                                event->data.size, SQLITE_STATIC);
 }
@@ -371,7 +398,7 @@ static int bind_tags(struct program *program, sqlite3_stmt *handle, int index, s
             return SQLITE_NOMEM;
         values->has_tags = true;
     }
-    return bind_text(handle, index, buffer_bytes(&program->tags), false);
+    return bind_text(program, handle, P_TAGS, index, buffer_bytes(&program->tags), values);
 }
 
 static int bind_id(sqlite3_stmt *handle, int index, struct values *values)
@@ -399,16 +426,16 @@ static int bind_parameter(struct program *program, sqlite3_stmt *handle, enum pa
     const struct journal_event *event = values->event;
     switch (parameter) {
     case P_POSITION: return sqlite3_bind_int64(handle, index, (sqlite3_int64)event->position);
-    case P_STREAM: return bind_text(handle, index, event->stream, true);
+    case P_STREAM: return bind_optional(program, handle, P_STREAM, index, event->stream, values);
     case P_VERSION:
         return event->version > 0 ? sqlite3_bind_int64(handle, index, (sqlite3_int64)event->version)
                                   : sqlite3_bind_null(handle, index);
-    case P_TYPE: return bind_text(handle, index, event->type, false);
+    case P_TYPE: return bind_text(program, handle, P_TYPE, index, event->type, values);
     case P_ID: return bind_id(handle, index, values);
     case P_TIME: return bind_time(handle, index, values);
-    case P_DATA: return bind_data(handle, index, event);
+    case P_DATA: return bind_data(program, handle, index, values);
     case P_TAGS: return bind_tags(program, handle, index, values);
-    case P_META: return bind_text(handle, index, event->meta, true);
+    case P_META: return bind_optional(program, handle, P_META, index, event->meta, values);
     case PARAMETER_COUNT: break;
     }
     return SQLITE_MISUSE;

@@ -33,7 +33,8 @@ enum relation_form relation_form_of(const char *declared)
 {
     if (declared && (strcasecmp(declared, "boolean") == 0 || strcasecmp(declared, "bool") == 0))
         return RELATION_BOOLEAN;
-    return declared && strcasecmp(declared, "json") == 0 ? RELATION_JSON : RELATION_PLAIN;
+    bool json = declared && (strcasecmp(declared, "json") == 0 || strcasecmp(declared, "json blob") == 0); /* schema.h */
+    return json ? RELATION_JSON : RELATION_PLAIN;
 }
 
 static int add_column(struct relation *relation, size_t *capacity, sqlite3_stmt *row)

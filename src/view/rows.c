@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/hex.h"
 #include "base/json.h"
+#include "base/utf8.h"
+#include "view/carry.h"
 
 /* Once there is a file, it is written to in pieces of this size. */
 #define PIECE_SIZE ((size_t)256 * 1024)
@@ -141,10 +144,19 @@ static int write_base64(struct buffer *out, struct bytes blob)
     return r < 0 ? r : buffer_append_byte(out, '"');
 }
 
+/* What JSON and CSV have no number for; SQLite has no NaN, it is null from the start. */
+static const char *infinity_of(double number)
+{
+    return !isinf(number) ? NULL : number > 0 ? "Infinity" : "-Infinity";
+}
+
 static int write_double(struct buffer *out, double number)
 {
     struct json_writer w = json_writer(out);
-    json_write_double(&w, number);
+    if (infinity_of(number))
+        json_write_string(&w, infinity_of(number));
+    else
+        json_write_double(&w, number);
     return json_write_end(&w);
 }
 
@@ -159,6 +171,40 @@ static int write_json_column(struct buffer *out, struct bytes text)
     return r;
 }
 
+/* A text from SQL as it was before it went in: in place, or in `room`. */
+static int take_out(struct bytes *text, struct buffer *room)
+{
+    if (!carry_is_in(*text))
+        return 0;
+    int r = carry_out(*text, room);
+    *text = buffer_bytes(room);
+    return r;
+}
+
+static int write_text(struct buffer *out, struct bytes text, enum relation_form form)
+{
+    _cleanup_(buffer_deinit) struct buffer room = {0};
+    int r = take_out(&text, &room);
+    if (r < 0)
+        return r;
+    return form == RELATION_JSON ? write_json_column(out, text) : write_json_text(out, text);
+}
+
+/* CSV is sent as UTF-8: bytes that are not become U+FFFD each, as in JSON. */
+static int write_csv_text(struct buffer *out, struct bytes text)
+{
+    _cleanup_(buffer_deinit) struct buffer room = {0}, valid = {0};
+    int r = take_out(&text, &room);
+    size_t end = r == 0 && !utf8_valid(text) ? text.size : 0;
+    for (size_t at = 0, size; r == 0 && at < end; at += size) {
+        uint32_t ignored;
+        size = utf8_decode(bytes_slice(text, at, text.size), &ignored);
+        r = size > 0 ? buffer_append(&valid, text.data + at, size) : buffer_append_string(&valid, "\xef\xbf\xbd");
+        size = size > 0 ? size : 1;
+    }
+    return r < 0 ? r : add_csv(out, valid.size > 0 ? buffer_bytes(&valid) : text);
+}
+
 static int write_json_value(struct buffer *out, sqlite3_stmt *statement, int index, enum relation_form form)
 {
     switch (sqlite3_column_type(statement, index)) {
@@ -170,8 +216,7 @@ static int write_json_value(struct buffer *out, sqlite3_stmt *statement, int ind
     }
     case SQLITE_FLOAT: return write_double(out, sqlite3_column_double(statement, index));
     case SQLITE_TEXT:
-        return form == RELATION_JSON ? write_json_column(out, column_bytes(statement, index))
-                                     : write_json_text(out, column_bytes(statement, index));
+        return write_text(out, column_bytes(statement, index), form);
     case SQLITE_BLOB: return write_base64(out, column_bytes(statement, index));
     default: return buffer_append_string(out, "null");
     }
@@ -182,7 +227,11 @@ static int write_csv_value(struct buffer *out, sqlite3_stmt *statement, int inde
     switch (sqlite3_column_type(statement, index)) {
     case SQLITE_NULL: return 0;
     case SQLITE_BLOB: return base64_encode(column_bytes(statement, index), out);
-    case SQLITE_TEXT: return add_csv(out, column_bytes(statement, index));
+    case SQLITE_TEXT: return write_csv_text(out, column_bytes(statement, index));
+    case SQLITE_FLOAT:
+        if (infinity_of(sqlite3_column_double(statement, index)))
+            return buffer_append_string(out, infinity_of(sqlite3_column_double(statement, index)));
+        return write_double(out, sqlite3_column_double(statement, index));
     default: return write_json_value(out, statement, index, form);
     }
 }

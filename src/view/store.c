@@ -14,7 +14,7 @@
 #include "view/view.h"
 
 /* The layout of daybook_view; one higher makes every store be rebuilt. */
-#define STORE_FORMAT 1
+#define STORE_FORMAT 2
 
 /* Pages in the WAL after which they are copied to the file, and after which readers are asked to let go of the old ones so
  * that the WAL starts over (a reader's transaction is short, V6). */
