@@ -310,7 +310,7 @@ int client_send(struct client *client, const struct client_request *request, str
     uint64_t until_ms = os_monotonic_ms() + request->patience_ms;
     uint64_t delay_ms = RETRY_DELAY_MS_MIN;
 
-    for (;;) {
+    for (unsigned tries = 1;; tries++) {
         struct client_answer answer;
         long retry_after_s = 0;
         int r = attempt(client, request, &answer, &retry_after_s);
@@ -326,6 +326,7 @@ int client_send(struct client *client, const struct client_request *request, str
             client_answer_deinit(&answer);
             return r == -EAGAIN ? -ECONNREFUSED : r;
         }
+        answer.tries = tries;
         *ret_answer = answer;
         return 0;
     }

@@ -35,6 +35,7 @@ struct client_answer {
     uint64_t position; /* Daybook-Position, or 0 */
     char journal[40];  /* Daybook-Journal, or empty */
     char content_type[64];
+    unsigned tries; /* how often the request was sent: a replay may be its own */
 };
 
 /* A client of the server at `url`; `token` may be NULL. 0, -EINVAL, -ENOMEM. */

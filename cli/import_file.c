@@ -1,144 +1,98 @@
-/* The file of an import and the note of how far it has come. */
+/* The file of an import, read line by line or object by object. What is noted of it is in import_note.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/json.h"
 #include "cli.h"
 #include "import_file.h"
+#include "import_note.h"
+#include "os/random.h"
+#include "stop.h"
 
-enum { NOTE_SIZE = 512 }; /* bytes; padded with spaces, so that one write replaces the whole note */
+enum { CHUNK_SIZE = 65536 };
 
-static uint64_t member(struct json_value object, const char *key)
+/* ---- opening ---- */
+
+/* A pipe may have nothing to say for long; who asks for the end does not wait for it: the end of the file comes then. */
+static ssize_t read_pipe(void *cookie, char *data, size_t size)
 {
-    uint64_t number = 0;
+    int fd = (int)(intptr_t)cookie;
+    struct pollfd pipes[] = {{.fd = fd, .events = POLLIN}, {.fd = stop_fd(), .events = POLLIN}};
 
-    (void)!json_u64(json_get(object, key), &number);
-    return number;
+    while (!stop_asked() && poll(pipes, 2, -1) < 0)
+        if (errno != EINTR)
+            return -1;
+    return stop_asked() ? 0 : read(fd, data, size);
 }
 
-/* Take over an earlier import's note, if it is about the same journal. */
-static void read_note(struct import_file *import)
+static int close_pipe(void *cookie)
 {
-    _cleanup_(json_doc_deinit) struct json_doc doc = {0};
-    char text[NOTE_SIZE];
-    ssize_t size = pread(import->progress_fd, text, sizeof text, 0);
-    bool complete = false;
-
-    if (size <= 0 || json_parse(bytes_make(text, (size_t)size), &doc, NULL) != 0)
-        return;
-    struct json_value note = json_root(&doc);
-    if (!json_string_equals(json_get(note, "journal"), import->journal))
-        return;
-    import->offset = member(note, "offset");
-    import->counts = (struct import_counts){.lines = member(note, "lines"),
-                                            .accepted = member(note, "accepted"),
-                                            .refused = member(note, "refused"),
-                                            .replayed = member(note, "replayed"),
-                                            .gone = member(note, "gone"),
-                                            .position = member(note, "position")};
-    import->complete = json_bool(json_get(note, "complete"), &complete) == 0 && complete;
+    return (int)(intptr_t)cookie == STDIN_FILENO ? 0 : close((int)(intptr_t)cookie);
 }
 
-int import_file_note(struct import_file *import, bool complete)
+/* How many lines it has, and the hash of them all. */
+static int survey(struct import_file *import)
 {
-    char text[NOTE_SIZE];
-
-    if (import->progress_fd < 0)
-        return CLI_DONE;
-    int size = snprintf(text, sizeof text,
-                        "{\"journal\":\"%s\",\"complete\":%s,\"lines\":%" PRIu64 ",\"offset\":%" PRIu64
-                        ",\"accepted\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"replayed\":%" PRIu64 ",\"gone\":%" PRIu64
-                        ",\"position\":%" PRIu64 "}",
-                        import->journal, complete ? "true" : "false", import->counts.lines, import->offset,
-                        import->counts.accepted, import->counts.refused, import->counts.replayed, import->counts.gone,
-                        import->counts.position);
-    memset(text + size, ' ', sizeof text - (size_t)size);
-    text[NOTE_SIZE - 1] = '\n';
-    if (pwrite(import->progress_fd, text, NOTE_SIZE, 0) != NOTE_SIZE)
-        return cli_error(CLI_FAILED, "cannot note the progress in %s.progress: %s", import->name,
-                         strerror(errno));
-    return CLI_DONE;
-}
-
-static uint64_t count_lines(FILE *file)
-{
-    char chunk[65536];
-    uint64_t count = 0;
+    struct hash_blake_state state;
+    char chunk[CHUNK_SIZE];
     size_t size;
     bool open_line = false;
 
-    while ((size = fread(chunk, 1, sizeof chunk, file)) > 0) {
-        for (const char *at = chunk; (at = memchr(at, '\n', size - (size_t)(at - chunk))); at++)
-            count++;
-        open_line = chunk[size - 1] != '\n';
+    hash_blake_init(&state, (struct bytes){0});
+    while ((size = fread(chunk, 1, sizeof chunk, import->file)) > 0) {
+        hash_blake_update(&state, bytes_make(chunk, size));
+        for (const char *at = chunk; !import->array && (at = memchr(at, '\n', size - (size_t)(at - chunk))); at++)
+            import->line_count++;
+        open_line = !import->array && chunk[size - 1] != '\n';
     }
-    rewind(file);
-    return count + open_line;
-}
-
-/* Read over what was answered before, so that the hash of what was seen is the same again. */
-static int skip(struct import_file *import)
-{
-    uint64_t until = import->offset;
-    struct import_counts counts = import->counts;
-    struct bytes line;
-    struct hash256 seen;
-
-    import->offset = 0;
-    import->counts.lines = 0;
-    while (import->offset < until) {
-        int r = import_file_next(import, &line, &seen);
-        if (r < 0)
-            return -r;
-        if (r == 0)
-            break;
-    }
-    if (import->offset != until)
-        return cli_error(
-            CLI_NO, "%s has changed since its import was interrupted (%s.progress); --restart begins anew",
-            import->name, import->name);
-    import->counts = counts;
+    if (ferror(import->file))
+        return cli_error(CLI_FAILED, "cannot read %s: %s", import->name, strerror(errno));
+    rewind(import->file);
+    import->line_count += open_line;
+    import->content = hash_blake_final(&state);
     return CLI_DONE;
 }
 
-int import_file_open(struct import_file *import, const char *name, const char *journal, bool restart, bool array)
+static int open_regular(struct import_file *import, int fd)
 {
-    char note_name[4096];
+    import->file = fdopen(fd, "r");
+    if (!import->file) {
+        close(fd);
+        return cli_error(CLI_FAILED, "no memory");
+    }
+    int code = import_note_open(import);
+    return code == CLI_DONE ? survey(import) : code;
+}
+
+int import_file_open(struct import_file *import, const char *name, bool array)
+{
+    struct stat status;
 
     *import = (struct import_file){.name = name, .progress_fd = -1, .array = array};
-    snprintf(import->journal, sizeof import->journal, "%s", journal);
     hash_blake_init(&import->seen, (struct bytes){0});
-    if (strcmp(name, "-") == 0) {
-        import->file = stdin;
-        return CLI_DONE;
-    }
-    import->file = fopen(name, "re");
-    if (!import->file)
+    int fd = strcmp(name, "-") == 0 ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status) < 0)
         return cli_error(CLI_FAILED, "cannot read %s: %s", name, strerror(errno));
-    struct stat status;
-    if (fstat(fileno(import->file), &status) < 0 || !S_ISREG(status.st_mode))
-        return CLI_DONE; /* a pipe: read once, as it comes */
-    import->line_count = array ? 0 : count_lines(import->file);
-    if (snprintf(note_name, sizeof note_name, "%s.progress", name) >= (int)sizeof note_name)
-        return cli_error(CLI_USAGE, "the name %s is too long", name);
-    import->progress_fd = open(note_name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (import->progress_fd < 0)
-        return cli_error(CLI_FAILED, "cannot note the progress in %s: %s", note_name, strerror(errno));
-    if (restart)
-        return CLI_DONE;
-    read_note(import);
-    return import->complete ? CLI_DONE : skip(import);
+    if (fd != STDIN_FILENO && S_ISREG(status.st_mode))
+        return open_regular(import, fd);
+    import->file = fopencookie((void *)(intptr_t)fd, "r", (cookie_io_functions_t){.read = read_pipe, .close = close_pipe});
+    if (!import->file && fd != STDIN_FILENO)
+        close(fd);
+    if (!import->file)
+        return cli_error(CLI_FAILED, "no memory");
+    return S_ISDIR(status.st_mode) ? cli_error(CLI_FAILED, "cannot read %s: %s", name, strerror(EISDIR)) : CLI_DONE;
 }
 
 void import_file_close(struct import_file *import)
 {
-    if (import->file && import->file != stdin)
+    if (import->file)
         fclose(import->file);
     if (import->progress_fd >= 0)
         close(import->progress_fd);
@@ -146,11 +100,55 @@ void import_file_close(struct import_file *import)
     *import = (struct import_file){.progress_fd = -1};
 }
 
+/* ---- who it is ---- */
+
+static void add_text(struct hash_blake_state *state, const char *text)
+{
+    hash_blake_update(state, bytes_make(text, strlen(text) + 1));
+}
+
+static int make_batch(struct import_file *import, const struct import_batch *batch)
+{
+    struct hash_blake_state state;
+    _cleanup_(freep) char *path = realpath(import->name, NULL);
+
+    if (!batch->name && (batch->restart || import->progress_fd < 0))
+        return os_random(import->batch, sizeof import->batch) == 0 ? CLI_DONE : cli_error(CLI_FAILED, "no random bytes");
+    hash_blake_init(&state, (struct bytes){0});
+    add_text(&state, batch->name ? "import by name" : "import of a file");
+    add_text(&state, batch->name ? batch->name : path ? path : import->name);
+    if (!batch->name)
+        hash_blake_update(&state, bytes_make(import->content.data, sizeof import->content.data));
+    struct hash256 hash = hash_blake_final(&state);
+    memcpy(import->batch, hash.data, sizeof import->batch);
+    return CLI_DONE;
+}
+
+int import_file_begin(struct import_file *import, const struct import_batch *batch)
+{
+    struct import_note note = {0};
+    bool noted = import->progress_fd >= 0;
+
+    snprintf(import->journal, sizeof import->journal, "%s", batch->journal);
+    int code = noted ? import_note_find(import, batch->restart, &note) : CLI_DONE;
+    bool known = note.found && !batch->restart;
+    if (code == CLI_DONE && known && !batch->name)
+        memcpy(import->batch, note.batch, sizeof import->batch);
+    else if (code == CLI_DONE)
+        code = make_batch(import, batch);
+    if (code != CLI_DONE)
+        return code;
+    if (known && memcmp(note.batch, import->batch, sizeof note.batch) == 0)
+        return import_note_resume(import, &note, batch->head);
+    import->fresh = noted && !batch->name && !batch->restart;
+    return import_file_note(import, import->at, false);
+}
+
 /* ---- an array: objects are told apart by their braces, and are parsed by whom they are for ---- */
 
 static int array_error(const struct import_file *import, const char *what)
 {
-    return -cli_error(CLI_NO, "%s, byte %" PRIu64 ": %s", import->name, import->offset, what);
+    return -cli_error(CLI_NO, "%s, byte %" PRIu64 ": %s", import->name, import->at.offset, what);
 }
 
 /* The next byte that is no white space, or EOF. */
@@ -160,7 +158,7 @@ static int next_sign(struct import_file *import)
 
     do {
         c = getc_unlocked(import->file);
-        import->offset += c != EOF;
+        import->at.offset += c != EOF;
     } while (c == ' ' || c == '\t' || c == '\r' || c == '\n');
     return c;
 }
@@ -185,7 +183,7 @@ static int read_object(struct import_file *import, struct bytes *ret_object)
     size_t size = 0, depth = 0;
     bool in_string = false, escaped = false;
 
-    for (int c = '{';; c = getc_unlocked(import->file), import->offset++) {
+    for (int c = '{';; c = getc_unlocked(import->file), import->at.offset++) {
         if (c == EOF)
             return array_error(import, "the file ends within an event");
         if (size == IMPORT_LINE_SIZE_MAX)
@@ -208,7 +206,6 @@ static int read_object(struct import_file *import, struct bytes *ret_object)
     return 1;
 }
 
-/* As import_file_next(), but for the hash. */
 static int next_object(struct import_file *import, struct bytes *ret_object)
 {
     int c = next_sign(import);
@@ -232,49 +229,55 @@ static int next_object(struct import_file *import, struct bytes *ret_object)
         return c == EOF || (c = next_sign(import)) == EOF ? 0 : array_error(import, "nothing may stand behind the array");
     if (c != '{')
         return array_error(import, c == EOF ? "the file ends before its array" : "an event is an object, and begins with {");
-    return read_object(import, ret_object);
+    int r = read_object(import, ret_object);
+    import->at.lines += r > 0;
+    return r;
 }
 
-static int next_array_line(struct import_file *import, struct bytes *ret_line, struct hash256 *ret_seen)
-{
-    int r = next_object(import, ret_line);
+/* ---- lines ---- */
 
+/* 1 also for an empty line. */
+static int next_line(struct import_file *import, struct bytes *ret_line)
+{
+    ssize_t size = getline(&import->line, &import->line_capacity, import->file);
+
+    if (size < 0)
+        return 0;
+    import->at.offset += (uint64_t)size;
+    import->at.lines++;
+    while (size > 0 && strchr("\r\n \t", import->line[size - 1]) && import->line[size - 1])
+        size--;
+    if (size > IMPORT_LINE_SIZE_MAX)
+        return -cli_error(CLI_NO, "%s:%" PRIu64 " is longer than 4 MiB", import->name, import->at.lines);
+    *ret_line = bytes_make(import->line, (size_t)size);
+    return 1;
+}
+
+static struct hash256 make_id(const struct import_file *import, struct bytes line)
+{
+    struct hash_blake_state state;
+    uint8_t number[sizeof(uint64_t)];
+
+    bytes_put_u64(number, import->at.lines);
+    hash_blake_init(&state, bytes_make(import->batch, sizeof import->batch));
+    hash_blake_update(&state, bytes_make(number, sizeof number));
+    hash_blake_update(&state, line);
+    return hash_blake_final(&state);
+}
+
+int import_file_next(struct import_file *import, struct bytes *ret_line, struct hash256 *ret_id)
+{
+    struct bytes line = {0};
+    int r;
+
+    do
+        r = import->array ? next_object(import, &line) : next_line(import, &line);
+    while (r > 0 && line.size == 0);
     if (ferror(import->file))
         return -cli_error(CLI_FAILED, "cannot read %s: %s", import->name, strerror(errno));
     if (r <= 0)
         return r;
-    import->counts.lines++;
-    hash_blake_update(&import->seen, *ret_line);
-    struct hash_blake_state copy = import->seen;
-    *ret_seen = hash_blake_final(&copy);
+    *ret_line = line;
+    *ret_id = make_id(import, line);
     return 1;
-}
-
-int import_file_next(struct import_file *import, struct bytes *ret_line, struct hash256 *ret_seen)
-{
-    if (import->array)
-        return next_array_line(import, ret_line, ret_seen);
-    for (;;) {
-        ssize_t size = getline(&import->line, &import->line_capacity, import->file);
-        if (size < 0) {
-            if (ferror(import->file))
-                return -cli_error(CLI_FAILED, "cannot read %s: %s", import->name, strerror(errno));
-            return 0;
-        }
-        import->offset += (uint64_t)size;
-        import->counts.lines++;
-        struct bytes line = bytes_make(import->line, (size_t)size);
-        hash_blake_update(&import->seen, line);
-        while (line.size > 0 && strchr("\r\n \t", line.data[line.size - 1]))
-            line.size--;
-        if (line.size == 0)
-            continue;
-        if (line.size > IMPORT_LINE_SIZE_MAX)
-            return -cli_error(CLI_NO, "%s:%" PRIu64 " is longer than 4 MiB", import->name,
-                              import->counts.lines);
-        struct hash_blake_state copy = import->seen;
-        *ret_seen = hash_blake_final(&copy);
-        *ret_line = line;
-        return 1;
-    }
 }
