@@ -51,7 +51,7 @@ static int lock_target(struct backup *backup)
 {
     const struct os_file_ops *ops = backup->copy.ops;
     char path[OS_PATH_SIZE_MAX];
-    int r = os_path(path, backup->copy.folder, "writer.lock");
+    int r = os_path(path, backup->copy.folder, FILE_LOG_LOCK_NAME);
 
     if (r == 0)
         r = ops->open(ops, path, OS_FILE_WRITE | OS_FILE_CREATE, &backup->lock_file);

@@ -38,6 +38,8 @@ enum {
 
 #define SEGMENT_SIZE_MAX (UINT64_C(4) << 30)
 
+#define FILE_LOG_LOCK_NAME "writer.lock"
+
 /* Where the frame of a position begins. */
 struct mark {
     uint64_t position, offset;

@@ -10,7 +10,6 @@
 #include "os/random.h"
 
 #define HEAD_NAME      "log.head"
-#define LOCK_NAME      "writer.lock"
 #define ZERO_STEP_SIZE ((size_t)64 << 10)
 
 /* ---- state ---- */
@@ -143,7 +142,7 @@ _printf_(3, 4) static int explain(char *error, int answer, const char *format, .
 static int take_lock(struct file_log *log, char *error)
 {
     char path[OS_PATH_SIZE_MAX];
-    int r = os_path(path, log->folder, LOCK_NAME);
+    int r = os_path(path, log->folder, FILE_LOG_LOCK_NAME);
 
     if (r == 0)
         r = log->ops->open(log->ops, path, OS_FILE_WRITE | OS_FILE_CREATE, &log->lock_file);
@@ -401,7 +400,9 @@ static int open_folder(struct file_log *log, char *error)
         return r;
     if (read_only && !log->damaged)
         (void)explain(log->reason, 0, "the log was opened for reading");
-    if (read_only || log->damaged)
+    if (read_only && !log->damaged)
+        return file_log_refresh(log);
+    if (log->damaged)
         return 0;
     remove_temporaries(log, &names);
     return start_writing(log, &scan);

@@ -140,6 +140,50 @@ static void what_failed_to_be_synced_is_not_seen_beside(void **state)
     assert_int_equal(head_beside(world), 1);
 }
 
+/* The law: with no writer alive a reader finds the head as the next writer does, whatever became of the page. */
+static void what_a_killed_writer_acknowledged_is_seen_without_a_page(void **state)
+{
+    struct world *world = (struct world *)*state;
+    const struct os_file_ops *ops = world->options.file;
+
+    open_log(world);
+    for (unsigned i = 0; i < 4; i++)
+        append(world, 100);
+    open_beside(world);
+    assert_ok(log_close(world->beside));
+    sim_disk_kill(world->disk);
+    close_log(world);
+    assert_ok(ops->remove(ops, PAGE));
+    open_beside(world);
+    assert_int_equal(head_beside(world), 4);
+    /* And what was shown once stays: it is on the disk. */
+    sim_disk_power_loss(world->disk, SIM_LOSE_ALL, 1);
+    assert_ok(log_close(world->beside));
+    open_log(world);
+    log_kit_check(world->kit, false);
+    open_beside(world);
+    assert_int_equal(head_beside(world), 4);
+}
+
+/* Acknowledged without a sync, it is made durable before it is shown. */
+static void what_a_killed_writer_had_not_synced_is_synced_before_it_is_shown(void **state)
+{
+    struct world *world = (struct world *)*state;
+
+    world->options.durability = LOG_ASYNC;
+    open_log(world);
+    for (unsigned i = 0; i < 4; i++)
+        append(world, 100);
+    sim_disk_kill(world->disk);
+    close_log(world);
+    open_beside(world);
+    assert_int_equal(head_beside(world), 4);
+    sim_disk_power_loss(world->disk, SIM_LOSE_ALL, 1);
+    assert_ok(log_close(world->beside));
+    open_beside(world);
+    assert_int_equal(head_beside(world), 4);
+}
+
 /* ---- whatever the page holds ---- */
 
 /* The page itself, which may be looked at and changed. */
@@ -306,6 +350,8 @@ int main(void)
         PAGE_TEST(what_is_acknowledged_is_seen_beside_at_once),
         PAGE_TEST(what_is_not_synced_is_not_seen_beside),
         PAGE_TEST(what_failed_to_be_synced_is_not_seen_beside),
+        PAGE_TEST(what_a_killed_writer_acknowledged_is_seen_without_a_page),
+        PAGE_TEST(what_a_killed_writer_had_not_synced_is_synced_before_it_is_shown),
         PAGE_TEST(a_page_that_is_missing_or_short_shows_nothing),
         PAGE_TEST(a_page_with_any_bit_wrong_shows_nothing),
         PAGE_TEST(a_later_format_shows_nothing),

@@ -297,6 +297,49 @@ static int end_before_damage(struct file_log *log, struct scan *scan)
     return r > 0 ? -EBADMSG : error_first(r, closed);
 }
 
+/* Asked after the scan: nobody writes now, so what was found is what the next writer would find. */
+static bool is_written_to(struct file_log *log)
+{
+    char path[OS_PATH_SIZE_MAX];
+    bool locked = true;
+    int file, r = os_path(path, log->folder, FILE_LOG_LOCK_NAME);
+
+    if (r == 0)
+        r = log->ops->open(log->ops, path, OS_FILE_READ, &file);
+    if (r < 0)
+        return r != -ENOENT;
+    r = log->ops->is_locked(log->ops, file, &locked);
+    (void)log->ops->close(log->ops, file);
+    return r < 0 || locked;
+}
+
+/* What a writer that was killed has left need not be on the disk yet, and nobody is shown what is not (P3). A disk that is
+ * mounted read-only has nothing to sync. */
+static int sync_last(struct file_log *log)
+{
+    int file, r, closed;
+
+    if (log->segment_count == 0)
+        return 0;
+    r = segment_open(log, log->segments[log->segment_count - 1].first, OS_FILE_READ, &file);
+    if (r < 0)
+        return r;
+    r = log->ops->sync(log->ops, file);
+    closed = log->ops->close(log->ops, file);
+    return r == -EROFS || r == -EINVAL ? closed : error_first(r, closed);
+}
+
+/* A reader's end. Beside a writer, which may be at work on what lies above the floor, that is the floor; the page may tell
+ * more. */
+static int find_readers_end(struct file_log *log, struct scan *scan)
+{
+    if (scan->floor < scan->tail && !is_written_to(log))
+        return sync_last(log);
+    scan->tail = scan->floor;
+    scan->tail_end = scan->floor_end;
+    return 0;
+}
+
 int file_log_recover(struct file_log *log, struct buffer *names, struct scan *ret_scan, char *error)
 {
     struct scan scan = {0};
@@ -310,10 +353,10 @@ int file_log_recover(struct file_log *log, struct buffer *names, struct scan *re
         file_log_note_damage(log, log->segments[log->segment_count - 1].first, scan.tail_end, scan.what);
     if (r != 0)
         return r;
-    if (log->options.read_only && !scan.damaged) { /* a writer may be at work on what lies above the floor */
-        scan.tail = scan.floor;
-        scan.tail_end = scan.floor_end;
-    }
+    if (log->options.read_only && !scan.damaged)
+        r = find_readers_end(log, &scan);
+    if (r < 0)
+        return r;
     log->durable = log->synced = log->submitted = scan.tail;
     log->chain_durable = log->chain_submitted = scan.chain_tail;
     log->floor = log->floor_tried = scan.floor;

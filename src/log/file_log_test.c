@@ -520,6 +520,13 @@ static int interrupted_size(const struct os_file_ops *ops, int file, uint64_t *r
     return below->size(below, file, ret_size);
 }
 
+static int interrupted_is_locked(const struct os_file_ops *ops, int file, bool *ret_locked)
+{
+    const struct os_file_ops *below = ((struct interruption *)ops)->below;
+
+    return below->is_locked(below, file, ret_locked);
+}
+
 static int interrupted_list(const struct os_file_ops *ops, const char *path, struct buffer *names)
 {
     const struct os_file_ops *below = ((struct interruption *)ops)->below;
@@ -539,6 +546,7 @@ static void interrupt_once(struct world *world, uint64_t at, bool verify)
         .ops = {.open = interrupted_open,
                 .close = interrupted_close,
                 .pread = interrupted_pread,
+                .is_locked = interrupted_is_locked,
                 .size = interrupted_size,
                 .list = interrupted_list},
         .below = sim_disk_ops(world->disk),

@@ -44,6 +44,8 @@ struct os_file_ops {
     int (*size)(const struct os_file_ops *ops, int file, uint64_t *ret_size);
     /* An exclusive lock as long as the file is open. OS_FILE_E_LOCKED: somebody else has it, also in this process. */
     int (*lock)(const struct os_file_ops *ops, int file);
+    /* Whether somebody holds that lock, also in this process. Takes none, so that nobody is kept from it. */
+    int (*is_locked)(const struct os_file_ops *ops, int file, bool *ret_locked);
 
     int (*rename)(const struct os_file_ops *ops, const char *from, const char *to); /* replaces `to` */
     int (*remove)(const struct os_file_ops *ops, const char *path);

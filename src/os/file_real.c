@@ -108,6 +108,16 @@ static int real_lock(const struct os_file_ops *ops, int file)
     return errno == EAGAIN || errno == EACCES ? OS_FILE_E_LOCKED : error_from_errno();
 }
 
+static int real_is_locked(const struct os_file_ops *ops, int file, bool *ret_locked)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (fcntl(file, F_OFD_GETLK, &whole) < 0)
+        return error_from_errno();
+    *ret_locked = whole.l_type != F_UNLCK;
+    return 0;
+}
+
 static int real_rename(const struct os_file_ops *ops, const char *from, const char *to)
 {
     return outcome(rename(from, to));
@@ -191,6 +201,7 @@ const struct os_file_ops *os_file_real(void)
         .allocate = real_allocate,
         .size = real_size,
         .lock = real_lock,
+        .is_locked = real_is_locked,
         .rename = real_rename,
         .remove = real_remove,
         .make_folder = real_make_folder,

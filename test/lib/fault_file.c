@@ -141,6 +141,11 @@ static int fault_size(const struct os_file_ops *ops, int file, uint64_t *ret_siz
     return fault_of(ops)->below->size(fault_of(ops)->below, file, ret_size);
 }
 
+static int fault_is_locked(const struct os_file_ops *ops, int file, bool *ret_locked)
+{
+    return fault_of(ops)->below->is_locked(fault_of(ops)->below, file, ret_locked);
+}
+
 static int fault_lock(const struct os_file_ops *ops, int file)
 {
     return fault_of(ops)->below->lock(fault_of(ops)->below, file);
@@ -193,6 +198,7 @@ void fault_file_init(struct fault_file *fault, const struct os_file_ops *below, 
                 .allocate = fault_allocate,
                 .size = fault_size,
                 .lock = fault_lock,
+                .is_locked = fault_is_locked,
                 .rename = fault_rename,
                 .remove = fault_remove,
                 .make_folder = fault_make_folder,

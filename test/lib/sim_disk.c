@@ -483,6 +483,19 @@ static int sim_lock(const struct os_file_ops *ops, int file)
     return 0;
 }
 
+static int sim_is_locked(const struct os_file_ops *ops, int file, bool *ret_locked)
+{
+    struct sim_disk *disk = disk_of(ops);
+    struct open_file *open;
+
+    _os_locked_(&disk->mutex);
+    open = file_of(disk, file);
+    if (!open)
+        return -EBADF;
+    *ret_locked = open->inode->locked;
+    return 0;
+}
+
 static int sim_rename(const struct os_file_ops *ops, const char *from, const char *to)
 {
     struct sim_disk *disk = disk_of(ops);
@@ -570,6 +583,7 @@ struct sim_disk *sim_disk_new(void)
         .allocate = sim_allocate,
         .size = sim_size,
         .lock = sim_lock,
+        .is_locked = sim_is_locked,
         .rename = sim_rename,
         .remove = sim_remove,
         .make_folder = sim_make_folder,

@@ -203,6 +203,13 @@ static int faults_size(const struct os_file_ops *ops, int file, uint64_t *ret_si
     return faults->below->size(faults->below, file, ret_size);
 }
 
+static int faults_is_locked(const struct os_file_ops *ops, int file, bool *ret_locked)
+{
+    struct faults *faults = faults_of(ops);
+
+    return begin(faults, 1 * US) ? faults->below->is_locked(faults->below, file, ret_locked) : -EIO;
+}
+
 static int faults_lock(const struct os_file_ops *ops, int file)
 {
     struct faults *faults = faults_of(ops);
@@ -291,6 +298,7 @@ void faults_init(struct faults *faults, struct sim_disk *disk)
                 .allocate = faults_allocate,
                 .size = faults_size,
                 .lock = faults_lock,
+                .is_locked = faults_is_locked,
                 .rename = faults_rename,
                 .remove = faults_remove,
                 .make_folder = faults_make_folder,

@@ -310,4 +310,25 @@ def what_talks_to_no_server_does_not_offer_to():
         assert code == 2 and "no option --url" in error, (command, code, error)
 
 
+@tap.test
+def a_server_that_was_killed_at_an_acknowledgement_is_copied_and_read_with_it():
+    """The page that tells readers so may be gone, as after a start of the machine or on another one."""
+    with folder() as work:
+        for number, with_page in enumerate((True, False)):
+            data = pathlib.Path(work, f"data-{number}")
+            server = Server(data=data).start()
+            for n in range(4):
+                answer = request(server, "POST", "/v1/append", {"events": [{"type": "A", "data": n}]})
+                assert answer.status == 201, answer
+            server.kill()
+            if not with_page:
+                (data / "log" / "durable.page").unlink()
+            code, text, error = daybook("verify", data, "--json")
+            assert code == 0 and json.loads(text)["events"] == 4, (code, text, error)
+            for command in ("backup", "restore"):
+                copy = pathlib.Path(work, f"{command}-{number}")
+                code, text, error = daybook(command, data, copy, "--json")
+                assert code == 0 and json.loads(text)["position"] == 4, (command, with_page, text, error)
+
+
 tap.main()
