@@ -111,11 +111,14 @@ struct group_status {
     uint64_t cursor, head;
     uint64_t lag; /* events it may still have to deliver or see acknowledged, at most; 0: all is done */
     uint64_t out, parked;
+    const struct group_stall *stall; /* whether it moves */
     uint64_t delivered, acknowledged, refused, expired;
     const struct group_consumer *consumers;
     size_t consumer_count;
     const struct group_parked *parked_events; /* by position */
 };
+/* "parked-full", "window-full"; NULL: it moves. */
+const char *group_stall_word(const struct group_stall *stall);
 /* Each group, or the one of this name, in the order of names. `fresh`: reads on in the journal first, so that what is not
  * for the group does not count as lag. GROUP_E_UNKNOWN. */
 int groups_each(struct groups *groups, struct bytes name, bool fresh,

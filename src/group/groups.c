@@ -95,9 +95,9 @@ static struct group *group_new(struct groups *groups, struct bytes name, struct 
                                uint64_t cursor)
 {
     struct group *group = calloc(1, sizeof(*group));
-    uint64_t serial;
+    uint8_t key[HASH_SIP_KEY_SIZE];
 
-    if (!group || os_random(&serial, sizeof(serial)) < 0) {
+    if (!group || os_random(key, sizeof(key)) < 0) {
         free(group);
         return NULL;
     }
@@ -109,7 +109,7 @@ static struct group *group_new(struct groups *groups, struct bytes name, struct 
     *definition = (struct group_definition){0};
     os_mutex_init(&group->write_lock);
     os_mutex_init(&group->lock);
-    group_state_init(&group->state, cursor, serial);
+    group_state_init(&group->state, cursor, key);
     group->state.lease_ns = group->definition.lease_s * OS_NS_PER_SECOND;
     group->state.tries_max = (uint32_t)group->definition.tries_max;
     group->cursor_stored = cursor;
@@ -390,6 +390,17 @@ int groups_delete(struct groups *groups, struct bytes name, struct journal_resul
 
 /* ---- how they stand ---- */
 
+const char *group_stall_word(const struct group_stall *stall)
+{
+    static const char *const words[] = {
+        [GROUP_MOVES] = NULL,
+        [GROUP_STALL_PARK] = "parked-full",
+        [GROUP_STALL_WINDOW] = "window-full",
+    };
+
+    return words[stall->kind];
+}
+
 static void show(struct group *group, bool fresh, void (*each)(void *user, const struct group_status *status),
                  void *user)
 {
@@ -402,6 +413,9 @@ static void show(struct group *group, bool fresh, void (*each)(void *user, const
     for (size_t i = 0; i < state->count; i++)
         waiting += state->entries[i].state != GROUP_SETTLED;
     uint64_t head = journal_head(group->groups->journal);
+    struct group_stall stall = {0};
+    r = group_state_stall(state, group_now_ns(group->groups), &stall);
+    (void)r; /* without memory it is not said now */
     const struct group_status status = {
         .name = bytes_from_string(group->name),
         .definition = &group->definition,
@@ -410,6 +424,7 @@ static void show(struct group *group, bool fresh, void (*each)(void *user, const
         .lag = waiting + (head > state->examined ? head - state->examined : 0),
         .out = state->out,
         .parked = state->parked_count,
+        .stall = &stall,
         .delivered = state->delivered,
         .acknowledged = state->acknowledged,
         .refused = state->refused,

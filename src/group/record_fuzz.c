@@ -26,7 +26,7 @@ static void write_again(struct group_memory *memory)
     _cleanup_(group_memory_deinit) struct group_memory again = {0};
     struct group_state state;
 
-    group_state_init(&state, memory->cursor, 1);
+    group_state_init(&state, memory->cursor, (const uint8_t[HASH_SIP_KEY_SIZE]){1});
     for (size_t i = 0; i < memory->parked_count; i++)
         assert(group_state_add_parked(&state, &memory->parked[i]) == 0);
     group_state_set_settled(&state, take_ptr(memory->settled), memory->settled_count);

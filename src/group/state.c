@@ -10,6 +10,8 @@
 #include "base/cleanup.h"
 #include "base/vector.h"
 
+#define NS_PER_MS UINT64_C(1000000)
+
 static const uint64_t *keys_of(const struct group_entry *entry)
 {
     return entry->key_count > 1 ? entry->keys : &entry->key;
@@ -42,10 +44,10 @@ static struct hash128 hash_of(uint64_t key)
 
 /* ---- life ---- */
 
-void group_state_init(struct group_state *state, uint64_t cursor, uint64_t serial)
+void group_state_init(struct group_state *state, uint64_t cursor, const uint8_t key[HASH_SIP_KEY_SIZE])
 {
-    *state =
-        (struct group_state){.cursor = cursor, .examined = cursor, .serial = serial, .due_ns = UINT64_MAX};
+    *state = (struct group_state){.cursor = cursor, .examined = cursor, .due_ns = UINT64_MAX};
+    memcpy(state->key, key, HASH_SIP_KEY_SIZE);
 }
 
 void group_state_deinit(struct group_state *state)
@@ -177,6 +179,14 @@ static int add_keys(struct hashmap *map, const struct group_entry *entry)
     return r;
 }
 
+/* G4: what nobody without the key can tell from the ones before. */
+static uint64_t next_serial(struct group_state *state)
+{
+    uint64_t number = state->token_count++;
+
+    return hash_sip128(bytes_make(&number, sizeof(number)), state->key).low;
+}
+
 static int give(struct group_state *state, struct group_entry *entry, uint64_t now_ns, uint32_t consumer,
                 struct group_delivery *ret_delivery)
 {
@@ -188,7 +198,7 @@ static int give(struct group_state *state, struct group_entry *entry, uint64_t n
     }
     entry->state = GROUP_OUT;
     entry->tries++;
-    entry->serial = state->serial++;
+    entry->serial = next_serial(state);
     entry->consumer = consumer;
     entry->due_ns = now_ns + state->lease_ns;
     note_due(state, entry->due_ns);
@@ -197,6 +207,51 @@ static int give(struct group_state *state, struct group_entry *entry, uint64_t n
     state->delivered++;
     *ret_delivery = (struct group_delivery){.token = {.position = entry->position, .serial = entry->serial},
                                             .tries = entry->tries};
+    return 0;
+}
+
+/* Whether nothing can be given out of a window that takes nothing more in. 0 or -ENOMEM. */
+static int is_stuck(const struct group_state *state, uint64_t now_ns, bool *ret_stuck)
+{
+    _cleanup_(hashmap_deinit) struct hashmap passed = {0};
+    int r = 0;
+
+    *ret_stuck = group_state_room(state) == 0;
+    for (size_t i = 0; i < state->count && *ret_stuck && r == 0; i++) {
+        const struct group_entry *entry = &state->entries[i];
+        if (entry->state != GROUP_READY)
+            continue;
+        *ret_stuck = entry->due_ns > now_ns || any_key_in(&state->out_keys, entry) || any_key_in(&passed, entry);
+        r = add_keys(&passed, entry);
+    }
+    return r;
+}
+
+int group_state_stall(const struct group_state *state, uint64_t now_ns, struct group_stall *ret_stall)
+{
+    const struct group_entry *first = NULL, *failed = NULL;
+    size_t waiting = 0;
+    bool stuck;
+    int r = is_stuck(state, now_ns, &stuck);
+
+    for (size_t i = 0; i < state->count; i++) {
+        const struct group_entry *entry = &state->entries[i];
+        bool failing = entry->state == GROUP_READY && entry->tries >= state->tries_max;
+        waiting += failing;
+        failed = failing && !failed ? entry : failed;
+        first = entry->state != GROUP_SETTLED && !first ? entry : first;
+    }
+    if (r < 0)
+        return r;
+    const struct group_entry *cause = stuck ? first : failed;
+    *ret_stall = (struct group_stall){.kind = stuck                                                   ? GROUP_STALL_WINDOW
+                                              : state->parked_count >= GROUP_PARKED_COUNT_MAX ? GROUP_STALL_PARK
+                                                                                              : GROUP_MOVES,
+                                      .position = cause ? cause->position : 0,
+                                      .tries = cause ? cause->tries : 0,
+                                      .waiting = waiting};
+    if (cause && cause->state == GROUP_OUT)
+        ret_stall->consumer = state->consumers[cause->consumer].name;
     return 0;
 }
 
@@ -299,6 +354,18 @@ static bool park(struct group_state *state, struct group_entry *entry, struct by
     return true;
 }
 
+/* How much longer what failed as often as it may waits when it cannot be parked: twice as long each time. */
+static uint64_t backoff_ns(const struct group_state *state, const struct group_entry *entry)
+{
+    enum { DOUBLINGS_MAX = 16 };
+
+    if (entry->tries < state->tries_max)
+        return 0;
+    uint32_t further = entry->tries - state->tries_max;
+    uint64_t ms = (uint64_t)GROUP_BACKOFF_MS_MIN << (further < DOUBLINGS_MAX ? further : DOUBLINGS_MAX);
+    return (ms < GROUP_BACKOFF_MS_MAX ? ms : GROUP_BACKOFF_MS_MAX) * NS_PER_MS;
+}
+
 /* Out no more: READY again, or parked. */
 static bool give_back(struct group_state *state, struct group_entry *entry, uint64_t due_ns,
                       struct bytes reason, int64_t time_us)
@@ -308,7 +375,8 @@ static bool give_back(struct group_state *state, struct group_entry *entry, uint
     entry->due_ns = due_ns;
     if (park(state, entry, reason, time_us))
         return true;
-    note_due(state, due_ns);
+    entry->due_ns += backoff_ns(state, entry);
+    note_due(state, entry->due_ns);
     return false;
 }
 

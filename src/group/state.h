@@ -6,6 +6,9 @@
  *                 └─ nack, lease ─┤
  *                    runs out     └─ the same, after tries_max tries ──▶ parked ──replay──▶ READY
  *
+ * When nothing more can be parked, what failed so often goes back into the window and waits, each time twice as long, so that
+ * what stands behind it gets its turn.
+ *
  * The window holds, sorted by position, what has been read of the journal and is not settled up to the cursor; it has a
  * ceiling, and reading goes on when the front is done. What was parked and is asked for again returns into the window,
  * below the cursor.
@@ -14,16 +17,20 @@
  * G1 every position admitted is settled (acknowledged or parked) or in the window as READY or OUT.
  * G2 the cursor only grows; all that was admitted up to it is settled, but for what returned.
  * G3 of the entries that share a key at most one is OUT, and none is given out while an earlier one is not settled.
- * G4 a token is good while its entry is OUT by the very delivery that made it; any other changes nothing.
+ * G4 a token is good while its entry is OUT by the very delivery that made it; any other changes nothing. Its serial is a keyed
+ *    hash of how many were made before, so that who has some can guess no other.
  */
 #pragma once
 
 #include "base/bytes.h"
+#include "base/hash.h"
 #include "base/hashmap.h"
 
 enum {
     GROUP_WINDOW_COUNT_MAX = 10000, /* events read ahead of the cursor */
-    GROUP_PARKED_COUNT_MAX = 1000,  /* then events go on being delivered, however often they failed */
+    GROUP_PARKED_COUNT_MAX = 1000,  /* then events go on being delivered, however often they failed, but … */
+    GROUP_BACKOFF_MS_MIN = 1000,    /* … not before this, doubled with every further try, … */
+    GROUP_BACKOFF_MS_MAX = 300000,  /* … up to this */
     GROUP_RETURNED_COUNT_MAX = 1000, /* replayed and not settled again: they come on top of the window */
     GROUP_REASON_SIZE_MAX = 200,    /* bytes of why an event was refused */
     GROUP_CONSUMER_COUNT_MAX = 1000,
@@ -39,7 +46,7 @@ enum group_entry_state { GROUP_READY, GROUP_OUT, GROUP_SETTLED };
 
 struct group_entry {
     uint64_t position;
-    uint64_t serial; /* of the delivery it is OUT by */
+    uint64_t serial; /* of the delivery it is OUT by: G4 */
     uint64_t due_ns; /* READY: not before; OUT: its lease ends */
     enum group_entry_state state;
     bool returned; /* from the parked: says nothing about the cursor */
@@ -84,7 +91,8 @@ struct group_state {
     uint64_t lease_ns;
     uint32_t tries_max;
     uint64_t cursor, examined;
-    uint64_t serial;
+    uint8_t key[HASH_SIP_KEY_SIZE]; /* of the tokens */
+    uint64_t token_count;           /* made so far */
     uint64_t due_ns; /* nothing falls due before; UINT64_MAX: nothing at all */
     struct group_entry *entries;
     size_t count, capacity;
@@ -101,8 +109,8 @@ struct group_state {
     uint64_t delivered, acknowledged, expired, refused; /* figures since the start */
 };
 
-/* Begins behind `cursor`; `serial` is any number that no earlier delivery of this group is near. */
-void group_state_init(struct group_state *state, uint64_t cursor, uint64_t serial);
+/* Begins behind `cursor`. `key`: random, and no other group's or run's; copied. */
+void group_state_init(struct group_state *state, uint64_t cursor, const uint8_t key[HASH_SIP_KEY_SIZE]);
 void group_state_deinit(struct group_state *state);
 
 /* Ranges beyond the cursor that are settled already, sorted: taken over, from malloc. Before the first admit. */
@@ -124,7 +132,8 @@ _must_check_ int group_state_fetch(struct group_state *state, uint64_t now_ns, s
 /* All tokens or none. 0; GROUP_E_LOST with ret_lost[i] set for each that is not good; -ENOMEM. */
 _must_check_ int group_state_ack(struct group_state *state, const struct group_token *tokens, size_t count,
                                  bool *ret_lost);
-/* Back into the window, not before `due_ns`; or parked, with the reason. `ret_parked`: how many. */
+/* Back into the window, not before `due_ns`, and later when it would be parked and cannot; or parked, with the reason.
+ * `ret_parked`: how many. */
 _must_check_ int group_state_nack(struct group_state *state, const struct group_token *tokens, size_t count,
                                   uint64_t due_ns, struct bytes reason, int64_t time_us, bool *ret_lost,
                                   size_t *ret_parked);
@@ -156,3 +165,21 @@ _must_check_ int group_state_ranges(const struct group_state *state, struct grou
 /* Whether anybody may still be given this event, which is for the group, be it after a crash: it was not read yet, is in the
  * window, is parked, or its acknowledgement is not written down. */
 bool group_state_waits_for(const struct group_state *state, uint64_t position);
+
+/* Why a group does not move as it should, and on which event's account. */
+enum group_stall_kind {
+    GROUP_MOVES,
+    GROUP_STALL_PARK,   /* nothing more can be parked: what fails too often waits for another try */
+    GROUP_STALL_WINDOW, /* nothing can be given out, and nothing read on: the first event of the window is held, or waits */
+};
+
+struct group_stall {
+    enum group_stall_kind kind;
+    uint64_t position; /* of the first that waits or is held; 0: none yet */
+    uint32_t tries;    /* of that one */
+    const char *consumer; /* who holds it, or NULL; good until the state changes */
+    size_t waiting;    /* how many failed too often and are not parked */
+};
+
+/* How it stands at this moment. */
+_must_check_ int group_state_stall(const struct group_state *state, uint64_t now_ns, struct group_stall *ret_stall);

@@ -100,7 +100,10 @@ static void model_expire(void)
 
 static void begin(uint64_t cursor)
 {
-    group_state_init(&world.state, cursor, (uint64_t)dice(1u << 30) << 32);
+    uint8_t runs[HASH_SIP_KEY_SIZE];
+    for (size_t i = 0; i < sizeof(runs); i++)
+        runs[i] = (uint8_t)dice(256);
+    group_state_init(&world.state, cursor, runs);
     world.state.lease_ns = LEASE_NS;
     world.state.tries_max = TRIES_MAX;
 }
@@ -436,6 +439,9 @@ static void what_was_written_survives_a_crash_and_the_rest_is_delivered_again(vo
 
 /* ---- limits ---- */
 
+static const uint8_t key[HASH_SIP_KEY_SIZE] = {1};
+#define S UINT64_C(1000000000)
+
 /* The law: what never reached its consumer is as if it had not been given. */
 static void what_was_not_sent_is_given_again_and_no_try_is_counted(void **state)
 {
@@ -444,7 +450,7 @@ static void what_was_not_sent_is_given_again_and_no_try_is_counted(void **state)
     size_t count;
     bool lost;
 
-    group_state_init(&group, 0, 1);
+    group_state_init(&group, 0, key);
     group.lease_ns = LEASE_NS;
     group.tries_max = TRIES_MAX;
     assert_int_equal(group_state_admit(&group, 1, NULL, 0), 0);
@@ -466,7 +472,7 @@ static void a_window_that_is_full_takes_more_when_its_front_is_done(void **state
     size_t count;
     bool lost;
 
-    group_state_init(&group, 0, 1);
+    group_state_init(&group, 0, key);
     group.lease_ns = LEASE_NS;
     group.tries_max = TRIES_MAX;
     for (uint64_t position = 1; group_state_room(&group) > 0; position++)
@@ -488,7 +494,7 @@ static void events_beyond_the_parked_there_may_be_are_delivered_on(void **state)
     struct group_state group;
     size_t count, parked;
 
-    group_state_init(&group, 0, 1);
+    group_state_init(&group, 0, key);
     group.lease_ns = LEASE_NS;
     group.tries_max = 1;
     for (uint64_t position = 1; position <= GROUP_PARKED_COUNT_MAX + 1; position++)
@@ -501,9 +507,111 @@ static void events_beyond_the_parked_there_may_be_are_delivered_on(void **state)
     assert_int_equal(parked, GROUP_PARKED_COUNT_MAX);
     assert_string_equal(group_state_find_parked(&group, 1)->reason, "no");
     assert_int_equal(group_state_fetch(&group, 0, BYTES_LITERAL("c"), 10, deliveries, &count), 0);
+    assert_int_equal(count, 0); /* not at once */
+    assert_int_equal(group_state_fetch(&group, S, BYTES_LITERAL("c"), 10, deliveries, &count), 0);
     assert_int_equal(count, 1);
     assert_int_equal(deliveries[0].tries, 2);
     group_state_deinit(&group);
+}
+
+/* The law: it waits longer each time, so that what stands behind it has its turn, and it is said. */
+static void what_cannot_be_parked_waits_longer_each_time_and_lets_others_pass(void **state)
+{
+    static const uint64_t waits[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300};
+    struct group_state group;
+    struct group_delivery delivery;
+    struct group_stall stall;
+    size_t count, parked;
+    uint64_t now_ns = 5;
+    bool lost;
+
+    group_state_init(&group, 0, key);
+    group.lease_ns = 400 * S;
+    group.tries_max = 1;
+    for (uint64_t position = 1; position <= GROUP_PARKED_COUNT_MAX; position++) {
+        const struct group_parked old = {.position = position};
+        assert_int_equal(group_state_add_parked(&group, &old), 0);
+    }
+    group_state_pass(&group, GROUP_PARKED_COUNT_MAX);
+    assert_int_equal(group_state_admit(&group, GROUP_PARKED_COUNT_MAX + 1, NULL, 0), 0);
+    assert_int_equal(group_state_admit(&group, GROUP_PARKED_COUNT_MAX + 2, NULL, 0), 0);
+    for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
+        assert_int_equal(group_state_fetch(&group, now_ns, BYTES_LITERAL("c"), 1, &delivery, &count), 0);
+        assert_int_equal(count, 1);
+        assert_int_equal(delivery.token.position, GROUP_PARKED_COUNT_MAX + 1);
+        assert_int_equal(group_state_nack(&group, &delivery.token, 1, now_ns, BYTES_LITERAL("no"), 7, &lost, &parked), 0);
+        assert_int_equal(parked, 0);
+        assert_int_equal(group.due_ns, now_ns + waits[i] * S);
+        assert_int_equal(group_state_stall(&group, now_ns, &stall), 0);
+        assert_int_equal(stall.kind, GROUP_STALL_PARK);
+        assert_int_equal(stall.position, GROUP_PARKED_COUNT_MAX + 1);
+        assert_int_equal(stall.waiting, 1);
+        group_state_expire(&group, now_ns += waits[i] * S - 1, 7, &parked);
+        assert_int_equal(group_state_fetch(&group, now_ns, BYTES_LITERAL("c"), 1, &delivery, &count), 0);
+        assert_int_equal(count, 1); /* the one behind it, which is given back unharmed */
+        assert_int_equal(delivery.token.position, GROUP_PARKED_COUNT_MAX + 2);
+        group_state_undo(&group, &delivery.token, 1);
+        group_state_expire(&group, now_ns += 1, 7, &parked);
+    }
+    group_state_deinit(&group);
+}
+
+/* The law: an event that is held while all that may be read behind it is done stalls the group, and is named with who holds it. */
+static void a_held_event_that_stalls_its_group_is_named(void **state)
+{
+    struct group_state group;
+    struct group_delivery held, delivery;
+    struct group_stall stall;
+    size_t count;
+    bool lost;
+
+    group_state_init(&group, 0, key);
+    group.lease_ns = LEASE_NS;
+    group.tries_max = TRIES_MAX;
+    for (uint64_t position = 1; group_state_room(&group) > 0; position++)
+        assert_int_equal(group_state_admit(&group, position, NULL, 0), 0);
+    assert_int_equal(group_state_fetch(&group, 0, BYTES_LITERAL("slow"), 1, &held, &count), 0);
+    assert_int_equal(group_state_stall(&group, 0, &stall), 0);
+    assert_int_equal(stall.kind, GROUP_MOVES);
+    for (size_t i = 1; i < GROUP_WINDOW_COUNT_MAX; i++) {
+        assert_int_equal(group_state_fetch(&group, 0, BYTES_LITERAL("c"), 1, &delivery, &count), 0);
+        assert_int_equal(group_state_ack(&group, &delivery.token, 1, &lost), 0);
+    }
+    assert_int_equal(group_state_stall(&group, 0, &stall), 0);
+    assert_int_equal(stall.kind, GROUP_STALL_WINDOW);
+    assert_int_equal(stall.position, 1);
+    assert_string_equal(stall.consumer, "slow");
+    assert_int_equal(group_state_ack(&group, &held.token, 1, &lost), 0);
+    assert_int_equal(group_state_stall(&group, 0, &stall), 0);
+    assert_int_equal(stall.kind, GROUP_MOVES);
+    group_state_deinit(&group);
+}
+
+/* G4: who has some tokens cannot tell the next one: not the same distance apart, not of another group's key. */
+static void a_token_cannot_be_told_from_the_ones_before(void **state)
+{
+    static const uint8_t other_key[HASH_SIP_KEY_SIZE] = {2};
+    struct group_state group, other;
+    struct group_delivery a[3], b;
+    size_t count;
+    bool lost;
+
+    group_state_init(&group, 0, key);
+    group_state_init(&other, 0, other_key);
+    group.tries_max = other.tries_max = TRIES_MAX;
+    group.lease_ns = other.lease_ns = LEASE_NS;
+    for (uint64_t position = 1; position <= 3; position++) {
+        assert_int_equal(group_state_admit(&group, position, NULL, 0), 0);
+        assert_int_equal(group_state_admit(&other, position, NULL, 0), 0);
+    }
+    assert_int_equal(group_state_fetch(&group, 0, BYTES_LITERAL("c"), 3, a, &count), 0);
+    assert_int_equal(group_state_fetch(&other, 0, BYTES_LITERAL("c"), 1, &b, &count), 0);
+    assert_true(a[1].token.serial - a[0].token.serial != a[2].token.serial - a[1].token.serial);
+    assert_true(a[0].token.serial != b.token.serial);
+    struct group_token guess = {.position = 3, .serial = a[1].token.serial + 1};
+    assert_int_equal(group_state_ack(&group, &guess, 1, &lost), GROUP_E_LOST);
+    group_state_deinit(&group);
+    group_state_deinit(&other);
 }
 
 static void a_consumer_too_many_waits_until_another_has_nothing(void **state)
@@ -514,7 +622,7 @@ static void a_consumer_too_many_waits_until_another_has_nothing(void **state)
     size_t count;
     bool lost;
 
-    group_state_init(&group, 0, 1);
+    group_state_init(&group, 0, key);
     group.lease_ns = LEASE_NS;
     group.tries_max = 1;
     for (uint64_t i = 0; i <= GROUP_CONSUMER_COUNT_MAX; i++) {
@@ -539,6 +647,9 @@ int main(void)
         cmocka_unit_test(what_was_not_sent_is_given_again_and_no_try_is_counted),
         cmocka_unit_test(a_window_that_is_full_takes_more_when_its_front_is_done),
         cmocka_unit_test(events_beyond_the_parked_there_may_be_are_delivered_on),
+        cmocka_unit_test(what_cannot_be_parked_waits_longer_each_time_and_lets_others_pass),
+        cmocka_unit_test(a_held_event_that_stalls_its_group_is_named),
+        cmocka_unit_test(a_token_cannot_be_told_from_the_ones_before),
         cmocka_unit_test(a_consumer_too_many_waits_until_another_has_nothing),
     };
     return cmocka_run_group_tests_name("group/state", tests, NULL, NULL);

@@ -153,6 +153,42 @@ static void write_consumers(struct json_writer *w, const struct group_status *st
     json_write_array_end(w);
 }
 
+/* Why it does not move, and the event that is to blame, if it is so. */
+static void write_stall(struct json_writer *w, const struct group_stall *stall)
+{
+    if (stall->kind == GROUP_MOVES)
+        return;
+    json_write_member_string(w, "stalled", group_stall_word(stall));
+    json_write_member_u64(w, "waiting", stall->waiting);
+    if (stall->position > 0) {
+        json_write_member_u64(w, "position", stall->position);
+        json_write_member_u64(w, "tries", stall->tries);
+    }
+    if (stall->consumer)
+        json_write_member_string(w, "consumer", stall->consumer);
+}
+
+static void write_stalled(void *user, const struct group_status *status)
+{
+    struct json_writer *w = user;
+
+    if (status->stall->kind == GROUP_MOVES)
+        return;
+    json_write_object_begin(w);
+    json_write_member_bytes(w, "group", status->name);
+    write_stall(w, status->stall);
+    json_write_object_end(w);
+}
+
+void groups_write_stalled(struct server *server, struct json_writer *w)
+{
+    json_write_key(w, "groups");
+    json_write_array_begin(w);
+    if (server->groups)
+        groups_each(server->groups, (struct bytes){0}, false, write_stalled, w);
+    json_write_array_end(w);
+}
+
 static void write_status(void *user, const struct group_status *status)
 {
     struct json_writer *w = user;
@@ -167,6 +203,7 @@ static void write_status(void *user, const struct group_status *status)
     json_write_member_u64(w, "in_flight", status->out);
     json_write_member_u64(w, "parked", status->parked);
     write_consumers(w, status);
+    write_stall(w, status->stall);
     json_write_object_end(w);
 }
 
@@ -395,6 +432,8 @@ static const struct {
     {"group_lag", "gauge", "events a consumer group has not done with, at most"},
     {"group_in_flight", "gauge", "events that consumers of a group have now"},
     {"group_parked", "gauge", "events of a group that failed too often"},
+    {"group_stalled", "gauge", "1 for a group that can park nothing more, or whose first event holds up all others"},
+    {"group_failing", "gauge", "events of a group that failed too often and cannot be parked"},
     {"group_delivered_total", "counter", "events handed to consumers since the server started"},
     {"group_acknowledged_total", "counter", "events acknowledged since then"},
     {"group_refused_total", "counter", "events given back since then"},
@@ -425,6 +464,7 @@ static void write_rows(void *user, const struct group_status *status)
 {
     struct families *all = user;
     const uint64_t values[FAMILY_COUNT] = {status->lag,       status->out,          status->parked,
+                                           status->stall->kind != GROUP_MOVES,      status->stall->waiting,
                                            status->delivered, status->acknowledged, status->refused,
                                            status->expired};
 

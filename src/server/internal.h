@@ -258,6 +258,8 @@ _must_check_ int metric_family(struct buffer *out, const char *name, const char 
 int server_groups_open(struct server *server);
 /* Families of /metrics. */
 _must_check_ int group_metrics(struct server *server, struct buffer *out);
+/* Member "groups": those that do not move as they should, and why. */
+void groups_write_stalled(struct server *server, struct json_writer *w);
 
 /* ---- lines.c: events as NDJSON ---- */
 

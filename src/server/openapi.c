@@ -100,7 +100,9 @@ static const struct {
     {"Group", OBJECT("\"group\",\"definition\",\"cursor\",\"lag\",\"in_flight\",\"parked\",\"consumers\"",
                      "\"group\":" TEXT ",\"definition\":" REF(
                          "GroupDefinition") ",\"cursor\":" NUMBER ",\"head\":" NUMBER ",\"lag\":" NUMBER
-                                            ",\"in_flight\":" NUMBER ",\"parked\":" NUMBER
+                                            ",\"in_flight\":" NUMBER ",\"parked\":" NUMBER ",\"stalled\":" TEXT
+                                            ",\"waiting\":" NUMBER ",\"position\":" NUMBER ",\"tries\":" NUMBER
+                                            ",\"consumer\":" TEXT
                                             ",\"consumers\":" LIST(OBJECT("\"consumer\",\"in_flight\"",
                                                                           "\"consumer\":" TEXT
                                                                           ",\"in_flight\":" NUMBER)))},
@@ -125,7 +127,7 @@ static const struct {
                        ",\"time\":{\"type\":\"string\",\"format\":\"date-time\"}")) ",\"more\":" BOOL)},
     {"Health", OBJECT("\"status\"", "\"status\":" TEXT)},
     {"Ready", OBJECT("\"status\",\"journal\",\"views\"",
-                     "\"status\":" TEXT ",\"journal\":{\"type\":\"object\"},\"views\":" LIST(ANY))},
+                     "\"status\":" TEXT ",\"journal\":{\"type\":\"object\"},\"views\":" LIST(ANY) ",\"groups\":" LIST(ANY))},
 };
 
 static void write_schemas(struct json_writer *w)

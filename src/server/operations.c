@@ -57,6 +57,7 @@ void handle_ready(struct http_request *request)
     json_write_object_begin(&w);
     ready = write_journal(&w, server) && !http_draining(server->http);
     write_views(&w, server);
+    groups_write_stalled(server, &w);
     if (server->follower)
         follower_write(server->follower, &w);
     json_write_member_string(&w, "status",

@@ -219,6 +219,42 @@ def what_fails_too_often_is_parked_with_the_reason_and_can_be_replayed():
         assert positions(fetch(server)) == [4]
 
 
+def metric(server, name):
+    text = request(server, "GET", "/metrics").body.decode()
+    return [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(f'{name}{{group="g"}}')]
+
+
+@tap.test
+def a_good_event_behind_more_failing_ones_than_can_be_parked_is_delivered_and_the_group_is_named():
+    with Server() as server:
+        create(server, tries_max=1)
+        append(server, *({"type": "Bad"} for _ in range(1000)))
+        append(server, {"type": "Bad"}, {"type": "Bad"}, {"type": "Good"})
+        assert request(server, "GET", "/ready").json()["groups"] == []
+        assert metric(server, "daybook_group_stalled") == ["0"]
+        deliveries = 0
+        while True:
+            batch = fetch(server, count=1000)
+            deliveries += len(batch)
+            good = [one for one in batch if one["event"]["type"] == "Good"]
+            bad = [one for one in batch if one["event"]["type"] == "Bad"]
+            if bad:
+                say(server, "nack", bad, reason="no")
+            if good:
+                break
+        assert deliveries == 1003, deliveries
+        say(server, "ack", good)
+        said = request(server, "GET", "/ready")
+        assert said.status == 200, said
+        stalled, = said.json()["groups"]
+        first = stalled.pop("position")
+        assert stalled == {"group": "g", "stalled": "parked-full", "waiting": 2, "tries": 1} and first > 1000, stalled
+        assert status(server)["stalled"] == "parked-full" and status(server)["waiting"] == 2
+        assert metric(server, "daybook_group_stalled") == ["1"] and metric(server, "daybook_group_failing") == ["2"]
+        again = fetch(server, wait_seconds=20)
+        assert [one["tries"] for one in again] == [2, 2], again
+
+
 @tap.test
 def a_group_that_is_made_again_is_the_same_and_one_with_other_rules_is_refused():
     with Server(options=["--limit", "group_count_max=2"]) as server:
