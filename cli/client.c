@@ -229,9 +229,11 @@ static void set_options(struct client *client, const struct client_request *requ
 }
 
 /* Is this request to be given up? 0 or -errno. */
-static int given_up(const struct client_request *request)
+static int given_up(const struct client_request *request, const struct transfer *transfer)
 {
-    if (stop_hurried() || (request->waits && stop_asked()))
+    bool begun = transfer->answer->body.size > 0; /* one that has come is taken */
+
+    if (stop_asked() && !request->settles && (stop_hurried() || (request->waits && !begun)))
         return -ECANCELED;
     return request->prints && output_lost() ? -EPIPE : 0;
 }
@@ -252,11 +254,11 @@ static CURLcode drive(struct client *client, const struct client_request *reques
             others[count++] = (struct curl_waitfd){.fd = STDOUT_FILENO};
         if (stop_fd() >= 0 && !stop_asked())
             others[count++] = (struct curl_waitfd){.fd = stop_fd(), .events = CURL_WAIT_POLLIN};
-        answer = curl_multi_perform(client->multi, &running);
+        answer = curl_multi_perform(client->multi, &running); /* first: what has come is read before anything is given up */
+        if (answer == CURLM_OK && running && transfer->stopped == 0)
+            transfer->stopped = given_up(request, transfer);
         if (answer == CURLM_OK && running && transfer->stopped == 0)
             answer = curl_multi_poll(client->multi, others, count, LOOK_INTERVAL_MS, NULL);
-        if (running && transfer->stopped == 0)
-            transfer->stopped = given_up(request);
     }
     while ((message = curl_multi_info_read(client->multi, &left)))
         if (message->msg == CURLMSG_DONE)
@@ -305,6 +307,11 @@ static int attempt(struct client *client, const struct client_request *request, 
     return -EAGAIN;
 }
 
+static bool is_wanted(const struct client_request *request)
+{
+    return !stop_asked() || (request->settles && !stop_hurried());
+}
+
 int client_send(struct client *client, const struct client_request *request, struct client_answer *ret_answer)
 {
     uint64_t until_ms = os_monotonic_ms() + request->patience_ms;
@@ -316,7 +323,7 @@ int client_send(struct client *client, const struct client_request *request, str
         int r = attempt(client, request, &answer, &retry_after_s);
         uint64_t wait_ms = retry_after_s > 0 ? (uint64_t)retry_after_s * 1000 : delay_ms;
 
-        if (r == -EAGAIN && request->repeatable && !stop_asked() && os_monotonic_ms() + wait_ms <= until_ms) {
+        if (r == -EAGAIN && request->repeatable && is_wanted(request) && os_monotonic_ms() + wait_ms <= until_ms) {
             client_answer_deinit(&answer);
             stop_wait_ms((unsigned)wait_ms);
             delay_ms = delay_ms * 2 > RETRY_DELAY_MS_MAX ? RETRY_DELAY_MS_MAX : delay_ms * 2;

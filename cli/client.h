@@ -25,6 +25,7 @@ struct client_request {
     struct bytes body;
     bool repeatable;      /* sending it twice does no harm */
     bool waits;           /* the answer may take long: it is given up at the first SIGTERM or SIGINT (stop.h) */
+    bool settles;         /* it says how something ended: neither the first nor the second signal ends it, only no time is left */
     bool prints;          /* it is for standard output: it is given up when nobody reads that any more (output.h) */
     uint32_t patience_ms; /* how long to go on repeating; 0: once */
 };

@@ -1,10 +1,15 @@
-/* daybook consume: be a consumer of a group: each event is printed, or handed to a command, and then acknowledged. */
+/* daybook consume: be a consumer of a group: each event is printed, or handed to a command, and then acknowledged.
+ *
+ * SIGTERM, SIGINT and SIGHUP end it in order: what is being done is done to its end and settled, what was fetched and not begun
+ * is given back without a try counted, exit code 0. The command runs in a process group of its own, so that a Ctrl-C does not
+ * reach it; a second signal kills that group, and its event is given back. However consume ends, its command does not go on
+ * without it: the kernel kills it when its parent dies. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,10 +17,10 @@
 #include "base/json.h"
 #include "cli.h"
 #include "client.h"
+#include "output.h"
+#include "stop.h"
 
-enum { WAIT_SECONDS = 20, EXIT_REASON_SIZE = 64, PATIENCE_MS = 60000, COUNT_PRINTED = 100 };
-
-extern char **environ;
+enum { WAIT_SECONDS = 20, EXIT_REASON_SIZE = 64, PATIENCE_MS = 60000, COUNT_PRINTED = 100, EXIT_NOT_RUN = 127 };
 
 static const char *consumer, *command;
 static uint64_t count, limit, delay_seconds;
@@ -44,11 +49,13 @@ struct consuming {
 
 /* ---- talking ---- */
 
-/* A POST to the group; a server that is away is waited for, since everything here may be said again. */
+/* A POST to the group; a server that is away is waited for, since everything here may be said again. An exit code, or what
+ * client_send() says of a fetch that was given up. */
 static int say(struct consuming *consuming, const char *what, const struct buffer *body,
                struct client_answer *ret_answer)
 {
     _cleanup_(buffer_deinit) struct buffer path = {0};
+    bool fetches = strcmp(what, "/fetch") == 0;
     int r = buffer_append_bytes(&path, buffer_bytes(&consuming->path));
 
     if (r == 0)
@@ -60,8 +67,14 @@ static int say(struct consuming *consuming, const char *what, const struct buffe
                                      .headers = {"Content-Type: application/json"},
                                      .body = buffer_bytes(body),
                                      .repeatable = true,
-                                     .patience_ms = PATIENCE_MS};
-    if (client_send(consuming->client, &request, ret_answer) < 0)
+                                     .patience_ms = PATIENCE_MS,
+                                     .waits = fetches,
+                                     .prints = fetches && !command,
+                                     .settles = !fetches};
+    int sent = client_send(consuming->client, &request, ret_answer);
+    if (sent == -ECANCELED || sent == -EPIPE)
+        return sent; /* the end was asked for, or nobody reads what is printed */
+    if (sent < 0)
         return cli_error(CLI_FAILED, "%s", client_error(consuming->client));
     return CLI_DONE;
 }
@@ -112,29 +125,51 @@ static int write_input(int fd, struct bytes text)
     return 0;
 }
 
+/* In the child: a group of its own, the end with its parent, and the signals as they were before we changed them. */
+static void become_command(int input, pid_t parent, const sigset_t *signals)
+{
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(EXIT_NOT_RUN); /* it died before we could ask */
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
+    sigprocmask(SIG_SETMASK, signals, NULL);
+    if (dup2(input, STDIN_FILENO) == STDIN_FILENO)
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(EXIT_NOT_RUN);
+}
+
+/* No signal comes between the child's beginning and our knowing whom the second one is to kill. */
 static int start_command(int input, pid_t *ret_pid)
 {
-    char *const arguments[] = {(char *)"sh", (char *)"-c", (char *)command, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t defaults;
-    int r = posix_spawn_file_actions_init(&actions);
+    sigset_t all, before;
+    pid_t parent = getpid();
 
-    if (r != 0)
-        return -r;
-    r = posix_spawnattr_init(&attributes);
-    if (r == 0) {
-        sigemptyset(&defaults);
-        sigaddset(&defaults, SIGPIPE); /* which we ignore, and it may not */
-        posix_spawnattr_setsigdefault(&attributes, &defaults);
-        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-        r = posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
-        if (r == 0)
-            r = posix_spawn(ret_pid, "/bin/sh", &actions, &attributes, arguments, environ);
-        posix_spawnattr_destroy(&attributes);
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    pid_t pid = stop_hurried() ? (errno = ECANCELED, -1) : fork();
+    int r = pid < 0 ? -errno : 0;
+    if (pid == 0)
+        become_command(input, parent, &before);
+    if (pid > 0) {
+        setpgid(pid, pid); /* whoever of us two is first */
+        stop_guard(pid);
+        *ret_pid = pid;
     }
-    posix_spawn_file_actions_destroy(&actions);
-    return -r;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
+/* Its process group stays ours to kill until it has ended; what it left running there goes on. */
+static int wait_command(pid_t pid, int *ret_status)
+{
+    pid_t waited;
+
+    while ((waited = waitpid(pid, ret_status, 0)) < 0 && errno == EINTR)
+        ;
+    stop_guard(0);
+    return waited < 0 ? -errno : 0;
 }
 
 /* Runs the command with the event on its standard input. 0 and its wait status, or -errno. */
@@ -146,19 +181,17 @@ static int run_command(struct bytes event, int *ret_status)
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
     int r = start_command(ends[0], &pid);
+    bool started = r == 0;
     close(ends[0]);
     if (r == 0)
         r = write_input(ends[1], event);
     if (r == 0)
         r = write_input(ends[1], BYTES_LITERAL("\n"));
     close(ends[1]);
-    if (r < 0)
+    if (!started)
         return r;
-    while (waitpid(pid, ret_status, 0) < 0) {
-        if (errno != EINTR)
-            return -errno;
-    }
-    return 0;
+    int waited = wait_command(pid, ret_status);
+    return r < 0 ? r : waited;
 }
 
 /* NULL: done. Else why not. */
@@ -167,8 +200,8 @@ static const char *do_event(struct bytes event, char reason[EXIT_REASON_SIZE])
     int status = 0;
 
     if (!command) {
-        printf("%.*s\n", BYTES_PRINT(event));
-        return fflush(stdout) == 0 ? NULL : "the output cannot be written";
+        output_text(event);
+        return output_flush() ? NULL : "the output cannot be written";
     }
     int r = run_command(event, &status);
     if (r < 0)
@@ -182,20 +215,53 @@ static const char *do_event(struct bytes event, char reason[EXIT_REASON_SIZE])
     return reason;
 }
 
+/* What was fetched and not begun goes back at once, and no try counts. If that cannot be said the lease says it, later. */
+static int give_back(struct consuming *consuming, struct json_cursor *at, const struct json_value *first)
+{
+    _cleanup_(buffer_deinit) struct buffer body = {0};
+    struct json_writer w = json_writer(&body);
+    struct client_answer answer;
+    size_t given = first != NULL;
+
+    json_write_object_begin(&w);
+    json_write_member_bool(&w, "untried", true);
+    json_write_key(&w, "tokens");
+    json_write_array_begin(&w);
+    if (first)
+        json_write_raw(&w, json_raw(json_get(*first, "token")));
+    for (; json_next(at); given++)
+        json_write_raw(&w, json_raw(json_get(at->value, "token")));
+    json_write_array_end(&w);
+    json_write_object_end(&w);
+    if (json_write_end(&w) < 0)
+        return cli_error(CLI_FAILED, "no memory");
+    if (given == 0)
+        return CLI_DONE;
+    int code = say(consuming, "/nack", &body, &answer);
+    if (code != CLI_DONE)
+        return code;
+    code = answer.status == 200 ? CLI_DONE : client_print_problem(&answer);
+    client_answer_deinit(&answer);
+    return code;
+}
+
 static int do_batch(struct consuming *consuming, struct json_value events)
 {
     struct json_cursor at = json_walk(events);
     char reason[EXIT_REASON_SIZE];
     int code = CLI_DONE;
 
-    while (code == CLI_DONE && json_next(&at)) {
+    while (code == CLI_DONE && !stop_asked() && json_next(&at)) {
         const char *why = do_event(json_raw(json_get(at.value, "event")), reason);
+        if (!command && why) {
+            (void)give_back(consuming, &at, &at.value);
+            return CLI_FAILED; /* main() says what is wrong with the output */
+        }
         code = answer_event(consuming, json_get(at.value, "token"), why);
-        if (!command && why)
-            return cli_error(CLI_FAILED, "%s", why);
         consuming->done++;
     }
-    return code;
+    int given = give_back(consuming, &at, NULL);
+    return code == CLI_DONE ? given : code;
 }
 
 /* ---- fetching ---- */
@@ -234,6 +300,8 @@ static int consume_once(struct consuming *consuming)
     if (write_fetch(consuming, &body) < 0)
         return cli_error(CLI_FAILED, "no memory");
     int code = say(consuming, "/fetch", &body, &answer);
+    if (code < 0)
+        return code == -ECANCELED ? CLI_DONE : CLI_FAILED;
     if (code != CLI_DONE)
         return code;
     code = do_answer(consuming, &answer);
@@ -253,16 +321,15 @@ static int run_consume(int argument_count, char **arguments)
         consumer = name;
     if (count == 0)
         count = command ? 1 : COUNT_PRINTED; /* the lease of a batch begins for all of it at once */
-    signal(SIGPIPE, SIG_IGN);                /* a command may leave its input unread */
-    int code = client_open(&client);
+    int code = stop_catch() < 0 ? cli_error(CLI_FAILED, "cannot wait for signals: %s", strerror(errno)) : client_open(&client);
     consuming.client = client;
     if (code == CLI_DONE && (buffer_append_string(&consuming.path, "/v1/groups/") < 0 ||
                              client_escape(&consuming.path, arguments[0]) < 0))
         code = cli_error(CLI_FAILED, "no memory");
-    while (code == CLI_DONE && !consuming.stop && (limit == 0 || consuming.done < limit))
+    while (code == CLI_DONE && !consuming.stop && !stop_asked() && (limit == 0 || consuming.done < limit))
         code = consume_once(&consuming);
     buffer_deinit(&consuming.path);
-    return code;
+    return code == CLI_DONE && stop_hurried() ? cli_error(CLI_FAILED, "cut off by the second signal; its event was given back") : code;
 }
 
 const struct cli_command cli_consume = {
@@ -273,6 +340,8 @@ const struct cli_command cli_consume = {
              "the command's standard\n"
              "input; what ends with anything but 0 is given back, and parked after the group's number of "
              "tries.\n\n"
+             "SIGTERM, SIGINT or SIGHUP: the event under way is done to its end and settled, the others are given back, exit code 0.\n"
+             "A second one kills the command and gives its event back, exit code 3.\n\n"
              "  daybook consume mails --exec ./send-mail\n"
              "  daybook consume audit --until-empty >> audit.ndjson",
     .options = options,

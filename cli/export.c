@@ -125,7 +125,8 @@ static int find_head(struct client *client, struct export *export)
     struct client_request request = {.method = "GET",
                                      .path = "/v1/events?limit=1&direction=backward",
                                      .repeatable = true,
-                                     .patience_ms = PATIENCE_MS};
+                                     .patience_ms = PATIENCE_MS,
+                                     .waits = true};
     struct client_answer answer;
 
     if (client_send(client, &request, &answer) < 0)

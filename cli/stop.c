@@ -32,7 +32,7 @@ static void on_signal(int number)
 
 int stop_catch(void)
 {
-    static const int numbers[] = {SIGTERM, SIGINT};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
 
     fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -61,10 +61,11 @@ int stop_fd(void)
 
 void stop_wait_ms(unsigned ms)
 {
-    struct pollfd pipe = {.fd = fd, .events = POLLIN};
+    struct pollfd pipe = {.fd = stop_asked() ? -1 : fd, .events = POLLIN}; /* once asked it is readable for ever */
     uint64_t until_ms = os_monotonic_ms() + ms, now_ms;
+    int before = count;
 
-    while (!stop_asked() && (now_ms = os_monotonic_ms()) < until_ms)
+    while (count == before && (now_ms = os_monotonic_ms()) < until_ms)
         (void)poll(&pipe, 1, (int)(until_ms - now_ms)); /* a descriptor below zero is passed over */
 }
 

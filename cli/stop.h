@@ -1,6 +1,6 @@
-/* stop: SIGTERM and SIGINT as a request, for subcommands that have something to bring to an end first.
+/* stop: SIGTERM, SIGINT and SIGHUP as a request, for subcommands that have something to bring to an end first.
  *
- * After stop_catch() the first of the two only notes that the end is asked for; whoever waits does so with stop_fd() beside
+ * After stop_catch() the first of them only notes that the end is asked for; whoever waits does so with stop_fd() beside
  * and whoever works looks at stop_asked() between two pieces of work. The second one asks for haste: stop_hurried(); what the
  * subcommand runs for somebody (stop_guard()) is killed by it. The third one ends the program as if nothing had been caught. A
  * signal that was ignored when the program began stays ignored.
@@ -21,7 +21,7 @@ bool stop_hurried(void);
 /* Readable from the first signal on; -1 before stop_catch(). */
 int stop_fd(void);
 
-/* Wait until something happens: up to `ms`, or until the end is asked for. */
+/* Wait up to `ms`, or for the next signal. */
 void stop_wait_ms(unsigned ms);
 
 /* The process group that the second signal kills; 0: none. */

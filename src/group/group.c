@@ -260,6 +260,19 @@ int groups_nack(struct groups *groups, struct bytes name, const struct group_tok
     return r;
 }
 
+int groups_untry(struct groups *groups, struct bytes name, const struct group_token *tokens, size_t count)
+{
+    _cleanup_(group_releasep) struct group *group = group_acquire(groups, name);
+
+    if (!group)
+        return GROUP_E_UNKNOWN;
+    _os_locked_(&group->lock);
+    expire(group);
+    group_state_undo(&group->state, tokens, count);
+    tell(group, false);
+    return 0;
+}
+
 int groups_extend(struct groups *groups, struct bytes name, const struct group_token *tokens, size_t count,
                   uint64_t lease_ms, bool *ret_lost)
 {

@@ -95,6 +95,8 @@ int groups_ack(struct groups *groups, struct bytes name, const struct group_toke
 /* The reason has at most GROUP_REASON_SIZE_MAX bytes and no NUL. */
 int groups_nack(struct groups *groups, struct bytes name, const struct group_token *tokens, size_t count,
                 uint64_t delay_ms, struct bytes reason, bool *ret_lost, size_t *ret_parked);
+/* They were delivered, and not begun: back at once, no try is counted. What is not good is passed over. 0, GROUP_E_UNKNOWN. */
+int groups_untry(struct groups *groups, struct bytes name, const struct group_token *tokens, size_t count);
 /* The lease ends `lease_ms` from now; 0: as long as a new one. */
 int groups_extend(struct groups *groups, struct bytes name, const struct group_token *tokens, size_t count,
                   uint64_t lease_ms, bool *ret_lost);

@@ -102,6 +102,12 @@ static void take_reason(struct reading *reading, struct json_value value)
     take_text(reading, value, "/reason", GROUP_REASON_SIZE_MAX, &reading->body->reason);
 }
 
+static void take_untried(struct reading *reading, struct json_value value)
+{
+    if (json_bool(value, &reading->body->untried) != 0)
+        violate(reading, "/untried", "must be true or false");
+}
+
 static void take_token(struct reading *reading, struct json_value value, size_t index)
 {
     struct bytes text = {0};
@@ -176,6 +182,7 @@ static const struct {
     {"tokens", OF_ACK | OF_NACK | OF_EXTEND, true, take_tokens},
     {"delay_seconds", OF_NACK, false, take_delay},
     {"reason", OF_NACK, false, take_reason},
+    {"untried", OF_NACK, false, take_untried},
     {"lease_seconds", OF_EXTEND, false, take_lease},
     {"positions", OF_REPLAY, false, take_positions},
 };

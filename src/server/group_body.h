@@ -27,6 +27,7 @@ struct group_body {
     size_t token_count;
     uint64_t delay_s, lease_s;
     struct bytes reason;
+    bool untried; /* of a nack */
     uint64_t *positions;
     size_t position_count;
     struct buffer memory; /* of the texts */

@@ -305,6 +305,8 @@ static int ack(struct groups *groups, struct bytes name, const struct group_body
 static int nack(struct groups *groups, struct bytes name, const struct group_body *body, bool *lost,
                 size_t *parked)
 {
+    if (body->untried)
+        return groups_untry(groups, name, body->tokens, body->token_count);
     return groups_nack(groups, name, body->tokens, body->token_count, body->delay_s * 1000, body->reason,
                        lost, parked);
 }

@@ -115,7 +115,8 @@ static const struct {
                                                         "Event"))) ",\"lease_seconds\":" NUMBER)},
     {"GroupTokens", OBJECT("\"tokens\"", "\"tokens\":" LIST(TEXT))},
     {"GroupNack",
-     OBJECT("\"tokens\"", "\"tokens\":" LIST(TEXT) ",\"delay_seconds\":" NUMBER ",\"reason\":" TEXT)},
+     OBJECT("\"tokens\"", "\"tokens\":" LIST(TEXT) ",\"delay_seconds\":" NUMBER ",\"reason\":" TEXT
+                          ",\"untried\":" BOOL)},
     {"GroupExtend", OBJECT("\"tokens\"", "\"tokens\":" LIST(TEXT) ",\"lease_seconds\":" NUMBER)},
     {"GroupReplay", OBJECT("", "\"positions\":" LIST(NUMBER))},
     {"GroupDone", OBJECT("\"done\"", "\"done\":" NUMBER ",\"parked\":" NUMBER)},
