@@ -51,7 +51,7 @@ extern "C" {
 /* ---- Limits. Each is checked where a value comes in, and has a test. ---- */
 
 #define BREAKER_NAME_MAX     63    /* bytes of a name; a longer key is kept as its beginning and a hash */
-#define BREAKER_PROBES_MAX   16    /* half-open permits of one epoch */
+#define BREAKER_PROBES_MAX   128   /* half-open permits of one epoch */
 #define BREAKER_SLICES_MAX   120   /* slices of a time window */
 #define BREAKER_SHARDS_MAX   63    /* processes (or lanes of them) that own counters of their own */
 #define BREAKER_BREAKERS_MAX 65535 /* breakers of one region */
@@ -165,16 +165,16 @@ struct breaker_config {
     uint32_t window_count;   /* "window=count:100": the last that many calls; 0 when the window is of time */
     uint32_t slices;         /* "slices": parts of a time window */
     uint32_t min_calls;      /* "min_calls": completed calls a rate needs before it means anything */
-    uint32_t failure_rate;   /* "failure_rate": percent 1–100 that trips; 0 off */
+    uint32_t failure_rate;   /* "failure_rate": percent 1–100 that trips; 0 off. "33.3%": failure_rate_milli */
     uint32_t consecutive;    /* "consecutive": failures in a row that trip; 0 off */
     uint32_t slow_rate;      /* "slow_rate": percent 1–100 of slow and hung calls that trips; 0 off */
     uint64_t slow_call_ns;   /* "slow_call": a call that took longer is slow; 0 off */
     uint32_t hung;           /* "hung=on": calls older than slow_call count as slow before they end */
     uint32_t every;          /* "evaluate=failures|every": 1 judges on every report, also on a success */
     uint64_t open_ns;        /* "open": open time after the first trip */
-    uint64_t open_max_ns;    /* "open_max": doubling stops here */
+    uint64_t open_max_ns;    /* "open_max": doubling stops here; 0: the open time stays as it is */
     uint32_t jitter;         /* "jitter": percent 0–50 by which the open time differs, from the epoch */
-    uint32_t probes;         /* "probes": permits while half-open, 1–16 */
+    uint32_t probes;         /* "probes": permits while half-open, 1–128 */
     uint32_t probe_ok;       /* "probe_ok": of these must not fail; 0, "rate": judged by failure_rate */
     uint32_t max_in_flight;  /* "max_in_flight": calls under way over all processes; 0 without limit */
     uint64_t probe_lease_ns; /* "probe_lease": a probe that takes longer has failed */
@@ -183,6 +183,10 @@ struct breaker_config {
     uint64_t
         retry_after_max_ns; /* "retry_after_max": an upstream's Retry-After is believed up to this; 0 never */
     uint64_t key_idle_ns;   /* "key_idle": a breaker made by key may be evicted when unused for so long */
+    uint32_t failure_rate_milli; /* thousandths of a percent more: 33.3% is 33 and 300 */
+    uint32_t slow_rate_milli;
+    uint32_t preset; /* the library's own: which preset it began with, and what text has set since */
+    uint32_t given;
 };
 
 /* What is wrong with a configuration, or questionable (is_warning). */
@@ -205,12 +209,12 @@ BREAKER_PUBLIC int breaker_config_preset(struct breaker_config *config, const ch
 
 /* Set one field from text ("open", "5s"), also "preset". Checks the value's own range; what fields must hold
  * together is left to breaker_config_check(). BREAKER_E_CONFIG: config is untouched and ret_problem (may be
- * NULL) is filled. */
+ * NULL) is filled. Fields that depend on this one and were not set themselves follow it: README.md, "Presets". */
 BREAKER_PUBLIC int breaker_config_set(struct breaker_config *config, const char *field, const char *value,
                                       struct breaker_problem *ret_problem);
 
-/* Set several, "window=10s min_calls=20 …", separated by blanks. Onto what config holds; untouched if one is
- * wrong. */
+/* Set several, "window=10s min_calls=20 …", separated by blanks, in any order: a preset among them comes first. Onto
+ * what config holds; untouched if one is wrong. */
 BREAKER_PUBLIC int breaker_config_parse(struct breaker_config *config, const char *text,
                                         struct breaker_problem *ret_problem);
 

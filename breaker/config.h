@@ -11,13 +11,22 @@ struct config_field {
     const char *name;
     enum field_kind kind;
     size_t offset;
-    uint64_t least, most;
+    uint64_t least, most;     /* KIND_PERCENT: in thousandths */
+    size_t fraction;          /* KIND_PERCENT: where the thousandths are; 0: whole percents only */
     const char *const *words; /* KIND_WORD: by value, ended by NULL */
     const char *zero;         /* what 0 is called; NULL: "off" */
 };
 
 extern const struct config_field config_fields[];
 extern const size_t config_field_count;
+
+/* A preset's values, and nothing given. Which one: 0 is "default". */
+void config_base(uint32_t preset, struct breaker_config *ret_config);
+
+/* Set one field of the table, and nothing that follows it. */
+int config_store(struct breaker_config *config, const struct config_field *field, const char *value,
+                 struct breaker_problem *ret_problem);
+const struct config_field *config_field_find(const char *name);
 
 uint64_t config_value(const struct breaker_config *config, const struct config_field *field);
 void config_value_format(const struct breaker_config *config, const struct config_field *field, char *buffer,

@@ -26,7 +26,11 @@ static void an_error_names_the_field_the_value_and_the_range(void **state)
         {"failure_rate=half", "failure_rate", "half", "0 to 100%"},
         {"min_calls=0", "min_calls", "0", "1 to 1000000"},
         {"min_calls=-1", "min_calls", "-1", "1 to 1000000"},
-        {"probes=17", "probes", "17", "1 to 16"},
+        {"probes=129", "probes", "129", "1 to 128"},
+        {"failure_rate=100.001%", "failure_rate", "100.001%", "0 to 100%"},
+        {"failure_rate=33.3333%", "failure_rate", "33.3333%", "0 to 100%"},
+        {"failure_rate=33.%", "failure_rate", "33.%", "0 to 100%"},
+        {"jitter=1.5%", "jitter", "1.5%", "0 to 50%"},
         {"open=5", "open", "5", "a time from 1ms to 24h"},
         {"open=99999999999999999999s", "open", "99999999999999999999s", "a time from 1ms to 24h"},
         {"open=400000h", "open", "400000h", "a time from 1ms to 24h"},
@@ -39,11 +43,13 @@ static void an_error_names_the_field_the_value_and_the_range(void **state)
         {"colour=red", "colour", "red", "see the table of fields"},
         {"window=count:50 min_calls=51", "min_calls", "51", "at most the calls of window=count:…"},
         {"probe_ok=4", "probe_ok", "4", "at most probes"},
-        {"open_max=1s", "open_max", "1s", "at least open"},
+        {"open_max=1s", "open_max", "1s", "off, or at least open"},
+        {"open=90s open_max=60s", "open_max", "1m", "off, or at least open"},
+        {"window=count:10 min_calls=20", "min_calls", "20", "at most the calls of window=count:…"},
         {"slow_rate=50%", "slow_rate", "50%", "needs slow_call"},
         {"hung=on", "hung", "on", "on needs slow_call and slow_rate"},
-        {"window=100ms", "slices", "20", "such that window / slices is at least 10ms"},
-        {"window=1h", "slices", "20", "such that window / slices is at most 1m"},
+        {"window=100ms slices=20", "slices", "20", "such that window / slices is at least 10ms"},
+        {"window=1h slices=2", "slices", "2", "such that window / slices is at most 6m"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct breaker_problem problem = refused(cases[i].text);
@@ -107,6 +113,8 @@ static void assert_round_trip(const struct breaker_config *config)
     breaker_config_init(&back);
     if (breaker_config_parse(&back, text, &problem))
         fail_msg("%s: %s", text, problem.message);
+    back.preset = config->preset; /* all of it was given now */
+    back.given = config->given;
     assert_memory_equal(&back, config, sizeof(back));
 }
 
@@ -130,18 +138,19 @@ static void everything_legal_goes_through_text_and_back(void **state)
             c.window_count = (uint32_t)draw(&seed, 1, 1000000);
         }
         c.slices = (uint32_t)draw(&seed, 2, BREAKER_SLICES_MAX);
-        c.min_calls = (uint32_t)draw(&seed, 1, 1000000);
+        c.min_calls = (uint32_t)draw(&seed, 1, c.window_count ? c.window_count : 1000000);
         c.failure_rate = (uint32_t)draw(&seed, 0, 100);
+        c.failure_rate_milli = c.failure_rate < 100 ? (uint32_t)draw(&seed, 0, 999) : 0;
         c.consecutive = (uint32_t)draw(&seed, 0, 1000000);
         c.slow_rate = (uint32_t)draw(&seed, 0, 100);
         c.slow_call_ns = draw(&seed, 0, 3600 * SEC);
         c.hung = (uint32_t)draw(&seed, 0, 1);
         c.every = (uint32_t)draw(&seed, 0, 1);
         c.open_ns = draw(&seed, MS, 86400 * SEC);
-        c.open_max_ns = draw(&seed, MS, 86400 * SEC);
+        c.open_max_ns = draw(&seed, 0, 86400 * SEC);
         c.jitter = (uint32_t)draw(&seed, 0, 50);
-        c.probes = (uint32_t)draw(&seed, 1, 16);
-        c.probe_ok = (uint32_t)draw(&seed, 0, 16);
+        c.probes = (uint32_t)draw(&seed, 1, BREAKER_PROBES_MAX);
+        c.probe_ok = (uint32_t)draw(&seed, 0, BREAKER_PROBES_MAX);
         c.max_in_flight = (uint32_t)draw(&seed, 0, 1000000);
         c.probe_lease_ns = draw(&seed, MS, 3600 * SEC);
         c.ramp_ns = draw(&seed, 0, 3600 * SEC);

@@ -22,12 +22,12 @@
 #include "prefix.h"
 
 #define REGION_MAGIC  UINT64_C(0x31524b4145524200) /* "\0BREAKR1" */
-#define REGION_LAYOUT 2u /* 2: how long calls took */
+#define REGION_LAYOUT 3u /* 2: how long calls took; 3: rates in thousandths of a percent, more probes */
 #define REGION_ORDER  0x01020304u
 #define LINE          64
 #define SLICE_NS_MIN  UINT64_C(10000000) /* 10 ms: slice numbers then last 497 days in 32 bits */
 #define SLICE_NS_MAX                                                                                         \
-    UINT64_C(60000000000) /* a counter of 32 bits holds a minute of 71 million calls a second */
+    UINT64_C(360000000000) /* a counter of 32 bits holds six minutes of 11 million calls a second */
 #define RATE_WHOLE UINT64_C(100000) /* rules keep rates in thousandths of a percent */
 #define CLOCK_STEP_NS  UINT64_C(1000000)    /* the shared clock is written at most that often */
 #define LATENCY_UNIT_NS 31250 /* shortest time that is told apart */
@@ -93,7 +93,9 @@ struct rules {
     word forget_ns, retry_after_max_ns, key_idle_ns, mode;
     word window_ns;
     word serial; /* which configuration of this slot it is: part of what lenience is tagged with */
-    word spare[6];
+    word origin; /* of a configuration: preset 32 | given 32 */
+    word min_given; /* min_calls as it was given, which may be more than a window of calls holds */
+    word spare[4];
 };
 static_assert(sizeof(struct rules) == 4 * LINE, "rules are four lines");
 
@@ -142,8 +144,8 @@ struct slot {
     word spare[7];
 };
 static_assert(LATENCY_BUCKETS % 8 == 0, "a row of buckets is whole lines");
-static_assert(sizeof(struct slot) == (5 + 8 + BREAKER_EVENTS + LATENCY_MARKS * LATENCY_BUCKETS / 8 + 1) * LINE,
-              "a slot's head is 118 lines");
+static_assert(sizeof(struct slot) == (3 + BREAKER_PROBES_MAX / 8 + 8 + BREAKER_EVENTS + LATENCY_MARKS * LATENCY_BUCKETS / 8 + 1) * LINE,
+              "a slot's head is 132 lines");
 
 enum total {
     TOTAL_STARTED, /* not counted here: keeps totals and cells parallel */

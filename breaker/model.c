@@ -93,7 +93,7 @@ static void become(struct model *m, int machine, int reason, uint64_t now)
     uint64_t open = m->config.open_ns;
     for (uint32_t i = 1; i < m->trips && open < m->config.open_max_ns; i++)
         open *= 2;
-    if (open > m->config.open_max_ns)
+    if (m->config.open_max_ns && open > m->config.open_max_ns)
         open = m->config.open_max_ns;
     m->until = now + open;
     if (m->hint > now && m->hint_epoch == m->epoch - 1)
@@ -108,6 +108,19 @@ static void trip(struct model *m, int reason, uint64_t now)
     become(m, BREAKER_OPEN, reason, now);
 }
 
+/* Do so many of so many reach a rate? Never, when it is off. */
+static int reaches(uint64_t bad, uint64_t of, uint32_t percent, uint32_t thousandths)
+{
+    uint64_t rate = percent * 1000ull + thousandths;
+    return rate > 0 && bad * 100000 >= rate * of;
+}
+
+/* What a rate needs; a window of calls cannot hold more than itself. */
+static uint32_t min_calls(const struct breaker_config *c)
+{
+    return c->window_count && c->window_count < c->min_calls ? c->window_count : c->min_calls;
+}
+
 static int judge(struct model *m, uint32_t streak, uint64_t now)
 {
     const struct breaker_config *c = &m->config;
@@ -115,10 +128,9 @@ static int judge(struct model *m, uint32_t streak, uint64_t now)
     uint64_t begun = sum.total + sum.hung;
     if (c->consecutive && streak >= c->consecutive)
         trip(m, BREAKER_REASON_CONSECUTIVE, now);
-    else if (c->failure_rate && sum.total >= c->min_calls &&
-             sum.failures * 100 >= c->failure_rate * sum.total)
+    else if (sum.total >= min_calls(c) && reaches(sum.failures, sum.total, c->failure_rate, c->failure_rate_milli))
         trip(m, BREAKER_REASON_FAILURE_RATE, now);
-    else if (c->slow_rate && begun >= c->min_calls && (sum.slow + sum.hung) * 100 >= c->slow_rate * begun)
+    else if (begun >= min_calls(c) && reaches(sum.slow + sum.hung, begun, c->slow_rate, c->slow_rate_milli))
         trip(m, BREAKER_REASON_SLOW_RATE, now);
     else
         return 0;
@@ -131,7 +143,7 @@ static int judge(struct model *m, uint32_t streak, uint64_t now)
 
 static int judges_failures(const struct model *m)
 {
-    return m->config.failure_rate > 0 || m->config.consecutive > 0;
+    return m->config.failure_rate > 0 || m->config.failure_rate_milli > 0 || m->config.consecutive > 0;
 }
 
 /* Would so many bad ones of n be too many? */
@@ -141,12 +153,14 @@ static int too_many_failed(const struct model *m, uint64_t failed, uint64_t n)
         return 0;
     if (m->config.probe_ok)
         return failed > m->config.probes - m->config.probe_ok;
-    return m->config.failure_rate ? failed * 100 >= m->config.failure_rate * n : failed == n;
+    if (m->config.failure_rate || m->config.failure_rate_milli)
+        return reaches(failed, n, m->config.failure_rate, m->config.failure_rate_milli);
+    return failed == n;
 }
 
 static int too_many_slow(const struct model *m, uint64_t slow, uint64_t n)
 {
-    return m->config.slow_rate && slow * 100 >= m->config.slow_rate * n;
+    return reaches(slow, n, m->config.slow_rate, m->config.slow_rate_milli);
 }
 
 static int lease_is_slow(const struct breaker_config *c)
@@ -212,7 +226,7 @@ static int take_probe(struct model *m, struct model_call *call, uint64_t now)
 
 static int share(const struct model *m, uint64_t now, int *is_done)
 {
-    uint64_t each = (m->config.min_calls + 9) / 10, evidence = m->evidence / each;
+    uint64_t each = (min_calls(&m->config) + 9) / 10, evidence = m->evidence / each;
     uint64_t tenth = m->config.ramp_ns / 10, time = tenth ? elapsed(m, now) / tenth : 10;
     uint64_t steps = evidence < time ? evidence : time;
     *is_done = steps >= 10;
@@ -339,7 +353,7 @@ static void prove(struct model *m, uint64_t now)
         share(m, now, &is_done);
         if (is_done)
             become(m, BREAKER_CLOSED, BREAKER_REASON_RAMPED, now);
-    } else if (elapsed(m, now) >= m->config.forget_ns && m->evidence >= m->config.min_calls)
+    } else if (elapsed(m, now) >= m->config.forget_ns && m->evidence >= min_calls(&m->config))
         m->trips = 0;
 }
 

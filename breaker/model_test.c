@@ -33,6 +33,7 @@ static struct breaker_config config_draw(void)
         }
         c.min_calls = (uint32_t)draw(20) + 1;
         c.failure_rate = chance(80) ? (uint32_t)draw(99) + 1 : 0;
+        c.failure_rate_milli = c.failure_rate && c.failure_rate < 100 && chance(30) ? (uint32_t)draw(999) : 0;
         c.consecutive = chance(60) ? (uint32_t)draw(8) + 1 : 0;
         c.slow_call_ns = chance(60) ? (draw(1000) + 1) * MS : 0;
         c.slow_rate = c.slow_call_ns && chance(80) ? (uint32_t)draw(99) + 1 : 0;
@@ -40,8 +41,8 @@ static struct breaker_config config_draw(void)
         c.every = chance(20);
         c.jitter = 0; /* rules_test.c looks at jitter */
         c.open_ns = (draw(2000) + 1) * MS;
-        c.open_max_ns = c.open_ns * (draw(10) + 1);
-        c.probes = (uint32_t)draw(5) + 1;
+        c.open_max_ns = chance(90) ? c.open_ns * (draw(10) + 1) : 0;
+        c.probes = chance(90) ? (uint32_t)draw(5) + 1 : (uint32_t)draw(BREAKER_PROBES_MAX - 1) + 1;
         c.probe_ok = chance(50) ? (uint32_t)draw(c.probes - 1) + 1 : 0;
         c.probe_lease_ns = (draw(1000) + 1) * MS;
         c.ramp_ns = chance(70) ? (draw(2000) + 10) * MS : 0;

@@ -3,9 +3,12 @@
  */
 #pragma once
 
+#define config_base         breaker_i_config_base
 #define config_check_in     breaker_i_config_check_in
+#define config_field_find   breaker_i_config_field_find
 #define config_field_count  breaker_i_config_field_count
 #define config_fields       breaker_i_config_fields
+#define config_store        breaker_i_config_store
 #define config_time_format  breaker_i_config_time_format
 #define config_time_parse   breaker_i_config_time_parse
 #define config_value        breaker_i_config_value

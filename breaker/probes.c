@@ -68,7 +68,7 @@ static struct verdict verdict_rules(const struct rules *rules, uint64_t ended)
 {
     uint64_t probes = probes_allowed(rules), wanted = word_load(&rules->probe_ok);
     uint64_t failure_rate = word_load(&rules->failure_rate), slow_rate = word_load(&rules->slow_rate);
-    uint64_t min_calls = word_load(&rules->min_calls);
+    uint64_t min_calls = word_load(&rules->min_given);
     struct verdict bad = {.of = wanted || min_calls > probes ? probes : min_calls};
     if (bad.of < ended)
         bad.of = ended; /* two have ended at once */

@@ -53,7 +53,7 @@ def a_breaker_is_made_and_configured_by_text():
 
 
 def a_wrong_value_is_told_with_its_range():
-    assert "probes=99: out of range (1 to 16)" in tool(region, "set", "payments", "probes=99", status=1)
+    assert "probes=999: out of range (1 to 128)" in tool(region, "set", "payments", "probes=999", status=1)
     assert "slices=50: the region was made for fewer" in tool(region, "set", "payments", "slices=50", status=1)
 
 

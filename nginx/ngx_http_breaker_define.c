@@ -183,8 +183,8 @@ ngx_http_breaker_define(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_breaker_main_conf_t *mcf = conf;
 
-    ngx_str_t *value;
-    ngx_uint_t i;
+    ngx_str_t *value, *arg;
+    ngx_uint_t i, is_preset;
     ngx_http_breaker_t *breaker, **slot;
     struct breaker_problem problem;
 
@@ -214,8 +214,11 @@ ngx_http_breaker_define(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     breaker->line = cf->conf_file->line;
     breaker_config_init(&breaker->config);
 
-    for (i = 2; i < cf->args->nelts; i++) {
-        if (ngx_http_breaker_parameter(cf, breaker, &value[i]) != NGX_OK) {
+    for (i = 2; i < 2 * cf->args->nelts - 2; i++) { /* twice: a preset comes first, wherever it stands */
+        arg = &value[i < cf->args->nelts ? i : i - cf->args->nelts + 2];
+        is_preset = ngx_strncmp(arg->data, "preset=", 7) == 0;
+
+        if (is_preset == (i < cf->args->nelts) && ngx_http_breaker_parameter(cf, breaker, arg) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
     }

@@ -12,7 +12,7 @@ GOOD = "location / { breaker_use b; proxy_pass http://127.0.0.1:9; }"
 
 # (breaker's parameters, locations, further http, words the message must hold)
 MISTAKES = [
-    ("probes=17", GOOD, "", ["probes", "17", "16"]),
+    ("probes=129", GOOD, "", ["probes", "129", "128"]),
     ("failure_rate=101%", GOOD, "", ["failure_rate", "101", "100"]),
     ("window=nonsense", GOOD, "", ["window", "nonsense"]),
     ("window=count:10 min_calls=20", GOOD, "", ["min_calls", "20"]),
@@ -125,6 +125,16 @@ def a_right_configuration_passes_in_any_order(scene):
         breaker b preset=resilience4j;
         breaker_zone z 1m;""")
     assert right, text
+
+
+@test
+def ordinary_settings_pass_after_every_preset_and_before_it(scene):
+    settings = ["probes=3", "probes=20", "open=90s", "open=10s", "open=400s", "open=1s", "window=count:10", "window=10s",
+                "failure_rate=33.3%", "failure_rate=80%", "min_calls=5", "slow_call=2s", "max_in_flight=50"]
+    lines = [f"breaker b{i}x{k} {setting} preset={preset}; breaker a{i}x{k} preset={preset} {setting};"
+             for i, preset in enumerate(("default", "hystrix", "resilience4j", "envoy")) for k, setting in enumerate(settings)]
+    right, text = says(site("", GOOD, http="\n".join(lines)).replace("breakers 2m", "breakers 16m"))
+    assert right and "[warn]" not in text, text
 
 
 @test
