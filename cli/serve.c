@@ -179,7 +179,7 @@ static const struct cli_option options_table[] = {
     {"--scrub", "RATE", "read the log again for damage, so many bytes a second; 0: never (4194304)", CLI_NUMBER, &scrub, 0,
      SERVER_SCRUB_RATE_MAX},
     {"--durability", "MODE",
-     "sync: answered when on the disk; async: a power cut loses up to a second (sync)", CLI_TEXT, &durability,
+     "sync: answered when on the disk; async: before, and shown then; a power cut loses up to a second (sync)", CLI_TEXT, &durability,
      0, 0},
     {"--limit", "NAME=N,…", "change limits", CLI_TEXT, &limits, 0, 0},
     {"--limits", NULL, "list the limits and stop", CLI_FLAG, &limits_wanted, 0, 0},

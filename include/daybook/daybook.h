@@ -83,7 +83,8 @@ DAYBOOK_API const char *daybook_error_text(int answer);
 struct daybook;
 
 struct daybook_options {
-    bool async; /* an append is done when the kernel has it; a crash of the machine may lose up to a second */
+    bool async; /* an append is done when the kernel has it; a crash of the machine may lose up to a second. Readers, head and
+                 * versions show it once it is on the disk, about 100 ms later; conditions see it at once */
     bool read_only; /* no lock, no writes: beside a process that writes, see daybook_refresh() */
     uint64_t reserved[8];
 };

@@ -26,8 +26,19 @@ static void drop_stale_offers(struct flight *flight)
     flight->forgets = forgets;
 }
 
+enum { SHOWN_MS_MAX = 10000 }; /* for a disk to sync what was answered before (LOG_ASYNC) */
+
+/* Until what was answered up to `position` is shown to readers. 0 or -errno. */
+static int wait_shown(struct flight *flight, uint64_t position)
+{
+    return position > 0 ? journal_wait(flight->runtime->journal, position - 1, SHOWN_MS_MAX) : 0;
+}
+
 static int load(struct flight *flight, struct command_folder *folder)
 {
+    int shown = flight->attempt_count > 0 ? wait_shown(flight, journal_tail(flight->runtime->journal)) : 0;
+    if (shown < 0)
+        return shown;
     drop_stale_offers(flight);
     for (size_t i = 0; i < flight->tag_count; i++) {
         struct flight_tag *tag = &flight->tags[i];
@@ -98,7 +109,10 @@ static int read_events(struct flight *flight, struct command_event **ret_events,
         return -ENOMEM;
 
     _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
-    int r = journal_reader_new(
+    int r = wait_shown(flight, flight->last);
+    if (r < 0)
+        return r;
+    r = journal_reader_new(
         flight->runtime->journal,
         &(struct journal_read){.after = flight->first - 1, .before = flight->last + 1, .system = true},
         &reader);

@@ -31,7 +31,7 @@ void batch_begin(struct batch *batch)
     batch->size = batch->event_count = 0;
     batch->conflict_count = batch->replay_count = 0;
     batch->taken = 0;
-    batch->landed = false;
+    batch->landed = batch->own = false;
     batch->outcome = LOG_DURABLE;
     past_begin(batch->past, &batch->layer);
 }
@@ -94,6 +94,7 @@ static int put_event(struct batch *batch, const struct batch_append *item, size_
         .key_hash = append->key_hash,
     };
     int r = check_sort_tags(&batch->arena, wanted, &event.tags, &event.tag_count);
+    batch->own |= wanted->system;
     if (r == 0 && key)
         r = seal_add_tag(&batch->arena, key, &event.tags, &event.tag_count);
     if (r == 0 && wanted->stream.size > 0) {

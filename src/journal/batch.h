@@ -43,6 +43,7 @@ struct batch {
     struct log_batch log_batch;
     struct journal *journal;
     int taken;   /* what log_append() answered; < 0 also: it could not be built */
+    bool own;    /* some event is daybook's own: to be synced in every mode, for what it says is done when it is answered */
     bool landed; /* its end is known; under queue_lock */
     enum log_outcome outcome;
 };

@@ -55,6 +55,7 @@ void journal_flight_send(struct journal *journal, struct batch *batch, bool wait
     log_batch->entries = batch->entries;
     log_batch->count = batch->entry_count;
     log_batch->wait = wait;
+    log_batch->sync = batch->own;
     log_batch->done = on_landed;
     log_batch->user = batch;
     batch->taken = log_append(journal->log, log_batch);

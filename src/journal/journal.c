@@ -1,7 +1,8 @@
 /* The journal as a whole: opening, closing, and what is published.
  *
  * The head is the journal's, not the log's: it moves only after the index has everything below it, in one piece with it
- * under index_lock, so that what is found in the index is never above the head for long: only while the lock is held.
+ * under index_lock. What is found in the index is above the head while that lock is held; and in a log that answers before
+ * it syncs (LOG_ASYNC) until the sync, for what decides on the next append must see it, and nobody else may (J3).
  */
 
 #include <assert.h>
@@ -19,6 +20,26 @@ enum {
 
 /* ---- publishing ---- */
 
+/* index_lock is held. */
+static void move_head(struct journal *journal)
+{
+    uint64_t last = index_last(journal->index), synced = log_synced(journal->log);
+    uint64_t head = last < synced ? last : synced;
+    if (head > journal_head(journal))
+        atomic_store_explicit(&journal->head, head, memory_order_release);
+}
+
+static void on_synced(void *user)
+{
+    struct journal *journal = user;
+    uint64_t head = journal_head(journal);
+    os_rwlock_write(&journal->index_lock);
+    move_head(journal);
+    os_rwlock_unlock(&journal->index_lock);
+    if (journal_head(journal) > head)
+        journal_notify(journal);
+}
+
 int journal_publish(struct journal *journal, const struct journal_event *events, size_t count)
 {
     int r = 0;
@@ -28,7 +49,7 @@ int journal_publish(struct journal *journal, const struct journal_event *events,
         r = index_add(journal->index, &events[i]);
     if (r == 0) {
         assert(count == 0 || index_last(journal->index) == events[count - 1].position);
-        atomic_store_explicit(&journal->head, index_last(journal->index), memory_order_release);
+        move_head(journal);
     }
     os_rwlock_unlock(&journal->index_lock);
     return r;
@@ -110,7 +131,7 @@ int journal_catch_up(struct journal *journal, char *ret_error)
     }
     r = catch_up(journal, log_reader, ret_error);
     os_rwlock_write(&journal->index_lock);
-    atomic_store_explicit(&journal->head, index_last(journal->index), memory_order_release);
+    move_head(journal);
     os_rwlock_unlock(&journal->index_lock);
     log_reader_free(log_reader);
     return r;
@@ -148,6 +169,7 @@ static void init_locks(struct journal *journal)
 
 static void journal_free(struct journal *journal)
 {
+    log_on_synced(journal->log, NULL, NULL);
     for (size_t i = 0; i < JOURNAL_BATCHES_IN_FLIGHT_MAX; i++)
         batch_deinit(&journal->batches[i]);
     past_deinit(&journal->past);
@@ -227,6 +249,7 @@ static int start(struct journal *journal, char *error)
     memcpy(journal->id.bytes, status.id, sizeof(journal->id.bytes));
     memcpy(journal->key, status.key, sizeof(journal->key));
     set_writable(journal, &status);
+    log_on_synced(journal->log, on_synced, journal);
     source_init(&journal->source, journal->options.clock, journal->options.random);
     int r = open_index(journal);
     if (r == 0)

@@ -17,9 +17,10 @@
  * done() is called for each, winners and losers, and listeners hear of it.
  *
  * Invariants:
- * J1 (P1) done() with `durable` follows the sync, by default.
+ * J1 (P1) done() with `durable` follows the sync, by default; in a log of LOG_ASYNC it does so for daybook's own events.
  * J2 (P2) an append is one log entry: all of it or nothing.
- * J3 (P3) positions are 1, 2, 3… in commit order; no function shows an event above journal_head().
+ * J3 (P3) positions are 1, 2, 3… in commit order; no function shows an event above journal_head(), and in every mode what is
+ *    up to there has been synced.
  * J4 (P4) a check sees every event before its own place, those not durable yet too, and a refusal is answered only when
  *    the batch it lost against is durable. When a batch fails, so do those built on top of it, and what was refused in any
  *    of them is not answered as refused: it gets another turn.
@@ -306,7 +307,7 @@ uint64_t journal_position_at(struct journal *journal, int64_t time_us);
 /* The append that carries an idempotency key: as journal_turn_find_key(), durable ones only. */
 int journal_find_key(struct journal *journal, struct bytes key, uint64_t *ret_first, uint64_t *ret_last,
                      uint8_t ret_key_hash[16]);
-/* Chain after `position`: what a view stores beside its rows (P8). JOURNAL_E_END beyond the head. */
+/* Chain after `position`: what a view stores beside its rows (P8). JOURNAL_E_END beyond the tail. */
 int journal_chain_at(struct journal *journal, uint64_t position, struct log_chain *ret_chain);
 
 /* --- following the head ----------------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* What is asked of a journal beside its events: versions, times, keys, the chain, figures. */
 
+#include "base/cleanup.h"
 #include "journal/state.h"
 
 uint64_t journal_head(const struct journal *journal)
@@ -39,9 +40,35 @@ int journal_tail_version(struct journal *journal, struct bytes stream, uint64_t 
     return index_stream_version(journal->index, stream, ret_version);
 }
 
+/* Of versions 1 to `version` of a stream the highest that is not above the head. */
+static int shown_version(struct journal *journal, struct bytes stream, uint64_t head, uint64_t *version)
+{
+    _cleanup_(arena_deinit) struct arena arena = {0};
+    struct index_scan *scan = NULL;
+    uint64_t low = 0, high = *version, position;
+    int r = index_scan_new_stream(journal->index, stream, &arena, &scan);
+    while (r == 0 && low < high) {
+        uint64_t middle = high - (high - low) / 2;
+        r = index_scan_version(scan, middle, &position);
+        if (r == 0 && position <= head)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    index_scan_end(scan);
+    *version = low;
+    return r;
+}
+
 int journal_stream_version(struct journal *journal, struct bytes stream, uint64_t *ret_version)
 {
-    return index_stream_version(journal->index, stream, ret_version);
+    uint64_t head = journal_head(journal), version; /* first: whoever is shown an event may ask for its version */
+    int r = index_stream_version(journal->index, stream, &version);
+    if (r == 0 && version > 0 && journal_tail(journal) > head)
+        r = shown_version(journal, stream, head, &version);
+    if (r == 0)
+        *ret_version = version;
+    return r;
 }
 
 /* Walk from the sampled position before that time to the last event not later than it. */
@@ -62,7 +89,7 @@ uint64_t journal_position_at(struct journal *journal, int64_t time_us)
     uint64_t head = journal_head(journal), position;
     if (index_find_time(journal->index, time_us, &position) < 0)
         return last_not_later(journal, 0, head, time_us); /* the index cannot be read: from the beginning, then */
-    return position == 0 || position > head ? 0 : last_not_later(journal, position, head, time_us);
+    return position == 0 ? 0 : last_not_later(journal, position < head ? position : head, head, time_us);
 }
 
 /* Settle the candidates for a key on their records. */
@@ -75,6 +102,8 @@ static int find_key(struct journal *journal, struct fetch *fetch, struct bytes k
         int r = index_find_key(journal->index, key, &probe, &position);
         if (r == 0 && position == 0)
             return JOURNAL_E_END;
+        if (r == 0 && position > journal_head(journal))
+            continue;
         if (r == 0)
             r = fetch_event(fetch, position, ret_event);
         if (r < 0 || bytes_equal(ret_event->key, key))
@@ -102,7 +131,7 @@ int journal_find_key(struct journal *journal, struct bytes key, uint64_t *ret_fi
 
 int journal_chain_at(struct journal *journal, uint64_t position, struct log_chain *ret_chain)
 {
-    if (position > journal_head(journal))
+    if (position > journal_tail(journal))
         return JOURNAL_E_END;
     int r = log_chain_at(journal->log, position, ret_chain);
     return r > 0 ? JOURNAL_E_END : r;

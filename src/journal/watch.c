@@ -29,11 +29,11 @@ void journal_unlisten(struct journal *journal, struct journal_listener *listener
 
 void journal_notify(struct journal *journal)
 {
-    uint64_t head = journal_head(journal);
     os_mutex_lock(&journal->state_lock);
     os_cond_broadcast(&journal->moved);
     os_mutex_unlock(&journal->state_lock);
     os_mutex_lock(&journal->listen_lock);
+    uint64_t head = journal_head(journal); /* under the lock: nobody is told less than before */
     for (struct journal_listener *listener = journal->listeners; listener; listener = listener->next)
         listener->moved(listener, head);
     os_mutex_unlock(&journal->listen_lock);

@@ -162,6 +162,16 @@ static void end_jobs(struct job *jobs, enum log_outcome outcome)
     }
 }
 
+/* LOG_ASYNC: what was answered before is synced now. */
+static void tell_synced(struct file_log *log)
+{
+    if (log->options.durability != LOG_ASYNC)
+        return;
+    _os_locked_(&log->tell_mutex);
+    if (log->tell)
+        log->tell(log->tell_user);
+}
+
 /* LOG_ASYNC under load never idles: a sync is due after ASYNC_DELAY_MS all the same. */
 static void sync_in_time(struct file_log *log, uint64_t now)
 {
@@ -189,6 +199,7 @@ static void commit_group(struct file_log *log, struct job *group, uint64_t size)
         publish(log, group, size);
         file_log_page_tell(log);
         end_jobs(group, outcome);
+        tell_synced(log);
         return;
     }
     queued = roll_back(log, outcome);
@@ -307,6 +318,7 @@ static void do_idle_work(struct file_log *log)
     os_mutex_unlock(&log->mutex);
     idle_work(log);
     file_log_page_tell(log);
+    tell_synced(log);
     os_mutex_lock(&log->mutex);
     log->busy = false;
     os_cond_broadcast(&log->changed);

@@ -226,6 +226,13 @@ static bool is_writable(struct file_log *log)
     return log->writable;
 }
 
+static bool wants_sync(const struct job *group)
+{
+    while (group && !group->batch->sync)
+        group = group->next;
+    return group != NULL;
+}
+
 enum log_outcome file_log_write_group(struct file_log *log, const struct job *group, uint64_t size)
 {
     uint64_t offset;
@@ -244,7 +251,7 @@ enum log_outcome file_log_write_group(struct file_log *log, const struct job *gr
         offset += job->frames.size;
     }
     log->unsynced = true;
-    if (log->options.durability == LOG_SYNC && file_log_sync(log) < 0)
+    if ((log->options.durability == LOG_SYNC || wants_sync(group)) && file_log_sync(log) < 0)
         return LOG_UNKNOWN;
     log->end = offset;
     return LOG_DURABLE;

@@ -29,7 +29,7 @@ enum {
     SEGMENT_SIZE_DEFAULT = 64 << 20,
     SEGMENT_SIZE_MIN = 64 << 10,
     IDLE_FLOOR_MS_DEFAULT = 100,
-    ASYNC_DELAY_MS = 500,     /* LOG_ASYNC: from a write to its sync */
+    ASYNC_DELAY_MS = 100,     /* LOG_ASYNC: from a write to its sync, until which nobody sees it */
     GROUP_SIZE_MAX = 8 << 20, /* queued batches that share a sync, bytes */
     MARK_GRANULE = 16 << 10,  /* a place is remembered every so many bytes of a segment */
     FILES_IDLE_MAX = 8,       /* segments that no reader reads any more and whose files stay open */
@@ -100,6 +100,10 @@ struct file_log {
     uint64_t sync_due_ns;          /* LOG_ASYNC: likewise the sync, also under load */
     char reason[ERROR_SIZE];
     struct log_counters counters;
+
+    struct os_mutex tell_mutex; /* held while somebody is told */
+    void (*tell)(void *user);   /* log_on_synced() */
+    void *tell_user;
 
     struct os_thread scrub; /* of who opens and closes */
 

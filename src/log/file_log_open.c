@@ -83,6 +83,7 @@ static void free_log(struct file_log *log)
     os_cond_deinit(&log->scrub_wanted);
     os_cond_deinit(&log->changed);
     os_mutex_deinit(&log->mutex);
+    os_mutex_deinit(&log->tell_mutex);
     free(log);
 }
 
@@ -114,6 +115,23 @@ static int settle(struct log *base)
     return 0;
 }
 
+static uint64_t synced(struct log *base)
+{
+    struct file_log *log = file_log_of(base);
+    _os_locked_(&log->mutex);
+
+    return log->options.durability == LOG_ASYNC && !log->options.read_only ? log->synced : UINT64_MAX;
+}
+
+static void on_synced(struct log *base, void (*moved)(void *user), void *user)
+{
+    struct file_log *log = file_log_of(base);
+    _os_locked_(&log->tell_mutex);
+
+    log->tell = moved;
+    log->tell_user = user;
+}
+
 static const struct log_ops file_log_ops = {
     .name = "file",
     .append = file_log_append,
@@ -123,6 +141,8 @@ static const struct log_ops file_log_ops = {
     .counters = counters,
     .chain_at = file_log_chain_at,
     .settle = settle,
+    .synced = synced,
+    .on_synced = on_synced,
     .close = close_log,
 };
 
@@ -368,6 +388,7 @@ static int new_log(const char *folder, const struct file_log_options *options, s
     log->ops = options->file ? options->file : os_file_real();
     log->lock_file = log->file = log->page_file = -1;
     os_mutex_init(&log->mutex);
+    os_mutex_init(&log->tell_mutex);
     os_cond_init(&log->changed);
     os_cond_init(&log->scrub_wanted);
     *ret_log = log;

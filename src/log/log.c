@@ -229,3 +229,14 @@ int log_close(struct log *log)
 {
     return log ? log->ops->close(log) : 0;
 }
+
+uint64_t log_synced(struct log *log)
+{
+    return log->ops->synced ? log->ops->synced(log) : UINT64_MAX;
+}
+
+void log_on_synced(struct log *log, void (*moved)(void *user), void *user)
+{
+    if (log->ops->on_synced)
+        log->ops->on_synced(log, moved, user);
+}

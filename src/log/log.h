@@ -21,7 +21,8 @@
  * before its caller has heard of that failure: the tail alone could not tell, had another writer put as much in its place.
  *
  * Invariants:
- * L1 a record is readable only when it is durable in the mode the log was opened with: the head never runs ahead.
+ * L1 a record is readable only when it is durable in the mode the log was opened with: the head never runs ahead. What has
+ *    been synced, too, is log_synced(): nobody but who decides on the next append may see more (P3).
  * L2 an append is all or nothing, and lies directly after the one before it.
  * L3 after an append ended in anything but LOG_DURABLE its records are not readable and their positions are free again,
  *    unless it ended in LOG_UNKNOWN: then only reopening tells.
@@ -103,6 +104,7 @@ struct log_batch {
     size_t count;
     bool verbatim; /* records as another log wrote them: their epoch, flags, salt and hash are kept, positions checked */
     bool ahead;    /* built on top of a batch whose end was not known then: if that one failed, this ends likewise */
+    bool sync;     /* LOG_ASYNC: this one is synced before done() all the same, and with it all before it */
     bool wait;     /* the caller has nothing else to do than wait for the end: it may be written on its thread */
     const struct log_chain *chain_expected; /* verbatim: chain after the last record, checked before writing; or NULL */
     void (*done)(struct log_batch *batch, enum log_outcome outcome); /* called once, on any thread, also before
@@ -158,6 +160,9 @@ struct log_ops {
     void (*counters)(struct log *log, struct log_counters *ret_counters);
     int (*chain_at)(struct log *log, uint64_t position, struct log_chain *ret_chain);
     int (*settle)(struct log *log); /* NULL: it is never a copy */
+    /* NULL, both: what is durable is synced. */
+    uint64_t (*synced)(struct log *log);
+    void (*on_synced)(struct log *log, void (*moved)(void *user), void *user);
     int (*close)(struct log *log);
 };
 struct log_reader_ops {
@@ -204,6 +209,12 @@ uint64_t log_ranges_find(const struct log_range *ranges, size_t count, uint64_t 
 
 void log_status(struct log *log, struct log_status *ret_status);
 void log_counters(struct log *log, struct log_counters *ret_counters);
+
+/* The last position that a crash of the machine leaves: of what is readable, all of it but under LOG_ASYNC. */
+uint64_t log_synced(struct log *log);
+/* Call `moved` when that has moved without an append's end: on any thread, without locks of the log's. NULL: no more, and it
+ * does not run any more then. */
+void log_on_synced(struct log *log, void (*moved)(void *user), void *user);
 
 /* The chain after the record at `position` (0: the zero chain). LOG_E_END beyond the head. */
 int log_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain);

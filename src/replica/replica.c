@@ -172,7 +172,7 @@ static bool take_hello(struct connection *c, const struct wire_message *hello)
     if (!c->replica)
         return false; /* that was all that was wanted */
     struct journal_id own = journal_id(c->journal);
-    uint64_t head = journal_head(c->journal);
+    uint64_t head = journal_tail(c->journal); /* what is stored here, synced or not yet */
     struct log_chain chain;
     if (memcmp(own.bytes, hello->journal.bytes, sizeof(own.bytes)) != 0)
         return refuse(c, REPLICA_PARTED, "the leader holds another journal");
@@ -433,7 +433,7 @@ static enum replica_state follow_once(struct replica *replica, bool *ret_connect
     os_mutex_lock(&replica->mutex);
     replica->status.connects++;
     os_mutex_unlock(&replica->mutex);
-    run(&c, replica->multi, replica->url, replica->token, journal_head(c.journal), &replica->stop);
+    run(&c, replica->multi, replica->url, replica->token, journal_tail(c.journal), &replica->stop);
     *ret_connected = c.said_hello;
     if (atomic_load(&replica->stop))
         return REPLICA_WAITING;

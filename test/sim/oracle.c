@@ -345,6 +345,9 @@ static void judge_loss(struct oracle *oracle, struct journal *journal, enum orac
     if (law == ORACLE_STRICT)
         scheduler_fail("%llu events are there, %llu were acknowledged or shown (P1, P6): %s",
                        (unsigned long long)found, (unsigned long long)owed, status.reason);
+    if (law == ORACLE_ASYNC && found < oracle->head_shown)
+        scheduler_fail("%llu events are there, and the one at %llu was shown (P3)", (unsigned long long)found,
+                       (unsigned long long)oracle->head_shown);
     if (law != ORACLE_DAMAGE || found >= oracle->floor)
         return;
     if (r != -EBADMSG && (status.writable || status.reason[0] == '\0'))

@@ -377,6 +377,27 @@ def views_answer_once_they_have_reached_the_position_asked_for():
                  "the rebuilt view is live")
 
 
+# P3 in every mode: what was answered before it is synced is waited for, and nobody is told that it does not exist.
+@tap.test
+def what_was_answered_before_its_sync_can_be_asked_for_and_is_never_said_to_be_missing():
+    with Server(app=HOTEL, options=["--durability", "async"]) as server:
+        for number in range(6):
+            body = {"hotel": "H", "room_type": str(number), "rooms": 1}
+            for replayed in (False, True):
+                answer = request(server, "POST", "/v1/commands/AddRooms", body, {"Idempotency-Key": f"k-{number}"})
+                assert answer.status == 201 and answer.json()["replayed"] is replayed, answer
+            written = answer.position
+            page = request(server, "GET", f"/v1/events?after={written}")
+            assert page.status == 200 and page.json()["events"] == [], page
+            rows = request(server, "GET", f"/v1/views/availability?min_position={written}", headers={"Prefer": "wait=10"})
+            assert rows.status == 200 and rows.position >= written, rows
+            condition = {"failIfEventsMatch": {"items": []}, "after": written - 1}
+            answer = request(server, "POST", "/v1/append", {"events": [event("A", {})], "condition": condition})
+            is_problem(answer, 409, "append-condition-failed")
+        assert request(server, "DELETE", "/v1/groups/none").status == 404
+        assert request(server, "POST", "/v1/groups/g", {"after": "now"}).status == 201
+
+
 @tap.test
 def an_answer_too_large_for_memory_comes_whole():
     with folder() as app:
