@@ -136,6 +136,7 @@ static int write_views(struct server *server, struct buffer *out)
         {"view_events_total", "counter", "events a view has applied"},
         {"view_batches_total", "counter", "transactions a view has committed"},
         {"view_failed", "gauge", "1 when a view stopped at an event"},
+        {"view_wal_bytes", "gauge", "on the disk beside a view's stores, not yet copied into them"},
     };
     struct view_status status;
     int r = 0;
@@ -145,7 +146,7 @@ static int write_views(struct server *server, struct buffer *out)
         for (size_t j = 0; j < view_set_count(server->views) && r == 0; j++) {
             view_set_status(server->views, j, &status);
             const uint64_t values[] = {status.position, status.lag, status.events, status.batches,
-                                       status.state == VIEW_FAILED};
+                                       status.state == VIEW_FAILED, status.wal_size};
             r = buffer_printf(out, "daybook_%s{view=\"%s\"} %" PRIu64 "\n", families[i].name, status.name,
                               values[i]);
         }

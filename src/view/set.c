@@ -1,9 +1,11 @@
 #include "view/set.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "os/clock.h"
@@ -22,12 +24,17 @@ static void head_moved(struct journal_listener *listener, uint64_t head)
     os_mutex_unlock(&set->mutex);
 }
 
+/* Rows may say what events must not be read for: they are their owner's alone. */
+enum { FOLDER_MODE = 0700 };
+
 static int make_folder(struct view_set *set)
 {
     char folder[OS_PATH_SIZE_MAX];
     int r = os_path(folder, set->options.data_folder, "views");
     if (r == 0)
         r = os_file_real()->make_folder(os_file_real(), folder);
+    if (r == 0 && chmod(folder, FOLDER_MODE) < 0)
+        r = -errno;
     if (r < 0)
         return r;
     set->folder = strdup(folder);

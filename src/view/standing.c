@@ -1,7 +1,9 @@
 /* How views stand, and what is ordered of them. */
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "os/clock.h"
+#include "os/file.h"
 #include "view/set.h"
 
 const char *view_state_name(enum view_state state)
@@ -42,7 +44,18 @@ static enum view_state state_of(const struct view *view, uint64_t lag)
     return lag > LIVE_LAG ? VIEW_CATCHING_UP : VIEW_LIVE;
 }
 
-void view_set_status(struct view_set *set, size_t index, struct view_status *ret_status)
+static uint64_t wal_size_of(const char *path)
+{
+    char name[OS_PATH_SIZE_MAX];
+    struct stat stat_now;
+    if ((size_t)snprintf(name, sizeof(name), "%s-wal", path) >= sizeof(name) || stat(name, &stat_now) < 0)
+        return 0;
+    return (uint64_t)stat_now.st_size;
+}
+
+/* All but the size of files, which is not looked at under the mutex; their paths. */
+static void copy_status(struct view_set *set, size_t index, struct view_status *ret_status,
+                        char paths[2][OS_PATH_SIZE_MAX])
 {
     const struct view *view = &set->views[index];
     uint64_t head = journal_head(set->options.journal);
@@ -65,6 +78,16 @@ void view_set_status(struct view_set *set, size_t index, struct view_status *ret
     };
     (void)snprintf(ret_status->name, sizeof(ret_status->name), "%s", view->definition->name);
     (void)snprintf(ret_status->error, sizeof(ret_status->error), "%s", view->error);
+    (void)snprintf(paths[0], OS_PATH_SIZE_MAX, "%s", current->path);
+    (void)snprintf(paths[1], OS_PATH_SIZE_MAX, "%s", next ? next->path : "");
+}
+
+void view_set_status(struct view_set *set, size_t index, struct view_status *ret_status)
+{
+    char paths[2][OS_PATH_SIZE_MAX];
+    copy_status(set, index, ret_status, paths);
+    for (int i = 0; i < 2; i++)
+        ret_status->wal_size += paths[i][0] != '\0' ? wal_size_of(paths[i]) : 0;
 }
 
 void view_set_counters(struct view_set *set, struct view_counters *ret_counters)

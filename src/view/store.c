@@ -4,11 +4,16 @@
 #include "view/store.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "os/file.h"
 #include "view/guard.h"
 #include "view/program.h"
 #include "view/view.h"
@@ -16,11 +21,13 @@
 /* The layout of daybook_view; one higher makes every store be rebuilt. */
 #define STORE_FORMAT 2
 
-/* Pages in the WAL after which they are copied to the file, and after which readers are asked to let go of the old ones so
- * that the WAL starts over (a reader's transaction is short, V6). */
-#define WAL_PAGES_COPY    4096
-#define WAL_PAGES_RESTART 65536
-#define WAL_RESTART_MS    200
+/* Pages in the WAL after which they are copied to the file. Under readers that overlap it never starts over by itself, because
+ * there is always one that still needs the end of it: at STORE_WAL_PAGES_MAX nothing more is written until those have ended that
+ * read now, and it is cut off. A question lasts VIEW_TIME_MS_MAX at most (V6), and two generations of them may be waited for:
+ * those that need old pages of the WAL, then those that need its last ones; whoever comes later reads the file alone. */
+#define WAL_PAGES_COPY 4096
+#define WAL_CUT_MS     (2 * (VIEW_TIME_MS_MAX + 1000))
+#define BUSY_MS        200
 
 struct store {
     sqlite3 *db;
@@ -33,7 +40,8 @@ struct store {
     bool wants_all, wants_system;
     sqlite3_stmt *begin, *note, *commit, *rollback;
     sqlite3_stmt *mark, *unmark, *release; /* around an event whose data is gone */
-    int wal_pages;
+    int wal_pages, wal_pages_max;
+    int wal_pages_next; /* copied again at so many */
     uint32_t apply_ms_max;
     char error[VIEW_ERROR_SIZE];
 };
@@ -76,17 +84,45 @@ static int note_wal_size(void *user, sqlite3 *db, const char *schema, int pages)
     return SQLITE_OK;
 }
 
+/* The file, its WAL and the index of that are their owner's alone, whatever the umask and whoever made them: SQLite gives the
+ * others the mode of the first. Before it is opened, because closing a file of one's own would end SQLite's locks. */
+static int make_private(const char *path)
+{
+    static const char *const endings[] = {"", "-wal", "-shm"};
+    enum { MODE = 0600 };
+    if (strncmp(path, "file:", 5) == 0)
+        return 0;
+    int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, MODE);
+    if (fd >= 0)
+        (void)close(fd);
+    else if (errno != EEXIST)
+        return -errno;
+    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+        char name[OS_PATH_SIZE_MAX];
+        if ((size_t)snprintf(name, sizeof(name), "%s%s", path, endings[i]) >= sizeof(name))
+            return -ENAMETOOLONG;
+        if (chmod(name, MODE) < 0 && errno != ENOENT)
+            return -errno;
+    }
+    return 0;
+}
+
 static int connect(struct store *store, const struct store_options *options)
 {
+    int r = make_private(options->path);
+    if (r < 0) {
+        (void)snprintf(store->error, sizeof(store->error), "opening %s: %s", options->path, strerror(-r));
+        return r == -ENOMEM ? r : STORE_E_NO_ROOM;
+    }
     int code = sqlite3_open_v2(
         options->path, &store->db,
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
     if (code != SQLITE_OK)
         return store->db ? fail(store, code, "opening") : -ENOMEM;
     (void)sqlite3_extended_result_codes(store->db, 1);
-    (void)sqlite3_busy_timeout(store->db, WAL_RESTART_MS);
+    (void)sqlite3_busy_timeout(store->db, BUSY_MS);
     (void)sqlite3_wal_hook(store->db, note_wal_size, store);
-    int r = execute(store, options->scratch ? "pragma journal_mode = memory; pragma synchronous = off"
+    r = execute(store, options->scratch ? "pragma journal_mode = memory; pragma synchronous = off"
                                             : "pragma journal_mode = wal; pragma synchronous = normal");
     if (r == 0)
         r = execute(store,
@@ -279,6 +315,7 @@ int store_open(const struct store_options *options, const struct definition *def
     if (!store)
         return -ENOMEM;
     store->definition = definition;
+    store->wal_pages_max = options->wal_pages_max > 0 ? options->wal_pages_max : STORE_WAL_PAGES_MAX;
     store->apply_ms_max = options->apply_ms_max > 0 ? options->apply_ms_max : VIEW_APPLY_MS_MAX;
     int r = connect(store, options);
     if (r == 0)
@@ -405,11 +442,19 @@ int store_apply(struct store *store, const struct journal_event *event)
 /* Copy the WAL into the file before it grows without end. What cannot be copied now can be later: not a failure. */
 static void keep_wal_short(struct store *store)
 {
-    if (store->wal_pages < WAL_PAGES_COPY)
+    int copy = store->wal_pages_max < WAL_PAGES_COPY ? store->wal_pages_max / 4 : WAL_PAGES_COPY;
+    if (store->wal_pages < copy)
+        store->wal_pages_next = 0; /* it has started over */
+    if (store->wal_pages < copy || store->wal_pages < store->wal_pages_next)
         return;
-    int mode = store->wal_pages < WAL_PAGES_RESTART ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_RESTART;
-    (void)sqlite3_wal_checkpoint_v2(store->db, NULL, mode, NULL, NULL);
-    store->wal_pages = 0;
+    bool cut = store->wal_pages >= store->wal_pages_max;
+    store->wal_pages_next = store->wal_pages + copy;
+    (void)sqlite3_busy_timeout(store->db, cut ? WAL_CUT_MS : BUSY_MS);
+    int code = sqlite3_wal_checkpoint_v2(store->db, NULL, cut ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE,
+                                         NULL, NULL);
+    (void)sqlite3_busy_timeout(store->db, BUSY_MS);
+    if (cut && code == SQLITE_OK)
+        store->wal_pages = store->wal_pages_next = 0;
 }
 
 int store_commit(struct store *store, uint64_t position, const struct log_chain *chain)

@@ -27,6 +27,8 @@ enum {
     STORE_E_NO_ROOM = 6,    /* the disk is full or failing: roll back and try again later */
 };
 
+enum { STORE_WAL_PAGES_MAX = 16384 }; /* 64 MiB, after which the WAL is cut off; the transaction that reaches it is on top */
+
 /* What a store's rows are made of. */
 struct store_state {
     struct journal_id journal;
@@ -41,6 +43,7 @@ struct store;
 struct store_options {
     const char *path; /* a file, or an SQLite URI in memory for checking a definition */
     bool scratch;     /* nobody reads while events are applied and a crash may lose it: no WAL, no syncs */
+    int wal_pages_max;     /* 0: STORE_WAL_PAGES_MAX */
     uint32_t apply_ms_max; /* of one event's statements; 0: VIEW_APPLY_MS_MAX */
     const atomic_bool *stop;
 };

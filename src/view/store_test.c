@@ -1,9 +1,13 @@
 /* A store by itself: what a definition may do, what is noted beside the rows, what a failing statement leaves. */
 #include "lib/cmocka_all.h"
 
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -17,6 +21,7 @@ struct fixture {
     char path[96];
     struct definition *definition;
     struct store *store;
+    int wal_pages_max;
     char error[VIEW_ERROR_SIZE];
 };
 
@@ -58,7 +63,7 @@ static int open_store(struct fixture *f, const char *body)
         definition_parse(DEFINITION_VIEW, "views/v.sql", bytes_from_string(text), &f->definition, f->error);
     if (r != 0)
         return STORE_E_DEFINITION;
-    struct store_options options = {.path = f->path};
+    struct store_options options = {.path = f->path, .wal_pages_max = f->wal_pages_max};
     return store_open(&options, f->definition, journal, &f->store, f->error);
 }
 
@@ -191,7 +196,7 @@ static void a_store_of_another_definition_or_journal_is_a_mismatch(void **state)
     assert_int_equal(open_store(f, "create table v (n);\n-- on T\ninsert into v values (2);"),
                      STORE_E_MISMATCH);
     struct journal_id other = {.bytes = {9}};
-    struct store_options options = {.path = f->path};
+    struct store_options options = {.path = f->path, .wal_pages_max = f->wal_pages_max};
     struct store *store = NULL;
     assert_int_equal(store_open(&options, f->definition, other, &store, f->error), STORE_E_MISMATCH);
     struct store_state peeked;
@@ -269,6 +274,78 @@ static void sql_that_could_differ_between_runs_or_leave_the_store_is_refused(voi
     }
 }
 
+static void the_files_of_a_store_are_their_owners_alone_whatever_the_umask(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const endings[] = {"", "-wal", "-shm"};
+    const char *body = "create table v (a primary key);\n-- on T\ninsert into v values (:position);\n";
+    for (int again = 0; again < 2; again++) {
+        mode_t before = umask(again ? 0777 : 0);
+        assert_ok(open_store(f, body));
+        (void)umask(before);
+        assert_ok(apply(f, (uint64_t)again + 1, "T", "{}"));
+        for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+            char path[128];
+            struct stat found;
+            (void)snprintf(path, sizeof(path), "%s%s", f->path, endings[i]);
+            assert_ok(stat(path, &found));
+            assert_int_equal(found.st_mode & 0777, 0600);
+            assert_ok(chmod(path, 0644)); /* as an older one made it */
+        }
+    }
+}
+
+/* Two that read, so that there is always one. */
+struct overlapping {
+    struct fixture *fixture;
+    _Atomic bool stop;
+    _Atomic int holding;
+};
+
+static void *read_on(void *user)
+{
+    struct overlapping *all = user;
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(all->fixture->path, &db), SQLITE_OK);
+    while (!all->stop) {
+        (void)sqlite3_exec(db, "begin; select count(*) from v", NULL, NULL, NULL);
+        all->holding++;
+        for (int tries = 0; all->holding < 2 && !all->stop && tries < 5; tries++)
+            (void)poll(NULL, 0, 1); /* until the other one has begun too, or is at its end */
+        all->holding--;
+        (void)sqlite3_exec(db, "commit", NULL, NULL, NULL);
+    }
+    (void)sqlite3_close(db);
+    return NULL;
+}
+
+static void the_wal_is_bounded_under_readers_that_overlap(void **state)
+{
+    struct fixture *f = *state;
+    enum { PAGES_MAX = 64, PAGE_SIZE = 4096, EVENTS = 120, SLACK = 32 };
+    struct overlapping all = {.fixture = f};
+    pthread_t readers[2];
+    off_t largest = 0;
+    char path[128];
+    struct stat wal;
+    f->wal_pages_max = PAGES_MAX;
+    assert_ok(open_store(f, "create table v (a integer primary key, b);\n"
+                            "-- on T\ninsert into v values (:position, zeroblob(3000));\n"));
+    (void)snprintf(path, sizeof(path), "%s-wal", f->path);
+    for (int i = 0; i < 2; i++)
+        assert_ok(pthread_create(&readers[i], NULL, read_on, &all));
+    for (uint64_t position = 1; position <= EVENTS; position++) {
+        assert_ok(apply(f, position, "T", "{}"));
+        assert_ok(stat(path, &wal));
+        largest = wal.st_size > largest ? wal.st_size : largest;
+    }
+    all.stop = true;
+    for (int i = 0; i < 2; i++)
+        assert_ok(pthread_join(readers[i], NULL));
+    if (largest > (PAGES_MAX + SLACK) * (PAGE_SIZE + 24))
+        fail_msg("the WAL grew to %lld bytes", (long long)largest);
+}
+
 static void a_text_above_the_limit_fails_the_statement(void **state)
 {
     struct fixture *f = *state;
@@ -317,6 +394,8 @@ int main(void)
         STORE_TEST(a_file_that_is_no_store_is_a_mismatch_or_damage),
         STORE_TEST(a_failing_statement_names_the_event_and_leaves_the_rows_alone),
         STORE_TEST(sql_that_could_differ_between_runs_or_leave_the_store_is_refused),
+        STORE_TEST(the_files_of_a_store_are_their_owners_alone_whatever_the_umask),
+        STORE_TEST(the_wal_is_bounded_under_readers_that_overlap),
         STORE_TEST(a_text_above_the_limit_fails_the_statement),
         STORE_TEST(a_clock_that_is_asked_by_way_of_data_fails_the_statement),
         STORE_TEST(dates_compute_as_sqlite_does),

@@ -211,6 +211,7 @@ struct view_status {
     uint64_t rebuild_version; /* 0: none under way */
     uint64_t rebuild_position;
     double progress;             /* 0…1 of what is under way: the rebuild, or catching up */
+    uint64_t wal_size;           /* bytes on the disk beside the stores, not yet in them */
     uint64_t error_position;     /* the event named; 0: none */
     char error[VIEW_ERROR_SIZE]; /* a sentence, or empty */
 };
