@@ -284,6 +284,7 @@ void ngx_http_breaker_judge_server(ngx_http_breaker_peer_t *p);
 void ngx_http_breaker_judge_route(ngx_http_breaker_peer_t *p);
 void ngx_http_breaker_judge_early(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx, ngx_int_t rc);
 void ngx_http_breaker_judge_header(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
+ngx_uint_t ngx_http_breaker_class_is(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *conf, const char *word);
 ngx_uint_t ngx_http_breaker_is_answer(ngx_http_upstream_t *u);
 ngx_uint_t ngx_http_breaker_header_fails(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 void ngx_http_breaker_note_sent(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);

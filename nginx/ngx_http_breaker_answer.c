@@ -106,13 +106,14 @@ ngx_http_breaker_refused(ngx_http_breaker_ctx_t *ctx)
 
 
 static ngx_uint_t
-ngx_http_breaker_is_feed(ngx_http_request_t *r)
+ngx_http_breaker_is_feed(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
 {
     static ngx_str_t type = ngx_string("text/event-stream");
 
     return r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS ||
            (r->headers_out.content_type.len >= type.len &&
-            ngx_strncasecmp(r->headers_out.content_type.data, type.data, type.len) == 0);
+            ngx_strncasecmp(r->headers_out.content_type.data, type.data, type.len) == 0) ||
+           ngx_http_breaker_class_is(r, ctx->conf, "feed");
 }
 
 
@@ -154,7 +155,7 @@ ngx_http_breaker_filter_answer(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ct
         return ngx_http_breaker_drop_answer(r, ctx);
     }
 
-    if (!ngx_http_breaker_is_feed(r)) {
+    if (!ngx_http_breaker_is_feed(r, ctx)) {
         return NGX_OK;
     }
 

@@ -232,9 +232,9 @@ ngx_http_breaker_set_word(ngx_conf_t *cf, ngx_command_t *cmd, void *conf, const 
 char *
 ngx_http_breaker_set_class(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    static const char *words[] = { "ok", "failure", "neutral", "no_slow", NULL };
+    static const char *words[] = { "ok", "failure", "neutral", "no_slow", "feed", NULL };
 
-    return ngx_http_breaker_set_word(cf, cmd, conf, words, "ok, failure, neutral, no_slow");
+    return ngx_http_breaker_set_word(cf, cmd, conf, words, "ok, failure, neutral, no_slow, feed");
 }
 
 

@@ -219,27 +219,36 @@ ngx_http_breaker_outcome(ngx_http_breaker_loc_conf_t *conf, ngx_http_breaker_end
 }
 
 
+/* Does breaker_class say this word of this request? */
+ngx_uint_t
+ngx_http_breaker_class_is(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *conf, const char *word)
+{
+    ngx_str_t class;
+
+    return conf->class && ngx_http_complex_value(r, conf->class, &class) == NGX_OK &&
+           class.len == ngx_strlen(word) && ngx_strncmp(class.data, word, class.len) == 0;
+}
+
+
 /* breaker_class overrules: ok, failure, neutral or no_slow; anything else leaves the verdict alone */
 static void
 ngx_http_breaker_overrule(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *conf,
                           struct breaker_result *result)
 {
-    ngx_str_t class;
-
-    if (conf->class == NULL || ngx_http_complex_value(r, conf->class, &class) != NGX_OK) {
+    if (conf->class == NULL) {
         return;
     }
 
-    if (class.len == 2 && ngx_strncmp(class.data, "ok", 2) == 0) {
+    if (ngx_http_breaker_class_is(r, conf, "ok")) {
         result->outcome = BREAKER_OK;
 
-    } else if (class.len == 7 && ngx_strncmp(class.data, "failure", 7) == 0) {
+    } else if (ngx_http_breaker_class_is(r, conf, "failure")) {
         result->outcome = BREAKER_FAILURE;
 
-    } else if (class.len == 7 && ngx_strncmp(class.data, "neutral", 7) == 0) {
+    } else if (ngx_http_breaker_class_is(r, conf, "neutral")) {
         result->outcome = BREAKER_NEUTRAL;
 
-    } else if (class.len == 7 && ngx_strncmp(class.data, "no_slow", 7) == 0) {
+    } else if (ngx_http_breaker_class_is(r, conf, "no_slow")) {
         result->flags |= BREAKER_NEVER_SLOW;
     }
 }
@@ -348,7 +357,8 @@ ngx_http_breaker_judge(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx, ngx_h
     ngx_http_breaker_fill(r, ctx->conf, r->upstream, end, &result);
 
     ctx->judged = 1;
-    ctx->failed = result.outcome == BREAKER_FAILURE || result.outcome == BREAKER_TIMEOUT;
+    /* a race says nothing about the service, but its client has no answer */
+    ctx->failed = result.outcome == BREAKER_FAILURE || result.outcome == BREAKER_TIMEOUT || end->race;
 
     if (!ctx->shadow) {
         ngx_http_breaker_explain(end, &ctx->reason);
@@ -381,6 +391,11 @@ ngx_http_breaker_judge_header(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx
 
     ngx_http_breaker_end_at_header(r, &end);
     ngx_http_breaker_judge(r, ctx, &end);
+
+    if (ctx->peer) { /* its server likewise: a second report of one permit changes nothing */
+        ctx->peer->end = end;
+        ngx_http_breaker_judge_server(ctx->peer);
+    }
 }
 
 

@@ -95,7 +95,7 @@ class Upstream:
     """A service that does what `self.mode` says; a path's own mode (modes["/x"]) goes first.
 
     ok · 200…599 (that status) · reset · close (without an answer) · hang · garbage · truncate · slow:SECONDS ·
-    trickle:SECONDS (the header at once, the body later) · feed ·
+    trickle:SECONDS (the header at once, the body later) · feed · feed:SECONDS (so long silent before its last event) ·
     hold (until release()) · once-then-close (answers, keeps the connection, drops it when the next request comes) ·
     upgrade (101, then an echo)
     """
@@ -218,10 +218,10 @@ class Upstream:
                 if not data:
                     return False
                 c.sendall(data)
-        elif mode == "feed":
+        elif mode.startswith("feed"):
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                       b"Connection: close\r\n\r\ndata: first\n\n")
-            self.gate.wait(30)
+            self.gate.wait(float(mode[5:] or 30))
             c.sendall(b"data: last\n\n")
             return False
         body = json.dumps({"service": self.name, "path": path, "method": method}).encode()

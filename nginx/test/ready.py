@@ -17,14 +17,20 @@ import gateway  # noqa: E402
 
 
 class Ready:
-    """nginx with one of our templates; get() speaks TLS to its first listener unless told otherwise."""
+    """nginx with one of our templates; get() speaks TLS to its first listener, if it has one and is not told otherwise.
+    hurry=10: where the configuration waits for a second, 100 ms are waited."""
 
-    def __init__(self, template, **values):
+    def __init__(self, template, hurry=1, **values):
+        text = (gateway.HERE / f"{template}.conf.in").read_text()
+        self.tls = "@TLS_PORT@" in text
         self.dir = tempfile.mkdtemp(prefix="daybook-ready-")
         self.certificate = certificate()
         self.port, self.tls_port = free_port(), free_port()
-        conf = gateway.write(self.dir, template=template, build=BUILD, module=MODULE, port=self.port, tls_port=self.tls_port,
-                             certificate=f"{self.certificate}/cert.pem", key=f"{self.certificate}/key.pem", **values)
+        ours = {"tls_port": self.tls_port, "certificate": f"{self.certificate}/cert.pem", "key": f"{self.certificate}/key.pem"}
+        conf = gateway.write(self.dir, template=template, build=BUILD, module=MODULE, port=self.port,
+                             **(ours if self.tls else {}), **values)
+        if hurry != 1:
+            conf.write_text(re.sub(r"(proxy_\w+_timeout) (\d+)s;", lambda m: f"{m[1]} {int(m[2]) * 1000 // hurry}ms;", conf.read_text()))
         if STATIC:      # the module is part of the program
             conf.write_text(conf.read_text().replace("load_module ", "# load_module "))
         if WRAPPER:     # valgrind sets no limits, and needs patience
@@ -43,6 +49,7 @@ class Ready:
         return open(self.log, errors="replace").read()
 
     def get(self, path, method="GET", headers=None, body=None, tls=True, **more):
+        tls = tls and self.tls
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         for name, value in more.items():
@@ -52,7 +59,10 @@ class Ready:
         try:
             c.request(method, path, body=body, headers=headers or {})
             r = c.getresponse()
-            return Answer(r.status, r.headers, r.read())
+            try:
+                return Answer(r.status, r.headers, r.read())
+            except http.client.IncompleteRead as cut:
+                return Answer(r.status, r.headers, cut.partial)
         finally:
             c.close()
 

@@ -101,6 +101,26 @@ def a_feed_that_breaks_later_is_no_failure(scene):
 
 
 @test
+def a_feed_that_breaks_later_is_no_failure_of_its_server_either(scene):
+    u = scene.upstream(mode="feed")
+    n = scene.nginx(site(ONE, """
+        location / { breaker_use b; breaker_class $class; proxy_pass http://pool; proxy_read_timeout 100ms; proxy_buffering off; }""",
+        upstreams=f"upstream pool {{ server 127.0.0.1:{u.port} max_fails=0; breaker_peers s; }}",
+        http=f"breaker s {ONE}; map $uri $class {{ default ''; /log feed; }}"))
+    for path in ("/feed", "/log"):      # the second is one by its class alone
+        u.decide = lambda method, path, headers: "feed" if path == "/feed" else "trickle:0.5"
+        for _ in range(3):
+            try:
+                assert n.get(path).status == 200, path
+            except OSError:
+                pass        # cut after its header
+        for name in ("b", f"s:127.0.0.1:{u.port}"):
+            b = n.breaker(name)
+            assert b["state"] == "closed" and b["calls"]["failure"] == 0 and b["in_flight"] == 0, (path, b)
+    assert u.count() == 6
+
+
+@test
 def an_upgraded_connection_is_reported_at_its_header_too(scene):
     u = scene.upstream(mode="upgrade")
     n = scene.nginx(site(ONE + " max_in_flight=1 max_streams=2", f"""

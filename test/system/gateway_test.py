@@ -167,7 +167,7 @@ def reads_go_to_service_1_and_tell_role_and_position():
 def the_services_see_the_name_the_client_used_and_an_id():
     with Service("leader") as one, Service("follower") as two, Gateway(one, two) as gateway:
         for method, body in (("GET", None), ("POST", {"a": 1})):
-            request(gateway, method, "/v1/x", body, headers={"Host": "localhost:1234", "traceparent": "00-1-2-03"})
+            request(gateway, method, "/v1/commands/X" if body else "/v1/views/x", body, headers={"Host": "localhost:1234", "traceparent": "00-1-2-03"})
             seen = one.headers[-1]
             assert seen["Host"] == "localhost:1234" and len(seen["X-Request-Id"]) == 32, seen
             assert seen["traceparent"] == "00-1-2-03", seen
@@ -201,7 +201,8 @@ def service_1_dies_reads_go_on_at_service_2_and_commands_get_503_until_it_is_bac
 def without_both_services_reads_get_503_too():
     gone = free_port()
     with Gateway(gone, gone) as gateway:
-        answers = [request(gateway, method, "/x") for method in ("POST", "GET", "GET", "POST") + ("GET",) * 6]
+        answers = [request(gateway, method, "/v1/commands/X" if method == "POST" else "/x")
+                   for method in ("POST", "GET", "GET", "POST") + ("GET",) * 6]
         assert answers[-1].status == 503 and answers[-1].headers["Retry-After"], answers[-1]
         assert all(answer.status in (502, 503) for answer in answers), answers
         assert all(answer.headers["Content-Type"] == "application/problem+json" for answer in answers), answers
