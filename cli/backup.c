@@ -1,13 +1,16 @@
 /* daybook backup and daybook restore: copy a data folder's journal, and make a data folder from a copy. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/time.h"
 #include "cli.h"
 #include "journal/tools.h"
+#include "places.h"
 #include "progress.h"
 
 static const char *until_text;
@@ -57,6 +60,9 @@ static int backup_run(int argument_count, char **arguments)
     struct progress progress;
     char error[256] = "";
 
+    int code = cli_places_apart(arguments[0], arguments[1]);
+    if (code != CLI_DONE)
+        return code;
     progress_begin(&progress, "bytes", 0, 0);
     int r = journal_backup(arguments[0], arguments[1], on_progress, &progress, &copied, error);
     progress_end(&progress);
@@ -77,7 +83,8 @@ const struct cli_command cli_backup = {
              "an earlier backup of the same journal, to which only what is new is added. It is whole at every moment, "
              "whatever is\n"
              "interrupted, and can be verified, restored from or served; once served it is a journal of its own and no "
-             "backup.\n\n"
+             "backup.\n"
+             "It and DATA must be apart: neither within the other.\n\n"
              "  daybook backup ./data /backup/hotel",
     .options = no_options,
     .offline = true,
@@ -131,6 +138,12 @@ static int restore_run(int argument_count, char **arguments)
     char error[256] = "";
     int code = until_text ? read_until(&until) : CLI_DONE;
 
+    if (code == CLI_DONE)
+        code = cli_places_apart(arguments[0], arguments[1]);
+    if (code == CLI_DONE && fences_folder && access(fences_folder, R_OK | X_OK) < 0)
+        code = cli_error(CLI_FAILED, "cannot read the fences of %s: %s", fences_folder, strerror(errno));
+    if (code == CLI_DONE && fences_folder)
+        code = cli_places_apart(fences_folder, arguments[1]);
     if (code != CLI_DONE)
         return code;
     progress_begin(&progress, "bytes", 0, 0);

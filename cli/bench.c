@@ -97,7 +97,7 @@ static int make_append(struct plan *plan)
 static int make_plan(struct plan *plan, const char *what)
 {
     snprintf(plan->run, sizeof plan->run, "%ld", (long)getpid());
-    plan->host = strstr(cli_url, "//") ? strstr(cli_url, "//") + 2 : cli_url;
+    plan->host = strstr(cli_url, "//") ? strstr(cli_url, "//") + 2 : "localhost";
     plan->path = what[0] == '/' ? what : NULL;
     if (!plan->path)
         return make_append(plan);

@@ -11,6 +11,7 @@
 #include "journal/tools.h"
 #include "os/random.h"
 #include "output.h"
+#include "places.h"
 
 enum { KEY_PATH_SIZE_MAX = 4096 };
 
@@ -66,6 +67,9 @@ static int keygen_run(int argument_count, char **arguments)
 
     if (!key_name)
         return cli_error(CLI_USAGE, "--name says whose key it is, like example.com/hotel");
+    int code = cli_place_free(arguments[0]);
+    if (code != CLI_DONE)
+        return code;
     int r = os_random(seed, sizeof seed);
     if (r < 0)
         return cli_error(CLI_FAILED, "no random bytes: %s", strerror(-r));

@@ -12,6 +12,7 @@
 #include "client.h"
 #include "journal/tools.h"
 #include "output.h"
+#include "places.h"
 #include "progress.h"
 #include "stop.h"
 
@@ -174,7 +175,9 @@ static int run(int argument_count, char **arguments)
 
     if (!export.cloudevents && strcmp(format, "ndjson") != 0)
         return cli_error(CLI_USAGE, "--format takes ndjson or cloudevents, not \"%s\"", format);
-    int code = client_open(&client);
+    int code = to_file ? cli_place_free(arguments[0]) : CLI_DONE;
+    if (code == CLI_DONE)
+        code = client_open(&client);
     if (code == CLI_DONE && stop_catch() < 0)
         code = cli_error(CLI_FAILED, "cannot wait for signals: %s", strerror(errno));
     if (code != CLI_DONE)

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "load.h"
@@ -63,26 +65,44 @@ double load_percentile_us(const struct load_result *result, unsigned permille)
     return 0;
 }
 
-static int parse_url(const char *url, struct sockaddr_in *ret_address)
+/* Where the server is: an address, a name, or the path of a socket. */
+static int find_server(const char *url, struct sockaddr_storage *ret_address, socklen_t *ret_size)
 {
-    char host[64];
-    unsigned port = 80;
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct sockaddr_un *local = (struct sockaddr_un *)ret_address;
+    struct addrinfo *list;
+    char host[256], port[8] = "80";
 
-    if (sscanf(url, "http://%63[0-9.]:%u", host, &port) < 1 || port > 65535)
+    *ret_address = (struct sockaddr_storage){0};
+    if (strncmp(url, "unix:", 5) == 0) {
+        size_t size = strlen(url + 5);
+        if (size == 0 || size >= sizeof local->sun_path)
+            return -EINVAL;
+        local->sun_family = AF_UNIX;
+        memcpy(local->sun_path, url + 5, size);
+        *ret_size = sizeof *local;
+        return 0;
+    }
+    if (sscanf(url, "http://[%255[0-9a-fA-F:.]]:%7[0-9]", host, port) < 1 && sscanf(url, "http://%255[^:/]:%7[0-9]", host, port) < 1)
         return -EINVAL;
-    *ret_address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    return inet_pton(AF_INET, host, &ret_address->sin_addr) == 1 ? 0 : -EINVAL;
+    if (getaddrinfo(host, port, &hints, &list) != 0)
+        return -EINVAL;
+    memcpy(ret_address, list->ai_addr, list->ai_addrlen);
+    *ret_size = list->ai_addrlen;
+    freeaddrinfo(list);
+    return 0;
 }
 
 static int open_connection(struct load *load, struct connection *connection,
-                           const struct sockaddr_in *address)
+                           const struct sockaddr_storage *address, socklen_t size)
 {
     int on = 1;
 
-    connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connection->fd < 0 || connect(connection->fd, (const struct sockaddr *)address, sizeof *address) < 0)
+    connection->fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connection->fd < 0 || connect(connection->fd, (const struct sockaddr *)address, size) < 0)
         return -errno;
-    setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (address->ss_family != AF_UNIX)
+        setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
     return epoll_ctl(load->epoll, EPOLL_CTL_ADD, connection->fd, &event) < 0 ? -errno : 0;
 }
@@ -267,14 +287,15 @@ static int loop(struct load *load)
 
 static int start(struct load *load)
 {
-    struct sockaddr_in address;
-    int r = parse_url(load->options->url, &address);
+    struct sockaddr_storage address;
+    socklen_t size;
+    int r = find_server(load->options->url, &address, &size);
 
     if (r < 0)
         return r;
     for (unsigned i = 0; i < load->options->client_count; i++) {
         load->connections[i].fd = -1;
-        r = open_connection(load, &load->connections[i], &address);
+        r = open_connection(load, &load->connections[i], &address, size);
         if (r < 0)
             return r;
     }

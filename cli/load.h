@@ -18,7 +18,7 @@
 enum { LOAD_CLIENT_COUNT_MAX = 4096, LOAD_BUCKET_COUNT = 64 * 40 };
 
 struct load_options {
-    const char *url; /* http://ADDRESS:PORT, an address, not a name */
+    const char *url; /* http://HOST:PORT or unix:PATH */
     unsigned client_count;
     uint64_t duration_ms;
     uint64_t warmup_ms; /* not counted */

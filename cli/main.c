@@ -29,7 +29,7 @@ static const struct cli_command *current;
 static bool help_wanted, version_wanted;
 
 static const struct cli_option server_options[] = {
-    {"--url", "URL", "the server to talk to (or DAYBOOK_URL)", CLI_TEXT, &cli_url, 0, 0},
+    {"--url", "URL", "the server to talk to, or unix:PATH (or DAYBOOK_URL)", CLI_TEXT, &cli_url, 0, 0},
     {"--token-file", "FILE", "a bearer token to send, in the first line of FILE (or DAYBOOK_TOKEN)", CLI_TEXT,
      &cli_token_file, 0, 0},
     {0},

@@ -5,53 +5,18 @@
 #include <string.h>
 
 #include "cli.h"
+#include "listen.h"
 #include "server/server.h"
 
 enum { LIMIT_COUNT_MAX = 32 };
 
-static const char *data_folder = "data", *listen_at = "127.0.0.1:7070", *follow, *hosts, *limits, *log_format;
+static const char *data_folder = "data", *listen_at, *follow, *hosts, *limits, *log_format;
 static const char *durability = "sync";
 static const char *checkpoint_key;
 static bool keys_lost;
 static const char *jwks, *issuer, *audience;
 static uint64_t scavenge_every, scrub = SERVER_SCRUB_RATE_DEFAULT;
 static bool limits_wanted;
-
-/* --listen ADDR:PORT, [V6]:PORT, or a bare address or port. */
-static int read_listen(struct server_options *options, char address[64])
-{
-    static char on_loopback[32];
-
-    if (*listen_at && listen_at[strspn(listen_at, "0123456789")] == '\0') {
-        snprintf(on_loopback, sizeof on_loopback, "127.0.0.1:%s", listen_at);
-        listen_at = on_loopback;
-    }
-    const char *colon = strrchr(listen_at, ':');
-    const char *end = colon ? colon : listen_at + strlen(listen_at);
-    const char *begin = listen_at;
-    char *rest;
-
-    if (*begin == '[') {
-        begin++;
-        end = strchr(begin, ']');
-        if (!end || (end[1] != ':' && end[1] != '\0'))
-            return cli_error(CLI_USAGE, "--listen %s: an IPv6 address is written [ADDRESS]:PORT", listen_at);
-        colon = end[1] == ':' ? end + 1 : NULL;
-    }
-    if (end == begin || (size_t)(end - begin) >= 64)
-        return cli_error(CLI_USAGE, "--listen takes ADDRESS:PORT, not \"%s\"", listen_at);
-    memcpy(address, begin, (size_t)(end - begin));
-    address[end - begin] = '\0';
-    options->address = address;
-    if (!colon)
-        return CLI_DONE;
-    errno = 0;
-    unsigned long port = strtoul(colon + 1, &rest, 10);
-    if (errno || *rest || rest == colon + 1 || port > 65535 || colon[1] == '-')
-        return cli_error(CLI_USAGE, "--listen %s: the port is a number from 0 to 65535", listen_at);
-    options->port = (uint16_t)port;
-    return CLI_DONE;
-}
 
 /* --host NAME[,NAME…]; `text` is cut up. */
 static int read_hosts(struct server_options *options, char *text)
@@ -109,9 +74,9 @@ static int print_limits(void)
     return CLI_DONE;
 }
 
-static int read_options(struct server_options *options, char address[64], char *host_text)
+static int read_options(struct server_options *options, char *host_text)
 {
-    int code = read_listen(options, address);
+    int code = cli_read_listen(listen_at, options);
 
     options->data_folder = data_folder;
     options->follow = follow;
@@ -139,13 +104,13 @@ static int read_options(struct server_options *options, char address[64], char *
 static int serve(int argument_count, char **arguments)
 {
     struct server_options options;
-    char address[64], error[SERVER_ERROR_SIZE] = "";
+    char error[SERVER_ERROR_SIZE] = "";
     char *host_text = hosts ? strdup(hosts) : NULL;
 
     if (limits_wanted)
         return print_limits();
     server_options_init(&options);
-    int code = read_options(&options, address, host_text);
+    int code = read_options(&options, host_text);
     if (code == CLI_DONE) {
         options.app_folder = argument_count > 0 ? arguments[0] : NULL;
         int r = server_run(&options, error);
@@ -159,7 +124,7 @@ static int serve(int argument_count, char **arguments)
 
 static const struct cli_option options_table[] = {
     {"--data", "DIR", "the data folder; made if missing (./data)", CLI_TEXT, &data_folder, 0, 0},
-    {"--listen", "ADDR:PORT", "where to listen, or a port alone; port 0 picks a free one (127.0.0.1:7070)",
+    {"--listen", "ADDR:PORT", "where to listen, or a port alone, or unix:PATH; port 0 picks a free one (127.0.0.1:7070)",
      CLI_TEXT, &listen_at, 0, 0},
     {"--follow", "URL", "be a read-only copy of the server at URL", CLI_TEXT, &follow, 0, 0},
     {"--host", "NAME,…", "names this server has in Host fields, besides localhost and addresses", CLI_TEXT,
@@ -192,7 +157,8 @@ const struct cli_command cli_serve = {
     .arguments = "[APP]",
     .help = "serve a journal, and an application if APP names its folder",
     .story =
-        "It says in one line where it listens when it is ready; SIGTERM drains and ends it. An address "
+        "It says in one line where it listens when it is ready; SIGTERM drains and ends it. A service manager may pass the\n"
+        "socket (LISTEN_FDS), is told READY and STOPPING (NOTIFY_SOCKET), and gets signs of life (WATCHDOG_USEC). An address "
         "beyond\n"
         "loopback needs --token-file FILE with the hashes of the tokens that are let in, one a line:\n"
         "  printf %s TOKEN | sha256sum >> FILE\n"

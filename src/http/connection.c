@@ -158,6 +158,8 @@ static void peer_note(struct http_connection *connection)
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
         inet_ntop(AF_INET6, &in6->sin6_addr, connection->peer, sizeof(connection->peer));
         connection->peer_port = ntohs(in6->sin6_port);
+    } else {
+        memcpy(connection->peer, HTTP_PEER_LOCAL, sizeof(HTTP_PEER_LOCAL));
     }
 }
 

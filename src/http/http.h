@@ -101,6 +101,8 @@ int http_new(const struct http_options *options, struct http **ret_http);
 /* Listens on a numeric address ("127.0.0.1", "::1") and port; 0 picks a free one. `ret_port` is the one in use.
  * -EINVAL: not an address; -EADDRINUSE and the like from the kernel. */
 int http_listen(struct http *http, const char *address, uint16_t port, uint16_t *ret_port);
+/* Serves on a socket that listens already: non-blocking, of any family; it is the server's from then on, also on failure. */
+int http_listen_socket(struct http *http, int fd);
 
 /* Serves until drained. 0, or the loop's failure. */
 int http_run(struct http *http);
@@ -162,8 +164,9 @@ size_t http_request_parameters(const struct http_request *request,
 /* The first parameter of a name; false: none. */
 bool http_request_parameter(const struct http_request *request, const char *name, struct bytes *ret_value);
 bool http_request_is_head(const struct http_request *request);
-/* Who is at the other end of the connection, a proxy perhaps: "127.0.0.1:4711", "[::1]:4711". Loop only. */
+/* Who is at the other end of the connection, a proxy perhaps: "127.0.0.1:4711", "[::1]:4711", "unix". Loop only. */
 enum { HTTP_PEER_SIZE = 64 };
+#define HTTP_PEER_LOCAL "unix" /* of a socket in the file system: nobody's name */
 void http_request_peer(const struct http_request *request, char ret_peer[HTTP_PEER_SIZE]);
 /* Accept names this media type at least as much as any other of `types` (first wins a tie): its index. Nothing
  * acceptable: -1. No Accept: 0. */

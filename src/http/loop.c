@@ -168,8 +168,13 @@ int http_listen(struct http *http, const char *address, uint16_t port, uint16_t 
         close(fd);
         return r;
     }
-    http->listen_fd = fd;
     *ret_port = socket_port(fd);
+    return http_listen_socket(http, fd);
+}
+
+int http_listen_socket(struct http *http, int fd)
+{
+    http->listen_fd = fd;
     return loop_watch(http, fd);
 }
 

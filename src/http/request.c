@@ -227,7 +227,10 @@ void http_request_peer(const struct http_request *request, char ret_peer[HTTP_PE
     const struct http_connection *connection = request->connection;
     bool v6 = strchr(connection->peer, ':') != NULL;
 
-    snprintf(ret_peer, HTTP_PEER_SIZE, "%s%s%s:%u", v6 ? "[" : "", connection->peer, v6 ? "]" : "",
+    if (strcmp(connection->peer, HTTP_PEER_LOCAL) == 0)
+        snprintf(ret_peer, HTTP_PEER_SIZE, "%s", connection->peer);
+    else
+        snprintf(ret_peer, HTTP_PEER_SIZE, "%s%s%s:%u", v6 ? "[" : "", connection->peer, v6 ? "]" : "",
              connection->peer_port);
 }
 

@@ -1,6 +1,7 @@
 #include "replica/leader_call.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { URL_SIZE_MAX = 2048, HEADER_SIZE_MAX = 1024 };
 
@@ -15,8 +16,9 @@ static bool add_header(struct curl_slist **headers, const char *name, const char
 
 bool leader_call_set_up(const struct leader_call *call, CURL *curl, struct curl_slist **ret_headers)
 {
+    const char *socket = strncmp(call->url, LEADER_UNIX_PREFIX, strlen(LEADER_UNIX_PREFIX)) == 0 ? call->url + strlen(LEADER_UNIX_PREFIX) : NULL;
     char full[URL_SIZE_MAX];
-    int n = snprintf(full, sizeof(full), "%s%s?after=%llu", call->url, call->path,
+    int n = snprintf(full, sizeof(full), "%s%s?after=%llu", socket ? "http://localhost" : call->url, call->path,
                      (unsigned long long)call->after);
     *ret_headers = NULL;
     bool ok = n > 0 && (size_t)n < sizeof(full) && add_header(ret_headers, "Accept: ", call->accept) &&
@@ -31,7 +33,8 @@ bool leader_call_set_up(const struct leader_call *call, CURL *curl, struct curl_
     };
     for (size_t i = 0; ok && i < sizeof(numbers) / sizeof(numbers[0]); i++)
         ok = curl_easy_setopt(curl, numbers[i].option, numbers[i].value) == CURLE_OK;
-    return ok && curl_easy_setopt(curl, CURLOPT_URL, full) == CURLE_OK &&
+    return ok && (!socket || curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket) == CURLE_OK) &&
+           curl_easy_setopt(curl, CURLOPT_URL, full) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_PROXY, "") == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_HTTPHEADER, *ret_headers) == CURLE_OK &&

@@ -5,7 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LEADER_CONNECT_MS_MAX = 5000 }; /* until a connection stands */
+enum {
+    LEADER_CONNECT_MS_MAX = 5000, /* until a connection stands */
+    LEADER_UNIX_SIZE_MAX = 112,   /* "unix:" and the longest path of a socket */
+};
+#define LEADER_UNIX_PREFIX "unix:"
 
 struct leader_call {
     const char *url, *token; /* token: NULL: none */

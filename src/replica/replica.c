@@ -462,19 +462,21 @@ static void follow(void *user)
 
 /* --- life ----------------------------------------------------------------------------------------------------------------------------- */
 
-/* http://HOST… or https://HOST…, without a path of its own. */
+/* http://HOST… or https://HOST…, without a path of its own; or unix:PATH. */
 static int copy_url(const char *url, char **ret_url, char *ret_error)
 {
     size_t scheme = strncmp(url, "http://", 7) == 0    ? 7
                     : strncmp(url, "https://", 8) == 0 ? 8
                                                        : 0,
            size = strlen(url);
+    if (strncmp(url, LEADER_UNIX_PREFIX, strlen(LEADER_UNIX_PREFIX)) == 0 && size > strlen(LEADER_UNIX_PREFIX) && size <= LEADER_UNIX_SIZE_MAX)
+        return (*ret_url = strdup(url)) ? 0 : -ENOMEM;
     while (size > scheme && url[size - 1] == '/')
         size--;
     if (scheme == 0 || size == scheme || size > 1024 || memchr(url + scheme, '/', size - scheme) ||
         strpbrk(url, " \t\r\n?#@")) {
         (void)snprintf(ret_error, REPLICA_ERROR_SIZE,
-                       "'%.100s' is no leader's address: http://HOST:PORT is expected", url);
+                       "'%.100s' is no leader's address: http://HOST:PORT or unix:PATH is expected", url);
         return REPLICA_E_URL;
     }
     *ret_url = bytes_dup_string(bytes_make(url, size));

@@ -3,6 +3,7 @@
 /* What the files of the server share. */
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
@@ -56,6 +57,9 @@ struct server {
     uint64_t pages_again; /* answered with a page that was kept */
     struct http *http;
     uint64_t started_us;
+    dev_t socket_device; /* of the socket in the file system, to know it again; 0: there is none */
+    ino_t socket_inode;
+    char url[160]; /* where it listens */
     char journal_id[JOURNAL_ID_TEXT_SIZE];
 };
 

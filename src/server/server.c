@@ -1,6 +1,6 @@
 /* Wiring: what is opened in which order, who is told when it ends, and the closing in reverse.
  *
- * Opening: tokens, port, log, journal, application, views, follower, feed, groups, HTTP. The port comes early so that "in use" is
+ * Opening: tokens, port (or socket), log, journal, application, views, follower, feed, groups, HTTP. The port comes early so that "in use" is
  * said before a long journal is read; connections that come meanwhile wait in its backlog.
  * Ending: HTTP drains first, so that whoever asked is answered; then what feeds on the journal; the journal last. */
 
@@ -22,6 +22,8 @@
 #include "os/clock.h"
 #include "os/file.h"
 #include "server/internal.h"
+#include "server/listen.h"
+#include "server/notifier.h"
 #include "server/pages.h"
 #include "vault/vault.h"
 
@@ -40,11 +42,12 @@ _printf_(3, 4) static int start_error(char *ret_error, int r, const char *format
 
 /* ---- options that go together ---- */
 
+/* Can only this machine reach it? */
 static bool address_is_loopback(const char *address)
 {
     struct in6_addr v6;
 
-    return strncmp(address, "127.", 4) == 0 ||
+    return address[0] == '\0' || strncmp(address, "127.", 4) == 0 ||
            (inet_pton(AF_INET6, address, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6));
 }
 
@@ -54,11 +57,16 @@ static int check_options(const struct server_options *options, char *ret_error)
         start_error(ret_error, 0, "--issuer and --audience need --jwks FILE");
         return SERVER_E_USAGE;
     }
-    if (!options->token_file && !options->jwks_file && !address_is_loopback(options->address)) {
+    char passed[SERVER_ADDRESS_SIZE] = "";
+    const char *address = options->socket_path ? "" : options->socket_fd > 0 ? passed : options->address;
+    int r = options->socket_fd > 0 ? server_socket_address(options->socket_fd, passed, &(uint16_t){0}) : 0;
+    if (r < 0)
+        return start_error(ret_error, r, "the socket that was passed cannot be used: %s", strerror(-r));
+    if (!options->token_file && !options->jwks_file && !address_is_loopback(address)) {
         start_error(ret_error, 0,
                     "%s can be reached from other machines: give --token-file FILE or --jwks FILE, or listen "
                     "on 127.0.0.1",
-                    options->address);
+                    address);
         return SERVER_E_USAGE;
     }
     if (options->limits.heartbeat_ms < 1 || options->limits.heartbeat_ms > 15000) {
@@ -94,6 +102,7 @@ static void on_drained(void *user)
 {
     struct server *server = user;
 
+    notifier_stopping();
     if (server->consumers)
         consumers_drain(server->consumers);
 }
@@ -233,7 +242,7 @@ static int open_views(struct server *server, char *ret_error)
     return r == 0 ? 0 : start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
 }
 
-static int open_http(struct server *server, uint16_t *ret_port, char *ret_error)
+static int open_http(struct server *server, char *ret_error)
 {
     static char folder[OS_PATH_SIZE_MAX]; /* lives as long as the server, and there is one in a process */
     const struct server_options *options = server->options;
@@ -254,10 +263,8 @@ static int open_http(struct server *server, uint16_t *ret_port, char *ret_error)
     int r = http_new(&http_options, &server->http);
     if (r < 0)
         return start_error(ret_error, r, "cannot start: %s", strerror(-r));
-    r = http_listen(server->http, options->address, options->port, ret_port);
-    return r == 0 ? 0
-                  : start_error(ret_error, r, "cannot listen on %s:%u: %s", options->address, options->port,
-                                r == -EINVAL ? "it is not a numeric address" : strerror(-r));
+    r = server_listen(server, ret_error);
+    return r == 0 || ret_error[0] ? r : start_error(ret_error, r, "cannot listen: %s", strerror(-r));
 }
 
 static int open_auth(struct server *server, char *ret_error)
@@ -271,7 +278,7 @@ static int open_auth(struct server *server, char *ret_error)
     return auth_new(&options, &server->auth, ret_error);
 }
 
-static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
+static int open_all(struct server *server, char *ret_error)
 {
     int r = check_options(server->options, ret_error);
 
@@ -280,7 +287,7 @@ static int open_all(struct server *server, uint16_t *ret_port, char *ret_error)
     if (r == 0)
         r = checkpoint_key_open(server, ret_error);
     if (r == 0)
-        r = open_http(server, ret_port, ret_error);
+        r = open_http(server, ret_error);
     if (r == 0)
         r = open_journal(server, ret_error);
     if (r == 0)
@@ -365,20 +372,22 @@ static void raise_descriptors(void)
     }
 }
 
-static void say_ready(const struct server *server, uint16_t port)
+static void say_ready(const struct server *server)
 {
-    const char *address = server->options->address;
-    bool v6 = strchr(address, ':') != NULL;
-    char url[128];
+    _cleanup_(buffer_deinit) struct buffer line = {0};
+    struct json_writer w = json_writer(&line);
 
-    snprintf(url, sizeof(url), "http://%s%s%s:%u", v6 ? "[" : "", address, v6 ? "]" : "", port);
-    if (server->options->ready_json)
-        printf("{\"url\":\"%s\",\"journal\":\"%s\",\"role\":\"%s\",\"position\":%" PRIu64 "}\n", url,
-               server->journal_id, server->options->follow ? "follower" : "leader",
-               journal_head(server->journal));
+    json_write_object_begin(&w);
+    json_write_member_string(&w, "url", server->url);
+    json_write_member_string(&w, "journal", server->journal_id);
+    json_write_member_string(&w, "role", server->options->follow ? "follower" : "leader");
+    json_write_member_u64(&w, "position", journal_head(server->journal));
+    json_write_object_end(&w);
+    if (server->options->ready_json && json_write_end(&w) == 0)
+        printf("%.*s\n", BYTES_PRINT(buffer_bytes(&line)));
     else
         printf("daybook %s on %s (journal %s at position %" PRIu64 ")\n",
-               server->options->follow ? "follows" : "serves", url, server->journal_id,
+               server->options->follow ? "follows" : "serves", server->url, server->journal_id,
                journal_head(server->journal));
     if (fflush(stdout) != 0)
         fprintf(stderr, "daybook serve: cannot say where it listens: %s\n", strerror(errno));
@@ -387,21 +396,21 @@ static void say_ready(const struct server *server, uint16_t port)
 int server_run(const struct server_options *options, char ret_error[SERVER_ERROR_SIZE])
 {
     struct server server = {.options = options, .started_us = os_monotonic_ns() / 1000};
-    uint16_t port = 0;
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk, not an end */
     raise_descriptors();
-    int r = open_all(&server, &port, ret_error);
+    int r = open_all(&server, ret_error);
     if (r == 0) {
         catch_signals(server.http);
-        say_ready(&server, port);
+        say_ready(&server);
+        notifier_ready(&server);
         r = http_run(server.http);
         if (r < 0)
             start_error(ret_error, r, "the HTTP server ended: %s", strerror(-r));
-        if (r == -ETIMEDOUT)
-            return r; /* somebody still works on a request: the process must end without taking its ground away */
     }
-    close_all(&server);
+    server_unlisten(&server);
+    if (r != -ETIMEDOUT) /* somebody still works on a request: the process must end without taking its ground away */
+        close_all(&server);
     return r;
 }

@@ -4,8 +4,8 @@
  * server: wires everything into one process: journal, commands, views, the follower and HTTP. What it answers is
  * settled in the API's contract; /openapi.json describes it and is made from the same table of routes.
  *
- * Life: server_run() opens the data folder, listens, says in one line on standard output where, serves until SIGTERM or
- * SIGINT, drains, and closes everything in the reverse order. It is called once in a process, on the main thread.
+ * Life: server_run() opens the data folder, listens, says in one line on standard output where, and to a service manager that
+ * it is ready (os/supervisor.h), serves until SIGTERM or SIGINT, drains, and closes everything in the reverse order. It is called once in a process, on the main thread.
  *
  * The data folder:
  *     DATA/log/      the journal's log (log/file_log.h); one writer at a time
@@ -22,12 +22,14 @@
 #include "http/limits.h"
 #include "server/limits.h"
 
-enum { SERVER_HOST_COUNT_MAX = 16 };
+enum { SERVER_HOST_COUNT_MAX = 16, SERVER_ADDRESS_SIZE = 64 };
 
 struct server_options {
     const char *data_folder;
     const char *address;      /* numeric */
     uint16_t port;            /* 0: a free one */
+    const char *socket_path;  /* listen on a socket in the file system instead, who may write to which may connect; or NULL */
+    int socket_fd;            /* or on this one, which was passed and listens already; 0: none was */
     const char *follow;       /* URL of the leader, or NULL: be one */
     const char *leader_token; /* sent to the leader, or NULL */
     const char *token_file;
