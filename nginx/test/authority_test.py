@@ -97,6 +97,23 @@ def each_route_asks_for_its_role_at_the_door_and_the_server_asks_again(scene):
 
 
 @test
+def every_route_of_the_server_asks_for_its_role_at_the_door(scene):
+    place, g, server = by_file(scene, rate="1000r/s", burst="1000")
+    paths = server.get("/openapi.json", headers=bearer("reader")).json["paths"]
+    routes = [(method.upper(), path, what["security"]) for path, methods in paths.items() for method, what in methods.items()]
+    roles = [(method, path, next((role for role in ROLES if role in json.dumps(security)), None)) for method, path, security in routes]
+    assert {role for *_, role in roles} >= set(ROLES) and len(roles) > 35, roles
+    for method, path, needed in roles:
+        asked = path.replace("{", "").replace("}", "")
+        for role in ROLES[:ROLES.index(needed)] if needed else ():
+            a = ask(g, method, asked, "{}" if method == "POST" else None, role)
+            assert a.status == 403 and a.json.get("code") == "gateway", (method, path, role, a)
+        if needed and path != "/v1/log":        # which has no end
+            a = ask(g, method, asked, "{}" if method in ("POST", "PUT") else None, needed)
+            assert a.status not in (401, 403) and b'"code":"gateway"' not in a.body, (method, path, needed, a)
+
+
+@test
 def the_path_that_is_asked_for_counts_however_it_is_written(scene):
     place, g, server = by_file(scene)
     for path in ("/v1/views/none/%72ebuild", "/v1//views/none/rebuild", "/x/../v1/views/none/rebuild"):

@@ -171,7 +171,8 @@ class Upstream:
                     if not h:
                         break
                     k, v = h.split(":", 1)
-                    headers[k.lower()] = v.strip()
+                    k = k.lower()       # said twice, both are seen
+                    headers[k] = f"{headers[k]}, {v.strip()}" if k in headers else v.strip()
                 body = f.read(int(headers.get("content-length", "0")))
                 mode = self.modes.get(path.split("?")[0], self.mode)
                 if self.decide:
@@ -498,10 +499,11 @@ def two(scene, chain, extra="", breaker=ONE, mode="500", more="", http=""):
     return n, one, other
 
 
-def certificate():
-    """A folder with cert.pem and key.pem, for tests that need TLS."""
+def certificate(kind="ec"):
+    """A folder with cert.pem and key.pem, for tests that need TLS; kind: ec or rsa."""
     folder = tempfile.mkdtemp(prefix="daybook-cert-")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+    option = "ec_paramgen_curve:prime256v1" if kind == "ec" else "rsa_keygen_bits:2048"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", kind, "-pkeyopt", option, "-nodes",
                     "-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem", "-days", "2", "-subj",
                     "/CN=localhost"], check=True, capture_output=True)
     return folder

@@ -18,17 +18,19 @@ import gateway  # noqa: E402
 
 class Ready:
     """nginx with one of our templates; get() speaks TLS to its first listener, if it has one and is not told otherwise.
-    hurry=10: where the configuration waits for a second, 100 ms are waited."""
+    hurry=10: where the configuration waits for a second, 100 ms are waited; edit: a function of its text."""
 
-    def __init__(self, template, hurry=1, **values):
+    def __init__(self, template, hurry=1, edit=None, key_kind="ec", **values):
         text = (gateway.HERE / f"{template}.conf.in").read_text()
         self.tls = "@TLS_PORT@" in text
         self.dir = tempfile.mkdtemp(prefix="daybook-ready-")
-        self.certificate = certificate()
+        self.certificate = certificate(key_kind)
         self.port, self.tls_port = free_port(), free_port()
         ours = {"tls_port": self.tls_port, "certificate": f"{self.certificate}/cert.pem", "key": f"{self.certificate}/key.pem"}
         conf = gateway.write(self.dir, template=template, build=BUILD, module=MODULE, port=self.port,
                              **(ours if self.tls else {}), **values)
+        if edit:
+            conf.write_text(edit(conf.read_text()))
         if hurry != 1:
             conf.write_text(re.sub(r"(proxy_\w+_timeout) (\d+)s;", lambda m: f"{m[1]} {int(m[2]) * 1000 // hurry}ms;", conf.read_text()))
         if STATIC:      # the module is part of the program

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The configurations that are ready to use: the API gateway and the sidecar."""
+import socket
 import ssl
 import subprocess
 import sys
 
-from harness import test, together, wait_for
+from harness import WAIT_S, test, together, wait_for
 from ready import Ready
 
 
@@ -61,6 +62,33 @@ def only_tls_1_2_and_1_3_are_spoken_and_plain_http_is_redirected(scene):
     a = g.get("/hotel/x?y=1", tls=False)
     assert a.status == 308 and a.headers["Location"] == f"https://127.0.0.1:{g.tls_port}/hotel/x?y=1", a
     assert g.get("/hotel/x", headers=GOOD).headers["Strict-Transport-Security"]
+
+
+def accepted_suites(port):
+    """Of all that OpenSSL knows for TLS 1.2, with or without authentication or encryption."""
+    names = subprocess.run(["openssl", "ciphers", "-tls1_2", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"], check=True, capture_output=True,
+                           text=True).stdout.strip().split(":")
+    found = set()
+    for name in names:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.set_ciphers(f"{name}:@SECLEVEL=0")
+            with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as s, context.wrap_socket(s) as tls:
+                found.add(tls.cipher()[0])
+        except (ssl.SSLError, ConnectionError):
+            pass
+    assert len(names) > 40, names
+    return found
+
+
+@test
+def of_tls_1_2_only_suites_with_forward_secrecy_and_authenticated_encryption_are_accepted(scene):
+    for kind, key in (("ec", "ECDSA"), ("rsa", "RSA")):
+        wanted = {f"ECDHE-{key}-{cipher}" for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")}
+        for g in (api(scene, key_kind=kind)[0], sidecar(scene, key_kind=kind)[0]):
+            assert accepted_suites(g.tls_port) == wanted, (g.dir, kind)
 
 
 @test
