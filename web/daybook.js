@@ -245,7 +245,8 @@ function problemOf(answer, text) {
 }
 
 function search(params = {}) {
-  return new URLSearchParams(Object.entries(params).filter(([, value]) => value !== undefined && value !== null));
+  const given = Object.entries(params).filter(([, value]) => value !== undefined && value !== null);
+  return new URLSearchParams(given.flatMap(([name, value]) => [value].flat().map(one => [name, one])));
 }
 
 /** 128 random bits; crypto.randomUUID() is missing on plain http outside localhost. */

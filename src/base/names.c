@@ -85,6 +85,13 @@ int name_check(enum name_kind kind, struct bytes name)
     return 0;
 }
 
+bool name_type_is_reserved(struct bytes type)
+{
+    while (type.size > 0 && type.data[0] == ' ')
+        type = bytes_slice(type, 1, SIZE_MAX);
+    return bytes_starts_with(type, BYTES_LITERAL("daybook."));
+}
+
 const char *name_rule(int answer)
 {
     static const char *const rules[] = {
@@ -95,6 +102,7 @@ const char *name_rule(int answer)
         [NAME_E_CONTROL] = "must not contain control characters",
         [NAME_E_SLASH] = "must not contain \"/\"",
         [NAME_E_DOT] = "must not be \".\" or \"..\"",
+        [NAME_E_RESERVED] = "must not begin with \"daybook.\": such are the server's own frames in subscriptions",
         [NAME_E_SYSTEM] = "must not begin with \"$\": such names are daybook's own",
     };
 

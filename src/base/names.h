@@ -19,11 +19,16 @@ enum {
     NAME_E_CONTROL,
     NAME_E_SLASH,
     NAME_E_DOT,
+    NAME_E_RESERVED, /* name_type_is_reserved() */
     NAME_E_SYSTEM, /* the last rule looked at: the name is a good one, but only daybook itself may use it */
 };
 
 /* Which rule the name breaks: 0 or the first NAME_E_*, in the order above. */
 _must_check_ int name_check(enum name_kind kind, struct bytes name);
+
+/* Whether a type could be taken for one of the server's own frames in a subscription: it begins with "daybook.", blanks before
+ * that not counted. New events must not have one; old ones may, and name_check() does not ask. */
+bool name_type_is_reserved(struct bytes type);
 
 /* The broken rule as the end of a sentence that begins with the name: "must not be empty". */
 const char *name_rule(int answer);

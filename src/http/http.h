@@ -158,6 +158,7 @@ const char *http_request_header(const struct http_request *request, const char *
 /* Query parameters, decoded, in the order sent. */
 struct http_parameter {
     struct bytes name, value;
+    struct bytes raw; /* the value as it came, for lists: what separates is not what was encoded */
 };
 size_t http_request_parameters(const struct http_request *request,
                                const struct http_parameter **ret_parameters);

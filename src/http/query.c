@@ -76,9 +76,9 @@ int http_query_parse(struct bytes query, uint8_t *memory, struct http_parameter 
         size_t name_size = equals ? (size_t)(equals - piece.data) : piece.size;
         struct http_parameter parameter;
         int r = decode_part(bytes_slice(piece, 0, name_size), &memory, &parameter.name);
+        parameter.raw = bytes_slice(piece, name_size + (equals != NULL), SIZE_MAX);
         if (r == 0)
-            r = decode_part(bytes_slice(piece, name_size + (equals != NULL), SIZE_MAX), &memory,
-                            &parameter.value);
+            r = decode_part(parameter.raw, &memory, &parameter.value);
         if (r != 0)
             return r;
         parameters[count++] = parameter;

@@ -14,7 +14,10 @@ static int take_event_type(struct parser *parser, struct json_value value, void 
 {
     struct event_parts *parts = into;
     parts->has_type = true;
-    return append_json_take_name(parser, value, NAME_TYPE, parser->options.system, &parts->event->type);
+    int r = append_json_take_name(parser, value, NAME_TYPE, parser->options.system, &parts->event->type);
+    return r == 0 && name_type_is_reserved(parts->event->type)
+               ? append_json_violation(parser, "%s", name_rule(NAME_E_RESERVED))
+               : r;
 }
 
 static int take_event_stream(struct parser *parser, struct json_value value, void *into)

@@ -208,6 +208,16 @@ static void another_process_sees_what_was_acknowledged_when_it_looks(void **stat
     daybook_close(book);
 }
 
+/* The law: nothing that is appended can be taken for a frame of a server's own, whoever serves the folder later. */
+static void a_type_that_looks_like_a_servers_frame_is_refused(void **state)
+{
+    struct daybook *book = open_book();
+    assert_int_equal(append_one(book, "s", "daybook.reset", NULL), DAYBOOK_E_INVALID);
+    assert_int_equal(append_one(book, "s", " daybook.x", NULL), DAYBOOK_E_INVALID);
+    assert_ok(append_one(book, "s", "daybook", NULL));
+    daybook_close(book);
+}
+
 /* The law: what is to be read after something that is not there is not waited for and skipped, but refused (P3). */
 static void reading_after_a_position_that_does_not_exist_is_refused(void **state)
 {
@@ -269,6 +279,7 @@ int main(void)
         STAGED(a_guarded_append_is_told_everything_that_failed),
         STAGED(a_second_writer_is_refused_and_a_reader_is_not),
         STAGED(another_process_sees_what_was_acknowledged_when_it_looks),
+        STAGED(a_type_that_looks_like_a_servers_frame_is_refused),
         STAGED(reading_after_a_position_that_does_not_exist_is_refused),
         STAGED(a_folder_whose_keys_are_missing_is_refused_and_gets_no_new_ones),
         STAGED(every_answer_has_a_sentence),

@@ -48,7 +48,8 @@ static int check_event(const struct journal_event_new *event, size_t index, stru
     const struct journal_event_new *before = index > 0 && event[-1].system == event->system ? event - 1 : NULL;
     const char *problem = NULL;
     if (!before || !just_checked(event->type, before->type))
-        problem = name_problem(NAME_TYPE, event->type, event->system);
+        problem = name_type_is_reserved(event->type) ? name_rule(NAME_E_RESERVED)
+                                                     : name_problem(NAME_TYPE, event->type, event->system);
     if (problem)
         return invalid(result, index, "the type of event %zu %s", index, problem);
     if (event->stream.size > 0 && (!before || !just_checked(event->stream, before->stream)))

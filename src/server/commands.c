@@ -138,7 +138,7 @@ void handle_command(struct http_request *request)
     struct bytes trace = ask_traceparent(request);
     char caller[AUTH_CALLER_SIZE], meta[192] = "";
 
-    if (write_refused(request) || parameters_refused(request))
+    if (write_refused(request) || parameters_refused(request) || binary_refused(request))
         return;
     if (!server->commands) {
         http_answer_error(request, 404, "no-such-command",

@@ -5,7 +5,7 @@
 
 #include "journal/append_json.h"
 #include "os/clock.h"
-#include "server/internal.h"
+#include "server/idempotency.h"
 
 enum { DCB_TEXT_SIZE_MAX = 64 << 20 };
 
@@ -246,7 +246,8 @@ void handle_dcb_read(struct http_request *request)
 struct dcb_append {
     struct http_request *request;
     struct append_json *parsed;
-    uint64_t begun_ns;
+    struct idempotency idempotency;
+    uint64_t begun_ns, first, last; /* positions of the append that came with the same key */
 };
 
 static void dcb_append_release(void *user)
@@ -256,18 +257,31 @@ static void dcb_append_release(void *user)
     append_json_free(call->parsed);
 }
 
+static int dcb_append_prepare(struct journal_append *append, struct journal_turn *turn)
+{
+    struct dcb_append *call = append->user;
+
+    return idempotency_find(append, turn, &call->first, &call->last);
+}
+
 static void dcb_append_done(struct journal_append *append, const struct journal_result *result)
 {
     struct dcb_append *call = append->user;
     _cleanup_(buffer_deinit) struct buffer body = {0};
     struct json_writer w = json_writer(&body);
 
-    if (result->answer != 0 && result->answer != JOURNAL_E_CONFLICT) {
+    if (result->answer == IDEMPOTENCY_E_REUSED) {
+        struct http_problem problem = idempotency_problem();
+        http_answer_problem(call->request, &problem);
+        return;
+    }
+    if (result->answer != 0 && result->answer != JOURNAL_E_CONFLICT &&
+        result->answer != IDEMPOTENCY_E_REPLAYED) {
         answer_journal(call->request, result->answer, result->detail);
         return;
     }
-    if (result->answer == 0)
-        answer_position(call->request, result->last);
+    if (result->answer != JOURNAL_E_CONFLICT)
+        answer_position(call->request, result->answer == 0 ? result->last : call->last);
     json_write_object_begin(&w);
     json_write_member_u64(&w, "durationInMicroseconds", (os_monotonic_ns() - call->begun_ns) / 1000);
     json_write_member_bool(&w, "appendConditionFailed", result->answer == JOURNAL_E_CONFLICT);
@@ -305,18 +319,24 @@ void handle_dcb_append(struct http_request *request)
     struct journal_result result;
     int r;
 
-    if (write_refused(request) || parameters_refused(request))
+    if (write_refused(request) || parameters_refused(request) || binary_refused(request))
         return;
     if (!call || http_request_on_end(request, dcb_append_release, call) < 0) {
         answer_failure(request, -ENOMEM);
         return;
     }
     *call = (struct dcb_append){.request = request, .begun_ns = os_monotonic_ns()};
-    if (!dcb_append_parse(call))
+    if (!idempotency_take(request, "/dcb/append", (struct bytes){0}, &call->idempotency) || !dcb_append_parse(call))
         return;
     struct journal_append *append = &call->parsed->items[0].append;
     append->done = dcb_append_done;
     append->user = call;
+    if (!idempotency_mark(request, &call->idempotency, 0, append)) {
+        answer_failure(request, -ENOMEM);
+        return;
+    }
+    if (append->key.size > 0)
+        append->prepare = dcb_append_prepare;
     r = journal_submit(server_of(request)->journal, append, &result);
     if (r != 0)
         answer_journal(request, r, result.detail);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/names.h"
+#include "http/query.h"
 #include "journal/append_json.h"
 #include "server/internal.h"
 
@@ -16,8 +17,8 @@ static size_t count_types(const struct http_parameter *parameters, size_t count)
         if (!bytes_equal_string(parameters[i].name, "type"))
             continue;
         types++;
-        for (size_t j = 0; j < parameters[i].value.size; j++)
-            types += parameters[i].value.data[j] == ',';
+        for (size_t j = 0; j < parameters[i].raw.size; j++)
+            types += parameters[i].raw.data[j] == ',';
     }
     return types;
 }
@@ -33,13 +34,23 @@ static bool name_refused(struct http_request *request, enum name_kind kind, cons
     return true;
 }
 
-/* Splits one type= at its commas. */
+/* Splits one type= at its commas: those that stand there as such, and not as %2C. */
 static bool add_types(struct http_request *request, struct bytes value, struct bytes *types, size_t *count)
 {
+    uint8_t *memory = http_request_alloc(request, value.size + 1);
+
+    if (!memory) {
+        answer_failure(request, -ENOMEM);
+        return false;
+    }
     while (true) {
         const uint8_t *comma = value.size > 0 ? memchr(value.data, ',', value.size) : NULL;
         size_t size = comma ? (size_t)(comma - value.data) : value.size;
-        struct bytes type = bytes_slice(value, 0, size);
+        size_t decoded = 0;
+        if (http_percent_decode(bytes_slice(value, 0, size), true, memory, &decoded) != 0)
+            decoded = 0; /* not so: the whole has been decoded before */
+        struct bytes type = bytes_make(memory, decoded);
+        memory += decoded;
         if (name_refused(request, NAME_TYPE, "type", type))
             return false;
         types[(*count)++] = type;
@@ -86,7 +97,7 @@ bool filter_from_parameters(struct http_request *request, struct filter *ret_fil
                 return false;
             tags[item->tag_count++] = parameters[i].value;
         } else if (bytes_equal_string(parameters[i].name, "type") &&
-                   !add_types(request, parameters[i].value, types, &item->type_count)) {
+                   !add_types(request, parameters[i].raw, types, &item->type_count)) {
             return false;
         }
     }

@@ -2,7 +2,18 @@
 
 #include <stdlib.h>
 
+#include "base/names.h"
 #include "journal/event_json.h"
+
+bool frame_type_misleads(struct bytes type)
+{
+    static const char *const own[] = {"open", "error", "message"};
+
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        if (bytes_equal_string(type, own[i]))
+            return true;
+    return name_type_is_reserved(type);
+}
 
 void frame_unref(struct frame *frame)
 {
@@ -49,6 +60,8 @@ static void frame_point(struct frame *frame, const struct journal_event *event, 
                                 .version = event->version,
                                 .tags = frame->tags,
                                 .tag_count = event->tag_count};
+    if (frame_type_misleads(event->type))
+        frame->name = (struct bytes){0};
     at += event->stream.size;
     for (size_t i = 0; i < event->tag_count; i++) {
         frame->tags[i] = bytes_make(at, event->tags[i].size);

@@ -8,12 +8,15 @@ struct frame {
     unsigned refs;
     uint64_t position;
     struct filter_subject subject; /* points into text */
-    struct bytes name;             /* "event: TYPE\n", only for those who want it */
+    struct bytes name;             /* "event: TYPE\n", only for those who want it; empty for frame_type_misleads() */
     struct bytes rest;             /* "id: …\ndata: …\n\n" */
     struct bytes *tags;
     uint8_t *text;
 };
 
+/* Whether an `event:` line with this type would be taken for something else: a frame of the server's, or what an EventSource
+ * says of its own connection. Such events come without one, and their type stands in the data. */
+bool frame_type_misleads(struct bytes type);
 /* With one reference, the caller's. 0, -ENOMEM, -E2BIG. */
 _must_check_ int frame_new(const struct server *server, const struct journal_event *event,
                            struct frame **ret_frame);

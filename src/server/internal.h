@@ -144,6 +144,8 @@ void answer_failure(struct http_request *request, int failure);
 void answer_busy(struct http_request *request);
 /* Members of a not-leader problem; true when the server is a follower and the write has been refused. */
 bool write_refused(struct http_request *request);
+/* 415 when it is a CloudEvent in binary mode (write.c): true when it has been answered. */
+bool binary_refused(struct http_request *request);
 /* `"conflicts":[…]` */
 _must_check_ int conflicts_write(const struct journal_result *result, struct buffer *out);
 /* The problem as JSON text, for one of several results, or for an answer that is given later. */

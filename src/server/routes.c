@@ -102,7 +102,7 @@ static const struct http_route routes[] = {
     {"GET", "/v1/events", handle_events_read, 0,
      ABOUT(.operation = "readEvents", .role = ROLE_READER,
            .summary = "Read the journal, filtered, or subscribe to it",
-           .parameters = {"type: types, comma between them; any of them", "tag: a tag; all that are given",
+           .parameters = {"type: types, comma between them; any of them; a comma of a type is %2C", "tag: a tag; all that are given",
                           PREFIX_PARAMETER, BOUND_PARAMETERS},
            .answer = "EventPage", .types = EVENT_TYPES, .statuses = {200, 406, 409, 429})},
     {"POST", "/v1/events/query", handle_events_query, HTTP_JSON, QUERY_BODY_SIZE_MAX,

@@ -116,7 +116,7 @@ static int catch_up_one(struct subscriber *subscriber)
     r = frame_text(subscriber->feed->server, &event, &behind->piece, &name_size);
     if (r < 0)
         return r;
-    if (!subscriber->named) {
+    if (!subscriber->named || frame_type_misleads(event.type)) {
         memmove(behind->piece.data + begin, behind->piece.data + name_size, behind->piece.size - name_size);
         behind->piece.size -= name_size - begin;
     }
@@ -222,10 +222,18 @@ static size_t send_piece(struct catch_up *behind, uint8_t *buffer, size_t size)
     return done;
 }
 
-/* Fills the buffer with what is under way. */
+static bool behind_has_more(const struct subscriber *subscriber)
+{
+    return subscriber->behind && !subscriber->errand.out &&
+           subscriber->behind->offset < subscriber->behind->piece.size;
+}
+
+/* Fills the buffer with what is under way. The greeting is part of the first frame: alone it would be one without data,
+ * which some clients take for an empty message. */
 static size_t send_pending(struct subscriber *subscriber, uint8_t *buffer, size_t size)
 {
-    size_t done = copy_part(&subscriber->greeting, buffer, size);
+    bool frame = subscriber->parts[0].size > 0 || subscriber->parts[1].size > 0 || behind_has_more(subscriber);
+    size_t done = frame ? copy_part(&subscriber->greeting, buffer, size) : 0;
 
     if (subscriber->behind)
         done += send_piece(subscriber->behind, buffer + done, size - done);
@@ -320,6 +328,6 @@ struct subscriber *subscriber_new(struct feed *feed, struct http_request *reques
     *filter = (struct filter){0};
     subscriber->cursor = subscriber->told = after;
     subscriber->named = named;
-    subscriber->greeting = BYTES_LITERAL("retry: 1000\n\n");
+    subscriber->greeting = BYTES_LITERAL("retry: 1000\n");
     return subscriber;
 }

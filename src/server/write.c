@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "journal/append_json.h"
-#include "server/internal.h"
+#include "server/idempotency.h"
 
 enum {
     PARSE_INLINE_SIZE_MAX = 32768, /* bytes of body parsed on the loop; larger ones go to a worker */
@@ -24,6 +24,8 @@ struct write_slot {
     uint64_t position;
     uint64_t stream_version; /* of the route's stream */
     unsigned retry_after_s;
+    uint64_t first; /* of the append that came with the same idempotency key, up to `position` */
+    struct http_task again;
     struct buffer body;
 };
 
@@ -34,6 +36,7 @@ struct write_call {
     struct append_json *parsed;
     struct journal_expectation expectation; /* from If-Match and If-None-Match */
     bool has_expectation;
+    struct idempotency idempotency;
     atomic_size_t pending;
     struct write_slot *slots;
 };
@@ -203,11 +206,75 @@ static void slot_done(struct write_slot *slot, const struct journal_result *resu
         buffer_clear(&slot->body);
 }
 
-static void append_done(struct journal_append *append, const struct journal_result *result)
+/* ---- the same idempotency key again ---- */
+
+static int append_prepare(struct journal_append *append, struct journal_turn *turn)
 {
     struct write_slot *slot = append->user;
 
-    if (result->answer == 0)
+    return idempotency_find(append, turn, &slot->first, &slot->position);
+}
+
+struct stream_list {
+    struct journal_stream_version streams[JOURNAL_EVENT_COUNT_MAX];
+    size_t count;
+    struct http_request *request;
+};
+
+/* A stream's last version counts. */
+static int stream_list_add(void *user, struct bytes stream, uint64_t version)
+{
+    struct stream_list *list = user;
+    size_t i = 0;
+
+    while (i < list->count && !bytes_equal(list->streams[i].stream, stream))
+        i++;
+    if (i == list->count) {
+        uint8_t *copy = http_request_alloc(list->request, stream.size);
+        if (!copy || list->count == JOURNAL_EVENT_COUNT_MAX)
+            return -ENOMEM;
+        memcpy(copy, stream.data, stream.size);
+        list->streams[list->count++].stream = bytes_make(copy, stream.size);
+    }
+    list->streams[i].version = version;
+    return 0;
+}
+
+static void slot_again(struct http_task *task)
+{
+    struct write_slot *slot = (struct write_slot *)((char *)task - offsetof(struct write_slot, again));
+    struct http_request *request = slot->call->request;
+    struct stream_list *list = http_request_alloc(request, sizeof(*list));
+    int r = list ? 0 : -ENOMEM;
+
+    if (r == 0) {
+        list->request = request;
+        r = idempotency_versions(server_of(request), slot->first, slot->position, stream_list_add, list);
+    }
+    if (r == 0)
+        slot_done(slot, &(struct journal_result){.first = slot->first,
+                                                 .last = slot->position,
+                                                 .replayed = true,
+                                                 .streams = list->streams,
+                                                 .stream_count = list->count});
+    else
+        slot_failed(slot, &(struct journal_result){.answer = r});
+    call_ended(slot->call);
+}
+
+static void append_done(struct journal_append *append, const struct journal_result *result)
+{
+    struct write_slot *slot = append->user;
+    struct http_problem problem = idempotency_problem();
+
+    if (result->answer == IDEMPOTENCY_E_REPLAYED) {
+        slot->again.run = slot_again;
+        if (http_work(http_request_server(slot->call->request), &slot->again) == 0)
+            return;
+        slot_failed(slot, &(struct journal_result){.answer = JOURNAL_E_BUSY});
+    } else if (result->answer == IDEMPOTENCY_E_REUSED)
+        slot_problem(slot, &problem);
+    else if (result->answer == 0)
         slot_done(slot, result);
     else
         slot_failed(slot, result);
@@ -241,6 +308,13 @@ static void slot_submit(struct write_slot *slot, struct append_json_item *item)
     }
     item->append.done = append_done;
     item->append.user = slot;
+    if (!idempotency_mark(call->request, &call->idempotency, (size_t)(slot - call->slots), &item->append)) {
+        slot_failed(slot, &(struct journal_result){.answer = -ENOMEM});
+        call_ended(call);
+        return;
+    }
+    if (item->append.key.size > 0)
+        item->append.prepare = append_prepare;
     if (call->has_expectation) {
         item->append.expectations = &call->expectation;
         item->append.expectation_count = 1;
@@ -308,12 +382,29 @@ static struct write_call *call_new(struct http_request *request, enum append_jso
     return call;
 }
 
+/* A CloudEvent in binary mode has its attributes in header fields, which nobody here would store. */
+bool binary_refused(struct http_request *request)
+{
+    static const char *const attributes[] = {"ce-specversion", "ce-type", "ce-id", "ce-source"};
+
+    for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
+        if (!http_request_header(request, attributes[i]))
+            continue;
+        http_answer_error(request, 415, "cloudevent-binary",
+                          "CloudEvents in binary mode (%s and others) are not taken here: send the event as "
+                          "JSON, or use daybook import --format cloudevents.",
+                          attributes[i]);
+        return true;
+    }
+    return false;
+}
+
 void handle_append(struct http_request *request)
 {
-    if (write_refused(request) || parameters_refused(request))
+    if (write_refused(request) || parameters_refused(request) || binary_refused(request))
         return;
     struct write_call *call = call_new(request, APPEND_JSON_REQUEST);
-    if (call)
+    if (call && idempotency_take(request, "/v1/append", (struct bytes){0}, &call->idempotency))
         call_start(call);
 }
 
@@ -353,12 +444,13 @@ static bool take_preconditions(struct write_call *call)
 
 void handle_stream_append(struct http_request *request)
 {
-    if (write_refused(request) || parameters_refused(request))
+    if (write_refused(request) || parameters_refused(request) || binary_refused(request))
         return;
     struct write_call *call = call_new(request, APPEND_JSON_EVENTS);
     if (!call)
         return;
     call->options.stream = http_request_param(request, 0);
-    if (take_preconditions(call))
+    if (take_preconditions(call) &&
+        idempotency_take(request, "/v1/streams", call->options.stream, &call->idempotency))
         call_start(call);
 }

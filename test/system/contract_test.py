@@ -2,9 +2,10 @@
 import base64
 import json
 import socket
+import urllib.parse
 import uuid
 
-from daybook_test import HOTEL, Server, Skip, Tap, daybook, folder, raw, request, wait_for
+from daybook_test import HOTEL, Server, Skip, Subscription, Tap, daybook, folder, raw, request, wait_for
 
 tap = Tap()
 
@@ -375,6 +376,113 @@ def views_answer_once_they_have_reached_the_position_asked_for():
         is_problem(request(server, "POST", "/v1/views/nothing/rebuild"), 404, "no-such-view")
         wait_for(lambda: all(view["state"] == "live" for view in request(server, "GET", "/v1/views").json()["views"]),
                  "the rebuilt view is live")
+
+
+# The law: nothing that a client appends can be taken for a frame of the server's own (daybook.reset, daybook.caught-up …).
+@tap.test
+def types_that_look_like_the_servers_own_frames_are_refused_on_every_way_in():
+    with Server() as server:
+        for type in ("daybook.reset", "daybook.caught-up", "daybook.checkpoint", "daybook.", "daybook.mine", " daybook.reset"):
+            one = event(type, {})
+            for path, body, pointer in (("/v1/append", {"events": [event("A", {}), one]}, "/events/1/type"),
+                                        ("/v1/streams/s", [one], "/0/type"), ("/dcb/append", {"events": [one]}, "/events/0/type")):
+                problem = is_problem(request(server, "POST", path, body), 422, "invalid")
+                assert [violation["pointer"] for violation in problem["violations"]] == [pointer], problem
+                assert "daybook." in problem["violations"][0]["detail"], problem
+            results = request(server, "POST", "/v1/append", {"appends": [{"events": [one]}, {"events": [event("daybook", {})]}]})
+            assert [result["status"] for result in results.json()["results"]] == [422, 201], results
+            assert request(server, "GET", f"/v1/events?type={urllib.parse.quote(type)}").json()["events"] == []
+        with folder() as place:
+            (place / "events.ndjson").write_text('{"type":"daybook.reset","data":{}}\n')
+            code, out, err = daybook("import", place / "events.ndjson", url=server.url)
+            assert code != 0, (code, out, err)
+        append(server, event("open", {}), event("error", {}), event("message", {}), event("A", {}), event("a\u2028b", {}))
+        with Subscription(server, "/v1/events?type=open,error,message,A,a%E2%80%A8b&named=1") as feed:
+            frames = feed.events(5)  # what an EventSource says of its connection is not said in an event's name
+            assert [frame["event"] for frame in frames] == [None, None, None, "A", "a\u2028b"], frames
+            assert [frame["data"]["type"] for frame in frames] == ["open", "error", "message", "A", "a\u2028b"], frames
+
+
+# A frame without data is no event (WHATWG HTML 9.2.6), but some clients dispatch it: whatever comes has data or is a comment.
+@tap.test
+def no_block_of_a_subscription_is_without_data_or_comment():
+    with Server(options=["--limit", "heartbeat_ms=200"]) as server:
+        append(server, event("A", {}))
+        for path in ("/v1/events?named=1", "/v1/streams/later"):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=15) as connection:
+                connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
+                text = b""
+                while text.count(b"\n:\n") < 2 and len(text) < 4000:
+                    text += connection.recv(4096)
+            blocks = text.split(b"\r\n\r\n", 1)[1].split(b"\n\n")
+            assert blocks[0].startswith(b"retry: 1000\n"), blocks
+            assert all(b"data: " in block or block.startswith(b":") for block in blocks[:-1]), blocks
+
+
+@tap.test
+def a_type_with_a_comma_is_asked_for_as_it_is_encoded():
+    with Server() as server:
+        append(server, event("a,b", {}), event("a", {}), event("b", {}), event("c+d", {}))
+        for query, found in (("type=a,b", [2, 3]), ("type=a%2Cb", [1]), ("type=a%2cb,b", [1, 3]), ("type=a&type=b", [2, 3]),
+                             ("type=a%2Cb&type=c%2Bd", [1, 4])):
+            events = request(server, "GET", f"/v1/events?{query}").json()["events"]
+            assert [one["position"] for one in events] == found, (query, events)
+            with Subscription(server, f"/v1/events?{query}") as feed:
+                assert [frame["data"]["position"] for frame in feed.events(len(found))] == found, query
+
+
+# The law that holds for commands: one key is one append, whatever is sent again (RFC draft Idempotency-Key).
+@tap.test
+def an_append_is_made_once_per_key_in_the_scope_of_its_route():
+    with Server() as server:
+        body = {"events": [event("A", {}, stream="s"), event("B", {}, stream="t"), event("C", {}, stream="s")]}
+        key = {"Idempotency-Key": "k-1"}
+        first = request(server, "POST", "/v1/append", body, key)
+        assert first.status == 201 and first.json()["replayed"] is False, first
+        append(server, event("D", {}, stream="s"))
+        again = request(server, "POST", "/v1/append", body, key)
+        assert again.status == 201 and again.json() == {**first.json(), "replayed": True}, (first, again)
+        assert again.position == first.position
+        other = {"events": [event("A", {"n": 2}, stream="s")]}
+        is_problem(request(server, "POST", "/v1/append", other, key), 422, "idempotency-key-reused")
+        one = event("E", {})
+        for path, status in (("/v1/streams/s", 201), ("/dcb/append", 200)):  # scopes of their own
+            sent = one if "streams" in path else {"events": [one]}
+            head = request(server, "GET", "/v1/events").json()["head"]
+            for turn in range(3):
+                answer = request(server, "POST", path, sent, key)
+                assert answer.status == status and answer.position == head + 1, (path, answer)
+                assert status == 200 or answer.json()["replayed"] is (turn > 0), answer
+            changed = event("E", {"n": 3}) if "streams" in path else {"events": [event("E", {"n": 3})]}
+            is_problem(request(server, "POST", path, changed, key), 422, "idempotency-key-reused")
+        is_problem(request(server, "POST", "/v1/streams/other", one, key), 422, "idempotency-key-reused")
+        guarded = {"Idempotency-Key": "k-2", "If-None-Match": "*"}  # a repetition is no conflict with itself
+        for turn in range(2):
+            answer = request(server, "POST", "/v1/streams/new", one, guarded)
+            assert answer.status == 201 and answer.headers["ETag"] == '"1"', answer
+        many = {"appends": [{"events": [event("F", {})]}, {"events": [event("G", {})]}]}
+        answers = [request(server, "POST", "/v1/append", many, {"Idempotency-Key": "k-3"}).json()["results"] for _ in range(2)]
+        assert [result["first"] for result in answers[0]] == [result["first"] for result in answers[1]], answers
+        assert all(result["replayed"] for result in answers[1]), answers
+        refused = {"Idempotency-Key": "k-4", "If-Match": '"9"'}
+        assert request(server, "POST", "/v1/streams/later", one, refused).status == 412  # a refusal is not remembered
+        assert request(server, "POST", "/v1/streams/later", one, {"Idempotency-Key": "k-4"}).status == 201
+        for bad in ("", "x" * 256, "caf\u00e9"):
+            is_problem(request(server, "POST", "/v1/append", body, {"Idempotency-Key": bad}), 400, "idempotency-key-invalid")
+        server.kill()
+        server.start()
+        assert request(server, "POST", "/v1/append", body, key).json()["replayed"] is True
+
+
+@tap.test
+def a_cloudevent_in_binary_mode_is_refused_by_name_and_not_stored_without_its_attributes():
+    with Server() as server:
+        headers = {"ce-specversion": "1.0", "ce-type": "Booked", "ce-id": "1", "ce-source": "/x"}
+        for path in ("/v1/append", "/v1/streams/s", "/dcb/append"):
+            body = event("A", {}) if "streams" in path else {"events": [event("A", {})]}
+            problem = is_problem(request(server, "POST", path, body, headers), 415, "cloudevent-binary")
+            assert "binary" in problem["detail"]
+        assert request(server, "GET", "/v1/events").json()["events"] == []
 
 
 # P3 in every mode: what was answered before it is synced is waited for, and nobody is told that it does not exist.
