@@ -3,6 +3,7 @@
  * A rule is a name for programs and a sentence for people; its facts say what it was decided on. */
 
 #include "hotel.h"
+#include "names.h"
 #include "reservation.h"
 #include "rooms.h"
 
@@ -44,6 +45,25 @@ static void put_nights(struct daybook_out *out, int64_t arrival, int64_t departu
     host->close(out);
 }
 
+/* Refuse the command when a text field of it is no name, and say which are not. */
+static bool refuse_names(const struct daybook_field *fields, const struct daybook_value *values, size_t count,
+                         struct daybook_out *out)
+{
+    bool good = true;
+    for (size_t i = 0; i < count; i++)
+        good &= fields[i].type != DAYBOOK_TYPE_TEXT || name_is_good(values[i].text);
+    if (good)
+        return false;
+    host->refuse(out, "unreadable-name",
+                 "A name is words that can be seen, one blank apart, without control or direction characters.");
+    host->open_array(out, "fields");
+    for (size_t i = 0; i < count; i++)
+        if (fields[i].type == DAYBOOK_TYPE_TEXT && !name_is_good(values[i].text))
+            host->put_text(out, NULL, (struct daybook_text){fields[i].name, strlen(fields[i].name)});
+    host->close(out);
+    return true;
+}
+
 /* ---- AddRooms ---- */
 
 enum { ADD_HOTEL, ADD_ROOM_TYPE, ADD_ROOMS };
@@ -62,6 +82,8 @@ static void add_rooms_tags(const struct daybook_value *values, struct daybook_ta
 static void add_rooms_decide(const struct daybook_state *const states[], const struct daybook_value *values,
                              struct daybook_out *out)
 {
+    if (refuse_names(add_rooms_fields, values, COUNT(add_rooms_fields), out))
+        return;
     host->event(out, "RoomsAdded", (struct daybook_text){0});
     tag_rooms(out, values[ADD_HOTEL].text, values[ADD_ROOM_TYPE].text);
     host->put_text(out, "hotel", values[ADD_HOTEL].text);
@@ -117,6 +139,8 @@ static void book_room_decide(const struct daybook_state *const states[], const s
     const int64_t arrival = values[BOOK_ARRIVAL].integer;
     const int64_t departure = arrival + values[BOOK_NIGHTS].integer;
 
+    if (refuse_names(book_room_fields, values, COUNT(book_room_fields), out))
+        return;
     if (reservation->status != RESERVATION_UNKNOWN) {
         host->refuse(out, "reservation-used", "This reservation number has been used before.");
     } else if (departure > DAY_MAX) {
@@ -185,7 +209,20 @@ static void change(struct daybook_out *out, const char *type, const struct daybo
     host->put_date(out, "on", values[CHANGE_ON].integer);
 }
 
-/* Only what is still booked can be cancelled; its nights become free again, so the rooms' tag is on the event. */
+/* The nights from `first` on become free again, so the rooms' tag is on the event. */
+static void free_nights(struct daybook_out *out, const struct reservation *reservation, int64_t first)
+{
+    const struct daybook_text hotel = {reservation->hotel, reservation->hotel_size};
+    const struct daybook_text room_type = {reservation->room_type, reservation->room_type_size};
+    tag_rooms(out, hotel, room_type);
+    host->put_text(out, "hotel", hotel);
+    host->put_text(out, "room_type", room_type);
+    host->put_date(out, "arrival", reservation->arrival);
+    host->put_date(out, "departure", reservation->departure);
+    put_nights(out, first, reservation->departure);
+}
+
+/* Only what is still booked can be cancelled. */
 static void cancel_decide(const struct daybook_state *const states[], const struct daybook_value *values,
                           struct daybook_out *out)
 {
@@ -194,35 +231,52 @@ static void cancel_decide(const struct daybook_state *const states[], const stru
         refuse_status(reservation, out);
         return;
     }
-    const struct daybook_text hotel = {reservation->hotel, reservation->hotel_size};
-    const struct daybook_text room_type = {reservation->room_type, reservation->room_type_size};
     change(out, "ReservationCancelled", values);
-    tag_rooms(out, hotel, room_type);
-    host->put_text(out, "hotel", hotel);
-    host->put_text(out, "room_type", room_type);
-    host->put_date(out, "arrival", reservation->arrival);
-    host->put_date(out, "departure", reservation->departure);
-    put_nights(out, reservation->arrival, reservation->departure);
+    free_nights(out, reservation, reservation->arrival);
 }
 
+static void refuse_day(const struct reservation *reservation, const char *rule, const char *sentence,
+                       struct daybook_out *out)
+{
+    host->refuse(out, rule, sentence);
+    host->put_date(out, "arrival", reservation->arrival);
+    host->put_date(out, "departure", reservation->departure);
+}
+
+/* A guest checks in from the day of arrival on, for a night of the stay: before the day of departure, or on that of a day visit. */
 static void check_in_decide(const struct daybook_state *const states[], const struct daybook_value *values,
                             struct daybook_out *out)
 {
     const struct reservation *reservation = states[0]->data;
-    if (reservation->status == RESERVATION_BOOKED)
-        change(out, "GuestCheckedIn", values);
-    else
+    int64_t on = values[CHANGE_ON].integer;
+    if (reservation->status != RESERVATION_BOOKED)
         refuse_status(reservation, out);
+    else if (on < reservation->arrival)
+        refuse_day(reservation, "before-arrival", "The stay has not begun.", out);
+    else if (on > reservation->arrival && on >= reservation->departure)
+        refuse_day(reservation, "stay-over", "The stay is over.", out);
+    else
+        change(out, "GuestCheckedIn", values);
 }
 
+/* Who checked in and leaves early frees the nights that are left. Who never checked in has them: what is known is when
+ * the stay was closed, not that the room was empty. */
 static void check_out_decide(const struct daybook_state *const states[], const struct daybook_value *values,
                              struct daybook_out *out)
 {
     const struct reservation *reservation = states[0]->data;
-    if (reservation->status == RESERVATION_BOOKED || reservation->status == RESERVATION_CHECKED_IN)
-        change(out, "GuestCheckedOut", values);
-    else
+    int64_t on = values[CHANGE_ON].integer;
+    bool came = reservation->status == RESERVATION_CHECKED_IN;
+    if (!came && reservation->status != RESERVATION_BOOKED) {
         refuse_status(reservation, out);
+    } else if (came && on < reservation->status_on) {
+        host->refuse(out, "before-check-in", "The guest checked in later than that.");
+        host->put_date(out, "status_on", reservation->status_on);
+    } else {
+        change(out, "GuestCheckedOut", values);
+        if (came && on < reservation->departure)
+            free_nights(out, reservation, on);
+    }
 }
 
 static void no_show_decide(const struct daybook_state *const states[], const struct daybook_value *values,

@@ -44,13 +44,13 @@ static struct rooms_night *night_take(struct daybook_state *state, int64_t day)
     return night;
 }
 
-/* Take (by = 1) or free (by = -1) a room on every night of the event's stay. */
-static void book_nights(struct daybook_state *state, const struct daybook_event *event, int by)
+/* Take (by = 1) or free (by = -1) a room on every night of the event's stay, from the day that `first` names on. */
+static void book_nights(struct daybook_state *state, const struct daybook_event *event, const char *first, int by)
 {
-    int64_t arrival, departure;
-    if (!host->get_date(event, "arrival", &arrival) || !host->get_date(event, "departure", &departure))
+    int64_t day, departure;
+    if (!host->get_date(event, first, &day) || !host->get_date(event, "departure", &departure))
         return;
-    for (int64_t day = arrival; day < departure; day++) {
+    for (; day < departure; day++) {
         struct rooms_night *night = night_take(state, day);
         if (!night)
             return; /* daybook knows that the state could not grow and gives the command up */
@@ -66,7 +66,9 @@ void rooms_evolve(struct daybook_state *state, const struct daybook_event *event
     if (is(event, "RoomsAdded") && host->get_integer(event, "rooms", &added))
         rooms->rooms += (uint64_t)added;
     else if (is(event, "RoomBooked"))
-        book_nights(state, event, 1);
+        book_nights(state, event, "arrival", 1);
     else if (is(event, "ReservationCancelled"))
-        book_nights(state, event, -1);
+        book_nights(state, event, "arrival", -1);
+    else if (is(event, "GuestCheckedOut")) /* with a departure when nights are left */
+        book_nights(state, event, "on", -1);
 }

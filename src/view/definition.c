@@ -190,6 +190,7 @@ static bool parse_type(struct bytes word, enum definition_type *ret_type)
         [DEFINITION_TEXT] = "text",
         [DEFINITION_INTEGER] = "integer",
         [DEFINITION_REAL] = "real",
+        [DEFINITION_DATE] = "date",
     };
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (bytes_equal_string(word, words[i])) {
@@ -198,6 +199,22 @@ static bool parse_type(struct bytes word, enum definition_type *ret_type)
         }
     }
     return false;
+}
+
+/* "(month|year)": words, none of them empty. */
+static bool take_choices(struct bytes type, struct bytes *ret_choices)
+{
+    bool word = false;
+    if (type.size < 3 || type.data[0] != '(' || type.data[type.size - 1] != ')')
+        return false;
+    for (size_t i = 1; i < type.size; i++) {
+        bool ends = type.data[i] == '|' || i == type.size - 1;
+        if (ends && !word)
+            return false;
+        word = !ends;
+    }
+    *ret_choices = bytes_slice(type, 1, type.size - 2);
+    return true;
 }
 
 /* NAME [TYPE] [= DEFAULT] */
@@ -213,8 +230,10 @@ static int header_param(struct parser *p, struct bytes value)
     }
     if (value.size > 0 && value.data[0] != '=') {
         struct bytes type = take_word(&value, '=');
-        if (!parse_type(type, &param.type))
-            return refuse(p, "'%.*s' is no type of a parameter: text, integer, real or any",
+        if (take_choices(type, &param.choices))
+            param.type = DEFINITION_CHOICE;
+        else if (!parse_type(type, &param.type))
+            return refuse(p, "'%.*s' is no type of a parameter: text, integer, real, date, any or (WORD|WORD)",
                           BYTES_PRINT(type));
     }
     if (value.size > 0) {

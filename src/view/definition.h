@@ -33,12 +33,20 @@ struct definition_section {
     struct definition_part part;
 };
 
-enum definition_type { DEFINITION_ANY, DEFINITION_TEXT, DEFINITION_INTEGER, DEFINITION_REAL };
+enum definition_type {
+    DEFINITION_ANY,
+    DEFINITION_TEXT,
+    DEFINITION_INTEGER,
+    DEFINITION_REAL,
+    DEFINITION_DATE,   /* YYYY-MM-DD, a day that exists */
+    DEFINITION_CHOICE, /* one of some words: (month|year) */
+};
 
-/* `-- param: hotel text`, `-- param: by text = month` */
+/* `-- param: hotel text`, `-- param: by (month|year) = month` */
 struct definition_param {
     struct bytes name;
     enum definition_type type;
+    struct bytes choices; /* of a choice: "month|year" */
     bool has_default;
     struct bytes default_value;
 };

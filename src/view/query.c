@@ -2,8 +2,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
+#include "base/time.h"
 #include "base/utf8.h"
 
 /* --- checking ------------------------------------------------------------------------------------------------------------------ */
@@ -23,6 +25,9 @@ static int refuse(const struct definition *definition, unsigned line, char *ret_
     (void)snprintf(ret_error, VIEW_ERROR_SIZE, "%s:%u: %s%s%s", definition->file, line, before, name, after);
     return QUERY_E_INVALID;
 }
+
+static int convert(const struct query_param *param, struct bytes text, struct grammar_value *ret_value,
+                   struct grammar_error *error);
 
 /* The index-th parameter of the select. */
 static int take_param(struct query *query, sqlite3_stmt *statement, int index, char *ret_error)
@@ -45,8 +50,14 @@ static int take_param(struct query *query, sqlite3_stmt *statement, int index, c
         param->type = from->type;
         param->has_default = from->has_default;
         param->default_value = from->default_value;
+        param->choices = from->choices;
     }
-    return 0;
+    struct grammar_value value;
+    struct grammar_error error = {0};
+    if (!param->has_default || convert(param, param->default_value, &value, &error) == 0)
+        return 0;
+    (void)snprintf(ret_error, VIEW_ERROR_SIZE, "%s: the default of a parameter: %.300s", d->file, error.detail);
+    return QUERY_E_INVALID;
 }
 
 static int check_declared(const struct query *query, char *ret_error)
@@ -138,26 +149,40 @@ static bool is_param(const struct query *query, struct bytes name)
     return false;
 }
 
+/* Every problem is told at once: the first one's parameter, and the sentences of all, as far as there is room. */
+static int add_problem(struct grammar_error *all, const struct grammar_error *one)
+{
+    size_t used = all->answer != 0 ? strlen(all->detail) : 0;
+    if (all->answer == 0)
+        *all = *one;
+    else
+        (void)snprintf(all->detail + used, sizeof(all->detail) - used, "; %.*s", VIEW_ERROR_SIZE, one->detail);
+    return all->answer;
+}
+
 static int check_known(const struct query *query, const struct view_parameter *parameters, size_t count,
                        struct grammar_error *error)
 {
+    struct grammar_error one = {0};
     if (count > VIEW_PARAMETER_COUNT_MAX)
         return grammar_refuse(error, VIEW_E_PARAMETER, (struct bytes){0},
                               "a question has at most %d parameters", VIEW_PARAMETER_COUNT_MAX);
     for (size_t i = 0; i < count; i++) {
         struct bytes name = parameters[i].name;
+        int r = 0;
         if (!grammar_is_common(name) && !is_param(query, name))
-            return grammar_refuse(error, VIEW_E_PARAMETER, name,
-                                  "query %s has no parameter '%.*s'; it has %s", query->definition->name,
-                                  BYTES_PRINT(bytes_slice(name, 0, VIEW_NAME_SIZE_MAX)),
-                                  query->param_count > 0 ? query->params_text : "none");
-        if (parameters[i].value.size > VIEW_VALUE_SIZE_MAX)
-            return grammar_refuse(error, VIEW_E_PARAMETER, name, "a value has at most %d bytes",
-                                  VIEW_VALUE_SIZE_MAX);
-        if (!utf8_valid(parameters[i].value))
-            return grammar_refuse(error, VIEW_E_PARAMETER, name, "the value is not UTF-8");
+            r = grammar_refuse(&one, VIEW_E_PARAMETER, name, "query %s has no parameter '%.*s'; it has %s",
+                               query->definition->name, BYTES_PRINT(bytes_slice(name, 0, VIEW_NAME_SIZE_MAX)),
+                               query->param_count > 0 ? query->params_text : "none");
+        else if (parameters[i].value.size > VIEW_VALUE_SIZE_MAX)
+            r = grammar_refuse(&one, VIEW_E_PARAMETER, name, "%.*s: a value has at most %d bytes",
+                               BYTES_PRINT(name), VIEW_VALUE_SIZE_MAX);
+        else if (!utf8_valid(parameters[i].value))
+            r = grammar_refuse(&one, VIEW_E_PARAMETER, name, "%.*s: the value is not UTF-8", BYTES_PRINT(name));
+        if (r != 0)
+            (void)add_problem(error, &one);
     }
-    return 0;
+    return error->answer;
 }
 
 /* A whole number written the one way it is printed: bound as a number it compares with numbers and, because SQLite turns it
@@ -169,25 +194,48 @@ static bool is_plain_integer(struct bytes text, const struct grammar_value *numb
     return number->type == GRAMMAR_INTEGER && bytes_equal(text, bytes_make(printed, (size_t)size));
 }
 
+static bool is_choice(struct bytes choices, struct bytes text)
+{
+    while (choices.size > 0) {
+        const uint8_t *end = memchr(choices.data, '|', choices.size);
+        size_t size = end ? (size_t)(end - choices.data) : choices.size;
+        if (bytes_equal(bytes_slice(choices, 0, size), text))
+            return true;
+        choices = bytes_slice(choices, size + 1, choices.size);
+    }
+    return false;
+}
+
+/* What a value that is none of the parameter's type should be, or NULL. */
+static const char *rule_broken(const struct query_param *param, struct bytes text, const struct grammar_value *number,
+                               bool is_number)
+{
+    int64_t day;
+    switch (param->type) {
+    case DEFINITION_TEXT:
+    case DEFINITION_ANY: return NULL;
+    case DEFINITION_INTEGER:
+        return is_number && number->type == GRAMMAR_INTEGER ? NULL : "a whole number";
+    case DEFINITION_REAL: return is_number ? NULL : "a number";
+    case DEFINITION_DATE: return time_parse_date(text, &day) == 0 ? NULL : "a date that exists, as YYYY-MM-DD";
+    case DEFINITION_CHOICE: return is_choice(param->choices, text) ? NULL : "one of ";
+    }
+    return NULL;
+}
+
 static int convert(const struct query_param *param, struct bytes text, struct grammar_value *ret_value,
                    struct grammar_error *error)
 {
     struct grammar_value number;
     bool is_number = grammar_number(text, &number);
-    switch (param->type) {
-    case DEFINITION_TEXT: is_number = false; break;
-    case DEFINITION_ANY: is_number = is_number && is_plain_integer(text, &number); break;
-    case DEFINITION_INTEGER:
-        if (!is_number || number.type != GRAMMAR_INTEGER)
-            return grammar_refuse(error, VIEW_E_PARAMETER, bytes_from_string(param->name),
-                                  "%s is a whole number", param->name);
-        break;
-    case DEFINITION_REAL:
-        if (!is_number)
-            return grammar_refuse(error, VIEW_E_PARAMETER, bytes_from_string(param->name), "%s is a number",
-                                  param->name);
-        break;
-    }
+    const char *rule = rule_broken(param, text, &number, is_number);
+    if (rule)
+        return grammar_refuse(error, VIEW_E_PARAMETER, bytes_from_string(param->name), "%s is %s%.*s, not '%.*s'",
+                              param->name, rule, BYTES_PRINT(param->choices), BYTES_PRINT(bytes_slice(text, 0, 64)));
+    if (param->type == DEFINITION_ANY)
+        is_number = is_number && is_plain_integer(text, &number);
+    else if (param->type != DEFINITION_INTEGER && param->type != DEFINITION_REAL)
+        is_number = false;
     *ret_value = is_number ? number : (struct grammar_value){.type = GRAMMAR_TEXT};
     return 0;
 }
@@ -195,18 +243,23 @@ static int convert(const struct query_param *param, struct bytes text, struct gr
 int query_take_values(const struct query *query, const struct view_parameter *parameters, size_t count,
                       struct grammar_value *values, struct bytes *texts, struct grammar_error *error)
 {
-    int r = check_known(query, parameters, count, error);
-    for (size_t i = 0; r == 0 && i < query->param_count; i++) {
+    *error = (struct grammar_error){0};
+    (void)check_known(query, parameters, count, error);
+    for (size_t i = 0; i < query->param_count; i++) {
         const struct query_param *param = &query->params[i];
-        int found = grammar_find_once(parameters, count, param->name, &texts[i], error);
+        struct grammar_error one = {0};
+        int r = 0, found = grammar_find_once(parameters, count, param->name, &texts[i], &one);
         if (found < 0)
-            return error->answer;
-        if (found == 0 && !param->has_default)
-            return grammar_refuse(error, VIEW_E_PARAMETER, bytes_from_string(param->name),
-                                  "query %s needs the parameter %s", query->definition->name, param->name);
-        if (found == 0)
+            r = one.answer;
+        else if (found == 0 && !param->has_default)
+            r = grammar_refuse(&one, VIEW_E_PARAMETER, bytes_from_string(param->name),
+                               "query %s needs the parameter %s", query->definition->name, param->name);
+        else if (found == 0)
             texts[i] = param->default_value;
-        r = convert(param, texts[i], &values[i], error);
+        if (r == 0)
+            r = convert(param, texts[i], &values[i], &one);
+        if (r != 0)
+            (void)add_problem(error, &one);
     }
-    return r;
+    return error->answer;
 }

@@ -13,6 +13,7 @@ struct query_param {
     char *name; /* as in the URL; in the SQL :NAME */
     int index;  /* SQLite's number for it */
     enum definition_type type;
+    struct bytes choices;
     bool has_default;
     struct bytes default_value;
 };
@@ -31,6 +32,7 @@ int query_new(struct reader *reader, struct definition *definition, struct query
 void query_free(struct query *query);
 
 /* A value for each parameter, in the order of query->params; texts point into the URL's parameters or the definition.
- * `values` and `texts` hold param_count each. 0 or error->answer (VIEW_E_PARAMETER). */
+ * `values` and `texts` hold param_count each. 0 or error->answer (VIEW_E_PARAMETER): `parameter` is the first at fault, `detail` says what
+ * is wrong with every one. */
 int query_take_values(const struct query *query, const struct view_parameter *parameters, size_t count,
                       struct grammar_value *values, struct bytes *texts, struct grammar_error *error);

@@ -165,6 +165,33 @@ static void a_question_that_cannot_be_answered_is_told_why(void **state)
     view_kit_refused(kit, "queries/total?least=1&least=2", VIEW_E_PARAMETER, "more than once");
 }
 
+static void every_parameter_that_is_missing_or_wrong_is_named_at_once(void **state)
+{
+    struct view_kit *kit = *state;
+    view_kit_write(kit, "queries/days.sql",
+                   "-- query: days\n-- uses: counts\n-- param: from date\n-- param: to date = 2026-01-31\n"
+                   "-- param: by (day|week) = day\n-- param: n integer = 1\nselect :from as a, :to as b, :by as c, :n as d");
+    open_with(kit, 1);
+    view_kit_expect(kit, "queries/days?from=2028-02-29&by=week",
+                    "[{\"a\":\"2028-02-29\",\"b\":\"2026-01-31\",\"c\":\"week\",\"d\":1}]\n");
+    static const char *const wrong[] = {"x", "2027-02-29", "2027-2-1", "2027-02-01T00:00:00Z", "now", "", "2026-13-01"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        char url[96];
+        (void)snprintf(url, sizeof(url), "queries/days?from=%s", wrong[i]);
+        view_kit_refused(kit, url, VIEW_E_PARAMETER, "from is a date that exists, as YYYY-MM-DD, not '");
+    }
+    view_kit_refused(kit, "queries/days?from=2026-01-01&by=month", VIEW_E_PARAMETER, "by is one of day|week, not 'month'");
+    view_kit_refused(kit, "queries/days?to=x&n=1.5&by=&odd=1", VIEW_E_PARAMETER,
+                     "query days has no parameter 'odd'; it has from,to,by,n; query days needs the parameter from; to is a date that "
+                     "exists, as YYYY-MM-DD, not 'x'; by is one of day|week, not ''; n is a whole number, not '1.5'");
+    view_kit_write(kit, "queries/days.sql",
+                   "-- query: days\n-- uses: counts\n-- param: to date = tomorrow\nselect :to as b");
+    assert_int_equal(view_kit_open(kit), VIEW_E_INVALID);
+    assert_non_null(strstr(kit->error, "to is a date that exists"));
+    view_kit_write(kit, "queries/days.sql", "-- query: days\n-- uses: counts\n-- param: to (a||b)\nselect :to as b");
+    assert_int_equal(view_kit_open(kit), VIEW_E_INVALID);
+}
+
 static void a_query_takes_its_parameters_and_answers_the_lowest_position(void **state)
 {
     struct view_kit *kit = *state;
@@ -690,6 +717,7 @@ int main(void)
         SET_TEST(a_thousand_rows_unless_more_are_asked_for),
         SET_TEST(a_large_answer_is_spooled_to_a_file),
         SET_TEST(a_question_that_cannot_be_answered_is_told_why),
+        SET_TEST(every_parameter_that_is_missing_or_wrong_is_named_at_once),
         SET_TEST(a_query_takes_its_parameters_and_answers_the_lowest_position),
         SET_TEST(what_was_appended_is_in_the_answer_that_waits_for_it),
         SET_TEST(a_leader_answers_at_once_when_asked_for_what_is_not_there),

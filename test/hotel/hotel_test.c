@@ -240,14 +240,72 @@ static void check_out_and_no_show_free_no_night(void **state)
     assert_refused(book(state, "R-3", "2026-05-01", 1), "no-free-room", "{\"nights\":[\"2026-05-01\"]}");
 }
 
+static struct app_kit_answer change_on(void **state, const char *name, const char *reservation, const char *day)
+{
+    char json[128];
+    snprintf(json, sizeof(json), "{\"reservation\":\"%s\",\"on\":\"%s\"}", reservation, day);
+    return run(state, name, json);
+}
+
 static void a_guest_checks_in_and_then_out(void **state)
 {
     add_rooms(state, 1);
     book(state, "R-1", "2026-05-01", 1);
-    assert_event(state, change(state, "CheckIn", "R-1"), "GuestCheckedIn",
-                 "{\"reservation\":\"R-1\",\"on\":\"2026-02-03\"}");
-    assert_event(state, change(state, "CheckOut", "R-1"), "GuestCheckedOut",
-                 "{\"reservation\":\"R-1\",\"on\":\"2026-02-03\"}");
+    assert_event(state, change_on(state, "CheckIn", "R-1", "2026-05-01"), "GuestCheckedIn",
+                 "{\"reservation\":\"R-1\",\"on\":\"2026-05-01\"}");
+    assert_event(state, change_on(state, "CheckOut", "R-1", "2026-05-02"), "GuestCheckedOut",
+                 "{\"reservation\":\"R-1\",\"on\":\"2026-05-02\"}");
+}
+
+static void a_guest_checks_in_during_the_stay_and_out_after_that(void **state)
+{
+    static const char *const facts = "{\"arrival\":\"2026-05-01\",\"departure\":\"2026-05-04\"}";
+    add_rooms(state, 3);
+    book(state, "R-1", "2026-05-01", 3);
+    book(state, "R-2", "2026-05-01", 0);
+    assert_refused(change_on(state, "CheckIn", "R-1", "2026-04-30"), "before-arrival", facts);
+    assert_refused(change_on(state, "CheckIn", "R-1", "2019-05-01"), "before-arrival", facts);
+    assert_refused(change_on(state, "CheckIn", "R-1", "2026-05-04"), "stay-over", facts);
+    assert_refused(change_on(state, "CheckIn", "R-1", "2036-05-01"), "stay-over", facts);
+    assert_refused(change_on(state, "CheckIn", "R-2", "2026-05-02"), "stay-over",
+                   "{\"arrival\":\"2026-05-01\",\"departure\":\"2026-05-01\"}");
+    assert_int_equal(change_on(state, "CheckIn", "R-2", "2026-05-01").answer, 0);
+    assert_int_equal(change_on(state, "CheckIn", "R-1", "2026-05-03").answer, 0);
+    assert_refused(change_on(state, "CheckOut", "R-1", "2026-05-02"), "before-check-in", "{\"status_on\":\"2026-05-03\"}");
+}
+
+static void a_guest_who_leaves_early_frees_the_nights_that_are_left(void **state)
+{
+    add_rooms(state, 1);
+    book(state, "R-1", "2026-05-01", 4);
+    assert_int_equal(change_on(state, "CheckIn", "R-1", "2026-05-01").answer, 0);
+    assert_event(state, change_on(state, "CheckOut", "R-1", "2026-05-03"), "GuestCheckedOut",
+                 "{\"reservation\":\"R-1\",\"on\":\"2026-05-03\",\"hotel\":\"Sea\",\"room_type\":\"A\","
+                 "\"arrival\":\"2026-05-01\",\"departure\":\"2026-05-05\",\"nights\":[\"2026-05-03\",\"2026-05-04\"]}");
+    assert_refused(book(state, "R-2", "2026-05-02", 2), "no-free-room", "{\"nights\":[\"2026-05-02\"]}");
+    assert_int_equal(book(state, "R-3", "2026-05-03", 2).answer, 0);
+}
+
+static void a_name_is_what_people_can_read(void **state)
+{
+    static const char *const good[] = {"Ana", "김 하은", "Zoë D'Arcy-Łuk", "محمد علی", "می\u200cخواهم", "山田 太郎", "O", "👩\u200d🍳"};
+    static const char *const bad[] = {" ", "   ", " Ana", "Ana ", "Ana  B", "A\u00a0B", "A\u3000B", "\u3164", "\u200d",
+                                      "Hotel \u202egnp.exe", "\u2066x\u2069", "x\u200f", "a\u200bb", "\ufeffA", "A\u2028B",
+                                      "\u061cA", "\u2800", "A\u00adB"};
+    char json[256];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(json, sizeof(json), "{\"hotel\":\"%s\",\"room_type\":\"A\",\"rooms\":1}", good[i]);
+        assert_int_equal(run(state, "AddRooms", json).answer, 0);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(json, sizeof(json), "{\"hotel\":\"Sea\",\"room_type\":\"%s\",\"rooms\":1}", bad[i]);
+        assert_refused(run(state, "AddRooms", json), "unreadable-name", "{\"fields\":[\"room_type\"]}");
+        snprintf(json, sizeof(json),
+                 "{\"reservation\":\"%s\",\"hotel\":\"Sea\",\"room_type\":\"A\",\"arrival\":\"2026-05-01\",\"nights\":1,"
+                 "\"guest\":\"%s\",\"on\":\"2026-01-01\"}",
+                 bad[i], bad[i]);
+        assert_refused(run(state, "BookRoom", json), "unreadable-name", "{\"fields\":[\"reservation\",\"guest\"]}");
+    }
 }
 
 /* One row a status, one column a command: which rule says no; NULL: allowed. */
@@ -276,7 +334,7 @@ static void each_change_is_allowed_from_the_right_status_only(void **state)
             snprintf(reservation, sizeof(reservation), "R-%zu-%zu", row, column);
             snprintf(facts, sizeof(facts), "{\"reservation_status\":\"%s\",\"status_on\":\"2026-02-03\"}",
                      rows[row].status);
-            assert_int_equal(book(state, reservation, "2026-05-01", 1).answer, 0);
+            assert_int_equal(book(state, reservation, "2026-02-03", 1).answer, 0);
             if (rows[row].by)
                 assert_int_equal(change(state, rows[row].by, reservation).answer, 0);
             struct app_kit_answer answer = change(state, commands[column], reservation);
@@ -358,6 +416,9 @@ int main(void)
         TEST(cancelling_frees_every_night),
         TEST(check_out_and_no_show_free_no_night),
         TEST(a_guest_checks_in_and_then_out),
+        TEST(a_guest_checks_in_during_the_stay_and_out_after_that),
+        TEST(a_guest_who_leaves_early_frees_the_nights_that_are_left),
+        TEST(a_name_is_what_people_can_read),
         TEST(each_change_is_allowed_from_the_right_status_only),
         TEST(an_unknown_reservation_cannot_change),
         TEST(fields_have_limits),

@@ -162,6 +162,28 @@ static void free_rooms_shows_nights_never_booked_and_not_the_departure(void **st
     expect(hotel, "queries/free_rooms?hotel=Nowhere&from=2026-03-01&to=2026-03-02", "[]\n");
 }
 
+static void an_early_check_out_frees_the_nights_that_are_left(void **state)
+{
+    struct hotel *hotel = *state;
+    add_rooms(hotel, "Sea", "A", 1);
+    book(hotel, "R-1", "A", "2026-03-01", 3);
+    change(hotel, "CheckIn", "R-1", "2026-03-01");
+    change(hotel, "CheckOut", "R-1", "2026-03-02");
+    expect(hotel, "views/availability?select=night,free", "[{\"night\":\"2026-03-01\",\"free\":0}]\n");
+}
+
+static void a_query_refuses_days_that_do_not_exist_and_words_it_does_not_know(void **state)
+{
+    struct hotel *hotel = *state;
+    view_kit_catch_up(&hotel->views);
+    view_kit_refused(&hotel->views, "queries/free_rooms?hotel=Sea&from=2027-02-29&to=2027-03-01", VIEW_E_PARAMETER,
+                     "from is a date that exists");
+    view_kit_refused(&hotel->views, "queries/free_rooms?from=x&to=y", VIEW_E_PARAMETER,
+                     "from is a date that exists, as YYYY-MM-DD, not 'x'; to is a date that exists, as YYYY-MM-DD, not 'y'; "
+                     "query free_rooms needs the parameter hotel");
+    view_kit_refused(&hotel->views, "queries/occupancy?hotel=Sea&by=week", VIEW_E_PARAMETER, "by is one of month, not 'week'");
+}
+
 static void occupancy_is_the_share_of_all_room_nights_of_a_month(void **state)
 {
     struct hotel *hotel = *state;
@@ -193,6 +215,8 @@ int main(int argc, char **argv)
         TEST(availability_has_a_row_for_each_night_that_is_booked),
         TEST(reservations_show_what_became_of_each),
         TEST(free_rooms_shows_nights_never_booked_and_not_the_departure),
+        TEST(an_early_check_out_frees_the_nights_that_are_left),
+        TEST(a_query_refuses_days_that_do_not_exist_and_words_it_does_not_know),
         TEST(occupancy_is_the_share_of_all_room_nights_of_a_month),
         TEST(the_past_is_seen_as_it_was),
     };

@@ -1,8 +1,8 @@
 -- query: free_rooms
 -- uses: availability
 -- param: hotel text
--- param: from text
--- param: to text
+-- param: from date
+-- param: to date
 -- One row for each room type and night from `from` on; `to` is a departure date and not among them. Nights that nobody
 -- has booked are there too, with every room free. At most ten years.
 

@@ -1,7 +1,7 @@
 -- query: occupancy
 -- uses: availability
 -- param: hotel text
--- param: by text = month
+-- param: by (month) = month
 -- How full the hotel is: the room-nights there are in each month somebody has booked, those taken, and their share.
 
 with
@@ -11,7 +11,7 @@ capacity as (
 taken as (
     select substr(night, 1, 7) as month, sum(booked) as booked
     from availability
-    where hotel = :hotel and :by = 'month'
+    where hotel = :hotel and :by = 'month' -- the only one there is so far
     group by substr(night, 1, 7)
 ),
 months as (

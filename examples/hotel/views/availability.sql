@@ -1,5 +1,5 @@
 -- view: availability
--- version: 1
+-- version: 2
 -- The rooms of each type on each night that somebody has booked. A night nobody has booked has no row.
 
 create table room_types (
@@ -35,7 +35,7 @@ from room_types t join json_each(:data ->> 'nights') n
 where t.hotel = :data ->> 'hotel' and t.room_type = :data ->> 'room_type'
 on conflict do update set booked = booked + 1, free = free - 1;
 
--- on ReservationCancelled
+-- on ReservationCancelled, GuestCheckedOut
 update availability
 set booked = booked - 1, free = free + 1
 where hotel = :data ->> 'hotel' and room_type = :data ->> 'room_type'
