@@ -176,7 +176,7 @@ static ssize_t stream_read(void *user, uint64_t offset, char *buffer, size_t siz
     struct http_request *request = user;
 
     request->http->stirred = true;
-    if (request->connection->gone || request->connection->left)
+    if (request->connection->gone || request->connection->left || (request->withdrawn && !request->source.withdraw))
         return MHD_CONTENT_READER_END_WITH_ERROR;
     if (!request->source.read || (request->source.endless && http_draining(request->http)))
         return MHD_CONTENT_READER_END_OF_STREAM;
@@ -206,6 +206,22 @@ void http_wake(struct http_request *request)
         return;
     connection_phase_set(request->connection, PHASE_SENDING);
     resume(request);
+}
+
+/* T4 */
+void stream_authorize(struct http_request *request, uint64_t now_ms)
+{
+    const struct http_options *options = &request->http->options;
+
+    if (request->withdrawn || request->authorized_until_ms == 0 || request->authorized_until_ms > now_ms)
+        return;
+    unsigned status = options->authorize(options->user, request);
+    if (status == 0)
+        return;
+    request->withdrawn = true;
+    if (request->source.withdraw)
+        request->source.withdraw(request->source_user, status);
+    http_wake(request);
 }
 
 /* ---- on the loop, right before it is sent ---- */

@@ -105,8 +105,27 @@ static void connection_expire(struct http_connection *connection)
     connection_shut(connection);
 }
 
+static void authorize_streams(struct http *http, uint64_t now_ms)
+{
+    bool all = http->authorize_again;
+
+    http->authorize_again = false;
+    http->authorize_ms = now_ms + AUTHORIZE_MS;
+    for (struct http_connection *connection = http->connections; connection; connection = connection->next) {
+        if (connection->request && http_request_is_streamed(connection->request))
+            stream_authorize(connection->request, all ? UINT64_MAX - 1 : now_ms);
+    }
+}
+
+void http_authorize_again(struct http *http)
+{
+    http->authorize_again = true;
+}
+
 void connection_sweep(struct http *http, uint64_t now_ms)
 {
+    if (http->options.authorize && (http->authorize_again || now_ms >= http->authorize_ms))
+        authorize_streams(http, now_ms);
     for (struct http_connection *connection = http->connections; connection; connection = connection->next) {
         if (connection->deadline_ms <= now_ms)
             connection_expire(connection);

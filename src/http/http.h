@@ -28,6 +28,8 @@
  *    soon, the request outlives its connection.
  * T3 memory for one connection is bounded: its header, one body, one answer. Streams hold nothing but what their
  *    source holds, and are asked for more only when the client has taken what it got.
+ * T4 nobody is streamed to for longer than authorize() lets them in: a stream that it refuses now ends within AUTHORIZE_MS, as
+ *    its source does it (withdraw), or cut.
  */
 
 #include <stdbool.h>
@@ -80,6 +82,8 @@ struct http_options {
     /* Called on the loop for every request that is not HTTP_PUBLIC, when its header is there. NULL or 0: go on; else
      * the status (401, 403) the request is refused with. */
     unsigned (*authorize)(void *user, struct http_request *request);
+    /* It is called again for an answer that is still being streamed, after http_request_authorized_for() and
+     * http_authorize_again(). Refused then, the stream ends (T4). */
     /* Called on the loop right before an answer is sent, http's own included, to add fields. May be NULL. */
     void (*decorate)(void *user, struct http_request *request);
     /* Called on the loop when draining begins: answer what only waits. May be NULL. */
@@ -117,6 +121,9 @@ void http_free(struct http *http);
 
 void http_counters(const struct http *http, struct http_counters *ret_counters);
 const struct http_limits *http_limits(const struct http *http);
+
+/* Ask options.authorize again, soon, for everybody who is being streamed to. Loop only. */
+void http_authorize_again(struct http *http);
 
 /* ---- work for the loop and for the workers ---- */
 
@@ -172,6 +179,10 @@ void http_request_peer(const struct http_request *request, char ret_peer[HTTP_PE
 /* Accept names this media type at least as much as any other of `types` (first wins a tie): its index. Nothing
  * acceptable: -1. No Accept: 0. */
 int http_request_accepts(const struct http_request *request, const char *const *types, size_t count);
+/* Whether its answer is being streamed already: authorize is asked again then. */
+bool http_request_is_streamed(const struct http_request *request);
+/* For options.authorize: ask again after so long, if the answer is still being streamed then. UINT64_MAX, and without it: never. */
+void http_request_authorized_for(struct http_request *request, uint64_t ms);
 /* Memory that lives as long as the request; NULL when there is none. Zeroed. */
 void *http_request_alloc(struct http_request *request, size_t size);
 /* Let `release(user)` be called when the request's life ends. */
@@ -216,6 +227,9 @@ struct http_source {
     ssize_t (*read)(void *user, uint8_t *buffer, size_t size);
     /* Always called once, last, when the answer is over or the client gone; also when the answer never began. */
     void (*free)(void *user);
+    /* Who it is for is not let in any more (401, 403): say so where it can be said, and end. NULL: the connection is cut. Called
+     * once at most, on the loop; reading goes on until _END. */
+    void (*withdraw)(void *user, unsigned status);
     bool endless; /* a subscription: ended, as by HTTP_SOURCE_END, when the server drains; also watched */
     bool watched; /* it may wait for long: a client that leaves meanwhile is noticed at once */
 };

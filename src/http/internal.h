@@ -89,6 +89,8 @@ struct http_request {
     bool polled;   /* not suspended though worked on elsewhere: libmicrohttpd asks for the answer each time round */
     uint64_t polled_until_ms;
     bool orphaned; /* was polled, and its connection has ended: freed when its answer comes */
+    uint64_t authorized_until_ms; /* when authorize is to be asked again; 0: it was not asked */
+    bool withdrawn;               /* it was, and refused */
     bool discarding; /* the answer stands already; the rest of the body is thrown away */
 
     /* the answer */
@@ -121,6 +123,8 @@ struct http {
     atomic_bool running, draining;
     bool drain_begun, accept_paused;
     uint64_t drain_deadline_ms, sweep_ms;
+    uint64_t authorize_ms; /* when who is being streamed to is looked at again */
+    bool authorize_again;  /* and all of them, whatever they were given */
     struct http_connection *connections;
     size_t connection_count;
     struct http_request *spare;
@@ -168,7 +172,11 @@ void request_body(struct http_request *request, const void *data, size_t size);
 void request_dispatch(struct http_request *request);
 void request_log(struct http_request *request);
 
+enum { AUTHORIZE_MS = 200 }; /* between two looks at who is being streamed to */
+
 /* answer.c */
+/* Asks authorize again for an answer that is being streamed, when that is due. */
+void stream_authorize(struct http_request *request, uint64_t now_ms);
 struct MHD_Response *answer_response(struct http_request *request);
 
 /* origin.c */

@@ -234,6 +234,18 @@ void http_request_peer(const struct http_request *request, char ret_peer[HTTP_PE
              connection->peer_port);
 }
 
+bool http_request_is_streamed(const struct http_request *request)
+{
+    return request->queued && request->is_stream;
+}
+
+void http_request_authorized_for(struct http_request *request, uint64_t ms)
+{
+    uint64_t now_ms = http_now_ms();
+
+    request->authorized_until_ms = ms < UINT64_MAX - now_ms ? now_ms + ms : UINT64_MAX;
+}
+
 bool http_request_is_head(const struct http_request *request)
 {
     return strcmp(request->method, "HEAD") == 0;

@@ -79,7 +79,8 @@ _must_check_ int os_file_write_full(const struct os_file_ops *ops, int file, con
 _must_check_ int os_file_read_full(const struct os_file_ops *ops, int file, void *data, size_t size,
                                    uint64_t offset, size_t *ret_size);
 
-/* Appends a whole file to `content`; -E2BIG when it is larger than the buffer may be. */
+/* Appends a whole file to `content`; -E2BIG when it is larger than the buffer may be, -ESPIPE when it is a FIFO, a terminal or
+ * another thing that is no file. */
 _must_check_ int os_file_read_whole(const struct os_file_ops *ops, const char *path, struct buffer *content);
 
 /* Puts a file with this content in the place of the old one, or a new one there: durable and whole, or not at all.

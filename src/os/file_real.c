@@ -19,7 +19,8 @@ static int real_open(const struct os_file_ops *ops, const char *path, unsigned f
 {
     int mode = (flags & OS_FILE_WRITE ? O_RDWR : O_RDONLY) | (flags & OS_FILE_CREATE ? O_CREAT : 0) |
                (flags & OS_FILE_TRUNCATE ? O_TRUNC : 0);
-    int file = open(path, mode | O_CLOEXEC, FILE_MODE);
+    /* O_NONBLOCK: a FIFO in a file's place must not stop whoever opens it; reading it is -ESPIPE then. */
+    int file = open(path, mode | O_CLOEXEC | O_NONBLOCK, FILE_MODE);
 
     if (file < 0)
         return error_from_errno();

@@ -5,17 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "os/file.h"
 #include "server/auth.h"
 #include "server/jwt.h"
 #include "server/tokens.h"
 
-/* A file as it was when it was last read, or when reading it failed. */
+/* A file, and what stood in it when it was last looked at: the content alone tells whether it has changed, for a file can be
+ * rewritten with its old size, time and inode. */
 struct watched {
     const char *path;
-    struct stat seen;
+    size_t size_max;
+    uint8_t seen[crypto_generichash_BYTES];
 };
 
 struct auth {
@@ -27,42 +29,82 @@ struct auth {
 
 /* ---- files ---- */
 
-/* Look before reading: what changes meanwhile is then seen as a change. */
-static bool watched_changed(struct watched *file)
+/* The file's text, and whether this is another than the last time; an error is one too. 0, SERVER_E_START with what is wrong,
+ * -ENOMEM. Never waits: a FIFO is refused. */
+static int watched_read(struct watched *file, const char *what, struct buffer *text, bool *ret_changed,
+                        char *ret_error)
 {
-    struct stat now = {0};
+    enum { SLACK = 128 * 1024 }; /* what reading takes at a time */
+    uint8_t now[crypto_generichash_BYTES];
+    int r;
 
-    if (stat(file->path, &now) < 0)
-        now = (struct stat){0}; /* gone: a change, once */
-    bool changed = now.st_mtim.tv_sec != file->seen.st_mtim.tv_sec ||
-                   now.st_mtim.tv_nsec != file->seen.st_mtim.tv_nsec || now.st_size != file->seen.st_size ||
-                   now.st_ino != file->seen.st_ino;
-    file->seen = now;
-    return changed;
+    text->size_max = file->size_max + SLACK;
+    r = os_file_read_whole(os_file_real(), file->path, text);
+    if (r == 0 && text->size > file->size_max)
+        r = -E2BIG;
+    if (r == -E2BIG)
+        snprintf(ret_error, SERVER_ERROR_SIZE, "%s: larger than %zu bytes", file->path, file->size_max);
+    else if (r < 0)
+        snprintf(ret_error, SERVER_ERROR_SIZE, "cannot read the %s %s: %s", what, file->path,
+                 r == -ESPIPE ? "it is no regular file" : strerror(-r));
+    crypto_generichash(now, sizeof(now), r < 0 ? (const uint8_t *)&r : text->data, r < 0 ? sizeof(r) : text->size,
+                       r < 0 ? (const uint8_t *)"failed" : NULL, 0);
+    *ret_changed = memcmp(now, file->seen, sizeof(now)) != 0;
+    memcpy(file->seen, now, sizeof(now));
+    return r == 0 || r == -ENOMEM ? r : SERVER_E_START;
 }
 
-static int read_tokens(struct auth *auth, char *ret_error)
+/* Reads the token file if it has changed or `asked`: true when it was tried, and *ret_failure says how it went. */
+static bool look_at_tokens(struct auth *auth, bool asked, int *ret_failure, char *ret_error)
 {
+    _cleanup_(buffer_deinit) struct buffer text = {0};
     struct tokens *tokens;
-    int r = tokens_read(auth->token_file.path, &tokens, ret_error);
+    bool changed = false;
 
-    if (r != 0)
-        return r;
+    *ret_failure = 0;
+    if (!auth->token_file.path)
+        return false;
+    *ret_failure = watched_read(&auth->token_file, "token file", &text, &changed, ret_error);
+    if (*ret_failure != 0 || !(changed || asked))
+        return changed || asked;
+    *ret_failure = tokens_parse(buffer_bytes(&text), auth->token_file.path, &tokens, ret_error);
+    if (*ret_failure != 0)
+        return true;
     tokens_free(auth->tokens);
     auth->tokens = tokens;
-    return 0;
+    return true;
 }
 
-static int read_keys(struct auth *auth, char *ret_error)
+static bool look_at_keys(struct auth *auth, bool asked, int *ret_failure, char *ret_error)
 {
+    _cleanup_(buffer_deinit) struct buffer text = {0};
     struct jwks *keys;
-    int r = jwks_read(auth->jwks_file.path, &keys, ret_error);
+    bool changed = false;
 
-    if (r != 0)
-        return r;
+    *ret_failure = 0;
+    if (!auth->jwks_file.path)
+        return false;
+    *ret_failure = watched_read(&auth->jwks_file, "keys", &text, &changed, ret_error);
+    if (*ret_failure != 0 || !(changed || asked))
+        return changed || asked;
+    *ret_failure = jwks_parse(buffer_bytes(&text), auth->jwks_file.path, &keys, ret_error);
+    if (*ret_failure != 0)
+        return true;
     jwks_free(auth->keys);
     auth->keys = keys;
-    return 0;
+    return true;
+}
+
+/* A server that nobody may ask is a mistake at the start. */
+static int check_somebody(const struct auth *auth, char *ret_error)
+{
+    if (auth->tokens && tokens_count(auth->tokens) == 0)
+        snprintf(ret_error, SERVER_ERROR_SIZE, "the token file %s has no token in it", auth->token_file.path);
+    else if (auth->keys && jwks_count(auth->keys) == 0)
+        snprintf(ret_error, SERVER_ERROR_SIZE, "%s: no key for EdDSA, ES256 or RS256", auth->jwks_file.path);
+    else
+        return 0;
+    return SERVER_E_START;
 }
 
 int auth_new(const struct auth_options *options, struct auth **ret_auth, char ret_error[SERVER_ERROR_SIZE])
@@ -72,21 +114,14 @@ int auth_new(const struct auth_options *options, struct auth **ret_auth, char re
 
     if (r == 0) {
         auth->options = *options;
-        auth->token_file.path = options->token_file;
-        auth->jwks_file.path = options->jwks_file;
+        auth->token_file = (struct watched){.path = options->token_file, .size_max = TOKENS_SIZE_MAX};
+        auth->jwks_file = (struct watched){.path = options->jwks_file, .size_max = JWKS_SIZE_MAX};
+        look_at_tokens(auth, true, &r, ret_error);
     }
-    if (r == 0 && options->token_file) {
-        watched_changed(&auth->token_file);
-        r = read_tokens(auth, ret_error);
-    }
-    if (r == 0 && options->token_file && tokens_count(auth->tokens) == 0) {
-        snprintf(ret_error, SERVER_ERROR_SIZE, "the token file %s has no token in it", options->token_file);
-        r = SERVER_E_START;
-    }
-    if (r == 0 && options->jwks_file) {
-        watched_changed(&auth->jwks_file);
-        r = read_keys(auth, ret_error);
-    }
+    if (r == 0)
+        look_at_keys(auth, true, &r, ret_error);
+    if (r == 0)
+        r = check_somebody(auth, ret_error);
     if (r == 0)
         *ret_auth = take_ptr(auth);
     auth_free(auth);
@@ -102,26 +137,39 @@ void auth_free(struct auth *auth)
     free(auth);
 }
 
+void auth_describe(const struct auth *auth, char ret_text[SERVER_ERROR_SIZE])
+{
+    size_t passed_over = auth->keys ? jwks_passed_over_count(auth->keys) : 0;
+    int size = snprintf(ret_text, SERVER_ERROR_SIZE, "%zu tokens, %zu keys",
+                        auth->tokens ? tokens_count(auth->tokens) : 0, auth->keys ? jwks_count(auth->keys) : 0);
+
+    if (passed_over > 0)
+        snprintf(ret_text + size, SERVER_ERROR_SIZE - (size_t)size,
+                 "; passed over %zu keys of %.600s that are not for verifying EdDSA, ES256 or RS256", passed_over,
+                 auth->jwks_file.path);
+}
+
 bool auth_reread(struct auth *auth, bool asked, char ret_said[SERVER_ERROR_SIZE])
 {
-    char error[SERVER_ERROR_SIZE] = "";
-    bool tokens = auth->token_file.path && (watched_changed(&auth->token_file) || asked);
-    bool keys = auth->jwks_file.path && (watched_changed(&auth->jwks_file) || asked);
-    int r = tokens ? read_tokens(auth, error) : 0;
+    char error[SERVER_ERROR_SIZE] = "", text[SERVER_ERROR_SIZE];
+    int tokens_failure, keys_failure;
+    bool tokens = look_at_tokens(auth, asked, &tokens_failure, error);
+    bool keys = look_at_keys(auth, asked, &keys_failure, error);
+    int failure = tokens && tokens_failure != 0 ? tokens_failure : keys ? keys_failure : 0;
 
-    if (r == 0 && keys)
-        r = read_keys(auth, error);
-    else if (keys)
-        auth->jwks_file.seen = (struct stat){0}; /* its turn comes next */
-    if (r == 0 && tokens && tokens_count(auth->tokens) == 0)
+    if (failure != 0)
+        snprintf(ret_said, SERVER_ERROR_SIZE, "%.600s; what was known before stays good",
+                 error[0] ? error : strerror(-failure));
+    else if (tokens && tokens_count(auth->tokens) == 0)
         snprintf(ret_said, SERVER_ERROR_SIZE, "the token file %.600s has no token in it any more: it lets nobody in",
                  auth->token_file.path);
-    else if (r == 0)
-        snprintf(ret_said, SERVER_ERROR_SIZE, "read again: %zu tokens, %zu keys",
-                 auth->tokens ? tokens_count(auth->tokens) : 0, auth->keys ? jwks_count(auth->keys) : 0);
-    else
-        snprintf(ret_said, SERVER_ERROR_SIZE, "%.600s; what was known before stays good",
-                 error[0] ? error : strerror(-r));
+    else if (keys && jwks_count(auth->keys) == 0)
+        snprintf(ret_said, SERVER_ERROR_SIZE, "%.600s has no usable key in it any more: it lets nobody in",
+                 auth->jwks_file.path);
+    else {
+        auth_describe(auth, text);
+        snprintf(ret_said, SERVER_ERROR_SIZE, "read again: %.700s", text);
+    }
     return tokens || keys;
 }
 
@@ -144,16 +192,17 @@ static void caller_of(struct bytes name, char ret_caller[AUTH_CALLER_SIZE])
     sodium_bin2hex(ret_caller, AUTH_CALLER_SIZE, hash, AUTH_CALLER_SIZE / 2);
 }
 
-static int admit_signed(struct auth *auth, struct bytes token, struct auth_grant *ret_grant,
+static int admit_signed(struct auth *auth, struct bytes token, bool again, struct auth_grant *ret_grant,
                         const char **ret_reason)
 {
     const struct os_clock *clock = auth->options.clock;
     const struct jwt_rules rules = {.issuer = auth->options.issuer,
                                     .audience = auth->options.audience,
-                                    .now_s = clock->realtime_us(clock) / 1000000};
+                                    .now_s = clock->realtime_us(clock) / 1000000,
+                                    .strict_end = again};
     _cleanup_(buffer_deinit) struct buffer name = {0};
     struct auth_grant grant = {0};
-    const char *wrong = jwt_verify(auth->keys, &rules, token, &grant.role, &name);
+    const char *wrong = jwt_verify(auth->keys, &rules, token, &grant.role, &name, &grant.until_s);
 
     if (wrong) {
         *ret_reason = wrong;
@@ -164,7 +213,7 @@ static int admit_signed(struct auth *auth, struct bytes token, struct auth_grant
     return 0;
 }
 
-int auth_admit(struct auth *auth, const char *authorization, struct auth_grant *ret_grant,
+int auth_admit(struct auth *auth, const char *authorization, bool again, struct auth_grant *ret_grant,
                const char **ret_reason)
 {
     struct bytes token = bearer(authorization);
@@ -175,7 +224,7 @@ int auth_admit(struct auth *auth, const char *authorization, struct auth_grant *
     if (auth->tokens)
         grant.role = tokens_role(auth->tokens, token);
     if (grant.role == ROLE_NONE && auth->keys)
-        return admit_signed(auth, token, ret_grant, ret_reason);
+        return admit_signed(auth, token, again, ret_grant, ret_reason);
     if (grant.role == ROLE_NONE) {
         *ret_reason = "this token is not known";
         return AUTH_E_REFUSED;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "os/clock.h"
 #include "server/internal.h"
 
 struct door {
@@ -25,7 +26,8 @@ static unsigned admit(const struct server *server, struct http_request *request,
         *ret_grant = (struct auth_grant){.role = ROLE_OPERATOR};
         return 0;
     }
-    int r = auth_admit(server->auth, http_request_header(request, "Authorization"), ret_grant, &reason);
+    int r = auth_admit(server->auth, http_request_header(request, "Authorization"), http_request_is_streamed(request),
+                       ret_grant, &reason);
     if (r == AUTH_E_MISSING)
         http_header(request, "WWW-Authenticate", "Bearer");
     else if (r == AUTH_E_REFUSED)
@@ -41,6 +43,16 @@ static unsigned refuse_role(struct http_request *request, const char *needed)
     return 403;
 }
 
+/* For how long the grant needs no second look. */
+static uint64_t authorized_ms(const struct auth_grant *grant)
+{
+    int64_t left_us = grant->until_s * 1000000 - (int64_t)os_realtime_us();
+
+    if (grant->until_s == 0 || left_us > AUTH_ASK_MS * INT64_C(1000))
+        return AUTH_ASK_MS;
+    return left_us > 0 ? (uint64_t)left_us / 1000 + 1 : 0;
+}
+
 unsigned door_authorize(void *user, struct http_request *request)
 {
     const struct route_about *about = http_request_route(request)->data;
@@ -49,6 +61,8 @@ unsigned door_authorize(void *user, struct http_request *request)
 
     if (status == 0 && grant.role < about->role)
         status = refuse_role(request, role_name(about->role));
+    if (status == 0 && ((const struct server *)user)->auth)
+        http_request_authorized_for(request, authorized_ms(&grant));
     return status;
 }
 
@@ -60,7 +74,7 @@ void door_caller(struct http_request *request, char ret_caller[AUTH_CALLER_SIZE]
 
     ret_caller[0] = '\0';
     if (server->auth &&
-        auth_admit(server->auth, http_request_header(request, "Authorization"), &grant, &reason) == 0)
+        auth_admit(server->auth, http_request_header(request, "Authorization"), false, &grant, &reason) == 0)
         memcpy(ret_caller, grant.caller, AUTH_CALLER_SIZE);
 }
 
@@ -127,8 +141,10 @@ static void on_look(struct http_task *task)
     bool asked = reread_asked;
 
     reread_asked = 0;
-    if (auth_reread(door->server->auth, asked, said))
+    if (auth_reread(door->server->auth, asked, said)) {
         fprintf(stderr, "daybook serve: %s\n", said);
+        http_authorize_again(door->server->http);
+    }
     look_again(door);
 }
 
@@ -140,6 +156,7 @@ static void on_hangup(int number)
 int door_new(struct server *server, struct door **ret_door)
 {
     struct sigaction action = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
+    char text[SERVER_ERROR_SIZE];
     struct door *door;
 
     if (!server->auth) {
@@ -151,6 +168,9 @@ int door_new(struct server *server, struct door **ret_door)
         return -ENOMEM;
     door->server = server;
     door->look.task.run = on_look;
+    auth_describe(server->auth, text);
+    if (strchr(text, ';'))
+        fprintf(stderr, "daybook serve: %s\n", text);
     sigaction(SIGHUP, &action, NULL);
     look_again(door);
     *ret_door = door;

@@ -45,7 +45,7 @@ static void feed_beat(struct crowd *crowd)
 void feed_subscribe(struct http_request *request, struct filter *filter, uint64_t after, bool reset)
 {
     static const struct http_source source = {
-        .read = subscriber_read, .free = subscriber_release, .endless = true};
+        .read = subscriber_read, .free = subscriber_release, .withdraw = subscriber_withdraw, .endless = true};
     struct feed *feed = server_of(request)->feed;
     struct subscriber *subscriber;
     bool named = false;

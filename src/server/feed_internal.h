@@ -46,6 +46,8 @@ struct subscriber {
     bool announced; /* daybook.caught-up was sent */
     bool waiting;
     bool beat; /* a sign of life is due */
+    unsigned withdrawn; /* its client is not let in any more: the status a new request would get; 0: it is */
+    bool ending;        /* the last frame has been said */
     /* being sent, in this order */
     struct bytes greeting;
     struct frame *frame;
@@ -63,4 +65,5 @@ void subscriber_say_reset(struct subscriber *subscriber);
 bool subscriber_has_news(struct subscriber *subscriber);
 /* The ways of the connection (struct http_source). */
 ssize_t subscriber_read(void *user, uint8_t *buffer, size_t size);
+void subscriber_withdraw(void *user, unsigned status);
 void subscriber_release(void *user);

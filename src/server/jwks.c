@@ -17,23 +17,35 @@ enum { ED25519_SIZE = 32, P256_SIZE = 32, ES256_SIZE = 64 };
 
 struct key {
     enum algorithm algorithm;
-    char *kid; /* NULL: it has none */
+    const char *alg; /* what the key says a token's `alg` must be; NULL: any name of its algorithm */
+    char *kid;       /* NULL: it has none */
     uint8_t ed25519[ED25519_SIZE];
     EVP_PKEY *pkey;
 };
 
 struct jwks {
     struct key keys[JWKS_KEY_COUNT_MAX];
-    size_t count;
+    size_t count, passed_over;
 };
 
+enum { NAME_COUNT_MAX = 2 };
+
 static const struct {
-    const char *name, *type, *curve;
+    const char *names[NAME_COUNT_MAX], *type, *curve; /* names: of `alg`, all that mean this one */
 } algorithms[] = {
-    [ALG_EDDSA] = {"EdDSA", "OKP", "Ed25519"},
-    [ALG_ES256] = {"ES256", "EC", "P-256"},
-    [ALG_RS256] = {"RS256", "RSA", NULL},
+    [ALG_EDDSA] = {{"EdDSA", "Ed25519"}, "OKP", "Ed25519"}, /* RFC 8037 §3.1, RFC 9864 §2.2 */
+    [ALG_ES256] = {{"ES256"}, "EC", "P-256"},
+    [ALG_RS256] = {{"RS256"}, "RSA", NULL},
 };
+
+/* The algorithm's own copy of the name that `alg` is; NULL: it is none of them. */
+static const char *algorithm_name(enum algorithm algorithm, struct json_value alg)
+{
+    for (size_t i = 0; i < NAME_COUNT_MAX && algorithms[algorithm].names[i]; i++)
+        if (json_string_equals(alg, algorithms[algorithm].names[i]))
+            return algorithms[algorithm].names[i];
+    return NULL;
+}
 
 /* ---- base64url without padding, canonical only ---- */
 
@@ -103,16 +115,29 @@ static EVP_PKEY *rsa_key(struct json_value jwk)
     return pkey;
 }
 
+/* What the key says it is for: signatures, and verifying them (RFC 7517 §4.2, §4.3). */
+static bool is_for_verifying(struct json_value jwk)
+{
+    struct json_value use = json_get(jwk, "use"), operations = json_get(jwk, "key_ops");
+    struct json_cursor at = json_walk(operations);
+
+    if (json_exists(use) && !json_string_equals(use, "sig"))
+        return false;
+    while (json_type(operations) == JSON_ARRAY && json_next(&at))
+        if (json_string_equals(at.value, "verify"))
+            return true;
+    return !json_exists(operations);
+}
+
 static enum algorithm algorithm_of(struct json_value jwk)
 {
+    struct json_value alg = json_get(jwk, "alg");
+
     for (enum algorithm a = ALG_EDDSA; a <= ALG_RS256; a++) {
         if (!json_string_equals(json_get(jwk, "kty"), algorithms[a].type) ||
             (algorithms[a].curve && !json_string_equals(json_get(jwk, "crv"), algorithms[a].curve)))
             continue;
-        bool use = !json_exists(json_get(jwk, "use")) || json_string_equals(json_get(jwk, "use"), "sig");
-        bool alg = !json_exists(json_get(jwk, "alg")) ||
-                   json_string_equals(json_get(jwk, "alg"), algorithms[a].name);
-        return use && alg ? a : ALG_NONE;
+        return is_for_verifying(jwk) && (!json_exists(alg) || algorithm_name(a, alg)) ? a : ALG_NONE;
     }
     return ALG_NONE;
 }
@@ -129,17 +154,21 @@ static const char *add_key(struct jwks *keys, struct json_value jwk)
     if (json_exists(json_get(jwk, "d")) || json_exists(json_get(jwk, "k")))
         return "this is a private key or a secret; only public keys belong here";
     enum algorithm algorithm = algorithm_of(jwk);
-    if (algorithm == ALG_NONE)
+    if (algorithm == ALG_NONE) {
+        keys->passed_over++;
         return NULL;
+    }
     if (keys->count == JWKS_KEY_COUNT_MAX)
         return "there are more keys than a set may have";
+    /* Keys of other types may share a kid: a token's `alg` tells which is meant (RFC 7517 §4.5). */
     for (size_t i = 0; i < keys->count && json_exists(kid); i++)
-        if (keys->keys[i].kid && json_string_equals(kid, keys->keys[i].kid))
-            return "another key has the same kid";
+        if (keys->keys[i].algorithm == algorithm && keys->keys[i].kid && json_string_equals(kid, keys->keys[i].kid))
+            return "another key of the same type has the same kid";
     if (json_exists(kid) && json_string_dup(kid, &key->kid) != 0)
         return "kid is a string";
     keys->count++; /* from here on jwks_free() sees it */
     key->algorithm = algorithm;
+    key->alg = algorithm_name(algorithm, json_get(jwk, "alg"));
     if (algorithm == ALG_EDDSA)
         return member64(jwk, "x", key->ed25519, ED25519_SIZE, &size) && size == ED25519_SIZE
                    ? NULL
@@ -150,51 +179,38 @@ static const char *add_key(struct jwks *keys, struct json_value jwk)
                                     : "n and e are not an RSA key of 2048 to 8192 bits";
 }
 
+/* Nothing, or nothing but white space: what a file that was emptied holds. */
+static bool is_blank(struct bytes text)
+{
+    for (size_t i = 0; i < text.size; i++)
+        if (!strchr(" \t\r\n", text.data[i]) || text.data[i] == '\0')
+            return false;
+    return true;
+}
+
 int jwks_parse(struct bytes text, const char *name, struct jwks **ret_keys, char ret_error[SERVER_ERROR_SIZE])
 {
     _cleanup_(json_doc_deinit) struct json_doc doc = {0};
     struct jwks *keys = calloc(1, sizeof(*keys));
-    int r = keys ? json_parse(text, &doc, NULL) : -ENOMEM;
+    bool blank = is_blank(text);
+    int r = !keys ? -ENOMEM : blank ? 0 : json_parse(text, &doc, NULL);
     size_t number = 0;
     const char *wrong = NULL;
 
-    if (r == 0 && json_type(json_get(json_root(&doc), "keys")) != JSON_ARRAY)
+    if (r == 0 && !blank && json_type(json_get(json_root(&doc), "keys")) != JSON_ARRAY)
         r = JSON_E_INVALID;
-    struct json_cursor at = json_walk(json_get(json_root(&doc), "keys"));
-    for (; r == 0 && !wrong && json_next(&at); number++)
+    struct json_cursor at = json_walk(blank ? (struct json_value){0} : json_get(json_root(&doc), "keys"));
+    for (; r == 0 && !blank && !wrong && json_next(&at); number++)
         wrong = add_key(keys, at.value);
     if (wrong)
         snprintf(ret_error, SERVER_ERROR_SIZE, "%s: key %zu: %s", name, number, wrong);
-    else if (r == 0 && keys->count == 0)
-        snprintf(ret_error, SERVER_ERROR_SIZE, "%s: no key for EdDSA, ES256 or RS256", name);
     else if (r > 0)
         snprintf(ret_error, SERVER_ERROR_SIZE, "%s: not a JWKS, {\"keys\":[…]}", name);
-    if (r > 0 || (r == 0 && (wrong || keys->count == 0)))
+    if (r > 0 || (r == 0 && wrong))
         r = SERVER_E_START;
     if (r == 0)
         *ret_keys = take_ptr(keys);
     jwks_free(keys);
-    return r;
-}
-
-int jwks_read(const char *path, struct jwks **ret_keys, char ret_error[SERVER_ERROR_SIZE])
-{
-    FILE *file = fopen(path, "re");
-    uint8_t *text = malloc(JWKS_SIZE_MAX + 1);
-    size_t size = file && text ? fread(text, 1, JWKS_SIZE_MAX + 1, file) : 0;
-    int r = SERVER_E_START;
-
-    if (!file || ferror(file))
-        snprintf(ret_error, SERVER_ERROR_SIZE, "cannot read the keys %s: %s", path, strerror(errno));
-    else if (!text)
-        r = -ENOMEM;
-    else if (size > JWKS_SIZE_MAX)
-        snprintf(ret_error, SERVER_ERROR_SIZE, "%s: larger than 262144 bytes", path);
-    else
-        r = jwks_parse(bytes_make(text, size), path, ret_keys, ret_error);
-    if (file)
-        fclose(file);
-    free(text);
     return r;
 }
 
@@ -210,6 +226,11 @@ void jwks_free(struct jwks *keys)
 size_t jwks_count(const struct jwks *keys)
 {
     return keys->count;
+}
+
+size_t jwks_passed_over_count(const struct jwks *keys)
+{
+    return keys->passed_over;
 }
 
 /* ---- signatures ---- */
@@ -264,12 +285,13 @@ static bool key_verify(const struct key *key, struct bytes text, struct bytes en
 /* The one key that the header means. */
 static const struct key *find_key(const struct jwks *keys, struct json_value header)
 {
-    struct json_value kid = json_get(header, "kid");
+    struct json_value kid = json_get(header, "kid"), alg = json_get(header, "alg");
     const struct key *found = NULL;
 
     for (size_t i = 0; i < keys->count; i++) {
         const struct key *key = &keys->keys[i];
-        if (!json_string_equals(json_get(header, "alg"), algorithms[key->algorithm].name))
+        const char *name = algorithm_name(key->algorithm, alg);
+        if (!name || (key->alg && key->alg != name))
             continue;
         if (json_exists(kid) && (!key->kid || !json_string_equals(kid, key->kid)))
             continue;

@@ -22,14 +22,24 @@ static bool date(struct json_value value, double *ret_seconds)
     return json_double(value, ret_seconds) == 0;
 }
 
-static const char *check_claims(struct json_value claims, const struct jwt_rules *rules)
+enum { YEAR_S = 366 * 24 * 3600 }; /* for how long no token is believed unseen */
+
+/* A token that was good when it was shown ends at `exp`; one that was let in by the leeway, at the leeway's end. */
+static int64_t ends_at(double exp_s, int64_t now_s)
+{
+    if (exp_s > (double)(now_s + YEAR_S))
+        return now_s + YEAR_S;
+    return (double)now_s < exp_s ? (int64_t)exp_s : (int64_t)exp_s + JWT_LEEWAY_S;
+}
+
+static const char *check_claims(struct json_value claims, const struct jwt_rules *rules, int64_t *ret_until_s)
 {
     struct json_value nbf = json_get(claims, "nbf");
-    double seconds;
+    double seconds, expires_s;
 
-    if (!date(json_get(claims, "exp"), &seconds))
+    if (!date(json_get(claims, "exp"), &expires_s))
         return "the token does not say when it ends";
-    if (!((double)rules->now_s < seconds + JWT_LEEWAY_S))
+    if (!((double)rules->now_s < expires_s + (rules->strict_end ? 0 : JWT_LEEWAY_S)))
         return "the token has expired";
     if (json_exists(nbf) && (!date(nbf, &seconds) || !((double)rules->now_s + JWT_LEEWAY_S >= seconds)))
         return "the token is not good yet";
@@ -37,6 +47,7 @@ static const char *check_claims(struct json_value claims, const struct jwt_rules
         return "the token is of another issuer";
     if (rules->audience && !names_audience(json_get(claims, "aud"), rules->audience))
         return "the token is for somebody else";
+    *ret_until_s = ends_at(expires_s, rules->now_s);
     return NULL;
 }
 
@@ -72,7 +83,7 @@ static enum role roles_of(struct json_value claims)
 }
 
 const char *jwt_verify(const struct jwks *keys, const struct jwt_rules *rules, struct bytes token,
-                       enum role *ret_role, struct buffer *ret_name)
+                       enum role *ret_role, struct buffer *ret_name, int64_t *ret_until_s)
 {
     _cleanup_(json_doc_deinit) struct json_doc doc = {0};
     _cleanup_(buffer_deinit) struct buffer payload = {0};
@@ -83,7 +94,7 @@ const char *jwt_verify(const struct jwks *keys, const struct jwt_rules *rules, s
     if (json_parse(buffer_bytes(&payload), &doc, NULL) != 0 || json_type(json_root(&doc)) != JSON_OBJECT)
         return "the token cannot be read";
     struct json_value claims = json_root(&doc), subject = json_get(claims, "sub");
-    wrong = check_claims(claims, rules);
+    wrong = check_claims(claims, rules, ret_until_s);
     if (wrong)
         return wrong;
     /* As JSON, so that issuer and subject cannot run into each other. */

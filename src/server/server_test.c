@@ -96,16 +96,11 @@ static void a_filter_keeps_daybooks_own_events_from_others(void **state)
 
 static struct tokens *tokens_of(const char *text, int want)
 {
-    char path[] = "/tmp/daybook-tokens-XXXXXX", error[SERVER_ERROR_SIZE] = "";
+    char error[SERVER_ERROR_SIZE] = "";
     struct tokens *tokens = NULL;
-    int fd = mkstemp(path);
 
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-    close(fd);
-    assert_int_equal(tokens_read(path, &tokens, error), want);
-    assert_true(want == 0 || strstr(error, path));
-    unlink(path);
+    assert_int_equal(tokens_parse(bytes_from_string(text), "the-file", &tokens, error), want);
+    assert_true(want == 0 || strstr(error, "the-file"));
     return tokens;
 }
 

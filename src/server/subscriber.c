@@ -41,6 +41,20 @@ void subscriber_say_reset(struct subscriber *subscriber)
     send_own(subscriber, "reset", 0);
 }
 
+/* The last frame: why there will be no other. */
+static void say_withdrawn(struct subscriber *subscriber)
+{
+    buffer_clear(&subscriber->own);
+    int r = buffer_printf(&subscriber->own,
+                          "event: daybook.unauthorized\ndata: {\"status\":%u,\"code\":\"%s\",\"detail\":\"%s\"}\n\n",
+                          subscriber->withdrawn, subscriber->withdrawn == 401 ? "unauthorized" : "forbidden",
+                          "The token of this subscription is not good for it any more.");
+    (void)r; /* no memory: it ends without a word */
+    assert(subscriber->own.size < OWN_FRAME_SIZE_MAX);
+    subscriber->parts[0] = buffer_bytes(&subscriber->own);
+    subscriber->ending = true;
+}
+
 static void send_frame(struct subscriber *subscriber, struct frame *frame)
 {
     frame->refs++; /* F3 */
@@ -249,6 +263,12 @@ static size_t send_pending(struct subscriber *subscriber, uint8_t *buffer, size_
 /* Finds the next thing to send: 1 when there is one, HTTP_SOURCE_WAIT or _FAILED. */
 static ssize_t find_next(struct subscriber *subscriber)
 {
+    if (subscriber->ending)
+        return HTTP_SOURCE_END;
+    if (subscriber->withdrawn) {
+        say_withdrawn(subscriber);
+        return 1;
+    }
     if ((subscriber->behind && subscriber->behind->failure < 0) || !row_of(subscriber)->reader)
         return HTTP_SOURCE_FAILED;
     if (subscriber->cursor < row_of(subscriber)->floor)
@@ -285,6 +305,9 @@ ssize_t subscriber_read(void *user, uint8_t *buffer, size_t size)
 
     if (!subscriber->member.listed)
         join(subscriber);
+    /* In the middle of a long catching-up there is no place for a last frame that could be reached soon. */
+    if (subscriber->withdrawn && subscriber->behind)
+        return HTTP_SOURCE_FAILED;
     if (subscriber->errand.out)
         return beat_only(subscriber, buffer, size);
     while (done < size && next == 1) {
@@ -297,6 +320,13 @@ ssize_t subscriber_read(void *user, uint8_t *buffer, size_t size)
     if (done > 0)
         subscriber->member.sent_ms = crowd_now_ms();
     return done > 0 ? (ssize_t)done : next;
+}
+
+void subscriber_withdraw(void *user, unsigned status)
+{
+    struct subscriber *subscriber = user;
+
+    subscriber->withdrawn = status;
 }
 
 void subscriber_release(void *user)

@@ -117,37 +117,34 @@ static int add_line(struct tokens *tokens, const char *line, unsigned number, co
     return r;
 }
 
-static int read_lines(struct tokens *tokens, FILE *file, const char *path, char *ret_error)
+static int add_lines(struct tokens *tokens, struct bytes text, const char *name, char *ret_error)
 {
     char line[TOKENS_LINE_SIZE_MAX + 1];
     int r = 0;
 
-    for (unsigned number = 1; r == 0 && fgets(line, sizeof(line), file); number++) {
-        if (strlen(line) == TOKENS_LINE_SIZE_MAX && line[TOKENS_LINE_SIZE_MAX - 1] != '\n')
-            return line_error(path, number, "the line is longer than 1024 bytes", ret_error);
-        r = add_line(tokens, line, number, path, ret_error);
+    for (unsigned number = 1; r == 0 && text.size > 0; number++) {
+        const uint8_t *end = memchr(text.data, '\n', text.size);
+        size_t size = end ? (size_t)(end - text.data) : text.size;
+        if (size + (end != NULL) > TOKENS_LINE_SIZE_MAX)
+            return line_error(name, number, "the line is longer than 1024 bytes", ret_error);
+        if (memchr(text.data, '\0', size))
+            return line_error(name, number, "there is a NUL byte in the line", ret_error);
+        memcpy(line, text.data, size);
+        line[size] = '\0';
+        r = add_line(tokens, line, number, name, ret_error);
+        text = bytes_slice(text, size + (end != NULL), SIZE_MAX);
     }
-    if (r == 0 && ferror(file))
-        return line_error(path, 0, "cannot be read", ret_error);
     return r;
 }
 
-int tokens_read(const char *path, struct tokens **ret_tokens, char ret_error[SERVER_ERROR_SIZE])
+int tokens_parse(struct bytes text, const char *name, struct tokens **ret_tokens,
+                 char ret_error[SERVER_ERROR_SIZE])
 {
     static_assert(TOKENS_COUNT_MAX == 4096 && TOKENS_LINE_SIZE_MAX == 1024,
-                  "the sentences above say the numbers");
-    FILE *file = fopen(path, "re");
+                  "the messages above say the numbers");
     struct tokens *tokens = calloc(1, sizeof(*tokens));
-    int r = tokens ? 0 : -ENOMEM;
+    int r = tokens ? add_lines(tokens, text, name, ret_error) : -ENOMEM;
 
-    if (!file) {
-        snprintf(ret_error, SERVER_ERROR_SIZE, "cannot read the token file %s: %s", path, strerror(errno));
-        r = SERVER_E_START;
-    }
-    if (r == 0)
-        r = read_lines(tokens, file, path, ret_error);
-    if (file)
-        fclose(file);
     if (r == 0)
         *ret_tokens = take_ptr(tokens);
     tokens_free(tokens);

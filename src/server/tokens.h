@@ -14,12 +14,15 @@
 #include "server/auth.h"
 
 #define TOKENS_LINE_SIZE_MAX 1024 /* bytes of a line of the file, its end included */
+#define TOKENS_SIZE_MAX      (TOKENS_LINE_SIZE_MAX * 8192) /* bytes of the file */
 #define TOKENS_COUNT_MAX     4096 /* lines with a token: each is compared with every token that is shown */
 
 struct tokens;
 
-/* 0; SERVER_E_START with file, line and what is wrong; -ENOMEM. */
-_must_check_ int tokens_read(const char *path, struct tokens **ret_tokens, char ret_error[SERVER_ERROR_SIZE]);
+/* The tokens of a file with this text; `name` is the file's, for the error message. 0; SERVER_E_START with name, line and what
+ * is wrong; -ENOMEM. */
+_must_check_ int tokens_parse(struct bytes text, const char *name, struct tokens **ret_tokens,
+                              char ret_error[SERVER_ERROR_SIZE]);
 void tokens_free(struct tokens *tokens); /* NULL is fine */
 size_t tokens_count(const struct tokens *tokens);
 
