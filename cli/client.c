@@ -32,7 +32,7 @@ struct client {
     CURLM *multi;
     char url[URL_BASE_SIZE_MAX + 32];
     const char *socket; /* in `url`, the path of a unix socket; else NULL */
-    char authorization[600];
+    char authorization[CLIENT_TOKEN_SIZE_MAX + 32];
     char reason[CURL_ERROR_SIZE];       /* what curl says */
     char error[CURL_ERROR_SIZE + 1200]; /* and what we make of it */
 };
@@ -73,9 +73,10 @@ int client_new(const char *url, const char *token, struct client **ret_client)
     curl_global_init(CURL_GLOBAL_DEFAULT);
     client->curl = curl_easy_init();
     client->multi = curl_multi_init();
-    if (!client->curl || !client->multi || strlen(url) >= URL_BASE_SIZE_MAX) {
+    bool fits = strlen(url) < URL_BASE_SIZE_MAX && (!token || strlen(token) <= CLIENT_TOKEN_SIZE_MAX);
+    if (!client->curl || !client->multi || !fits) {
         client_free(client);
-        return -EINVAL;
+        return fits ? -ENOMEM : -E2BIG;
     }
     set_url(client, url);
     if (token)
@@ -169,6 +170,9 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
     value = header_value(data, size, "Daybook-Journal");
     if (value.size > 0)
         snprintf(answer->journal, sizeof answer->journal, "%.*s", BYTES_PRINT(value));
+    value = header_value(data, size, "Daybook-Role");
+    if (value.size > 0)
+        answer->follower = bytes_equal_string(value, "follower");
     value = header_value(data, size, "Retry-After");
     if (value.size > 0 && bytes_parse_u64(value, &number) == 0)
         transfer->retry_after_s = number > 3600 ? 3600 : (long)number;
@@ -271,9 +275,12 @@ static CURLcode perform(struct client *client, const struct client_request *requ
                         struct transfer *transfer)
 {
     char url[URL_SIZE_MAX];
-    struct curl_slist *headers = make_headers(client, request);
 
-    snprintf(url, sizeof url, "%s%s", client->url, request->path);
+    if (snprintf(url, sizeof url, "%s%s", client->url, request->path) >= (int)sizeof url) {
+        snprintf(client->error, sizeof client->error, "what is asked for is longer than %d bytes", URL_SIZE_MAX);
+        return CURLE_URL_MALFORMAT;
+    }
+    struct curl_slist *headers = make_headers(client, request);
     set_options(client, request, url, headers, transfer);
     transfer->curl = client->curl;
     client->error[0] = client->reason[0] = '\0';
@@ -381,5 +388,7 @@ int client_escape(struct buffer *buffer, const char *text)
 int client_open(struct client **ret_client)
 {
     int r = client_new(cli_url, cli_token, ret_client);
-    return r < 0 ? cli_error(CLI_FAILED, "cannot talk to %s: %s", cli_url, strerror(-r)) : CLI_DONE;
+    return r < 0 ? cli_error(CLI_FAILED, "cannot talk to %.100s: %s", cli_url,
+                             r == -E2BIG ? "the URL or the token is too long" : strerror(-r))
+                 : CLI_DONE;
 }

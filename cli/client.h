@@ -14,7 +14,7 @@
 
 #include "base/bytes.h"
 
-enum { CLIENT_HEADER_COUNT_MAX = 8, CLIENT_ANSWER_SIZE_MAX = 256 << 20 };
+enum { CLIENT_HEADER_COUNT_MAX = 8, CLIENT_ANSWER_SIZE_MAX = 256 << 20, CLIENT_TOKEN_SIZE_MAX = 8192 };
 
 struct client;
 
@@ -35,11 +35,12 @@ struct client_answer {
     struct buffer body;
     uint64_t position; /* Daybook-Position, or 0 */
     char journal[40];  /* Daybook-Journal, or empty */
+    bool follower;     /* Daybook-Role: it may be behind */
     char content_type[64];
     unsigned tries; /* how often the request was sent: a replay may be its own */
 };
 
-/* A client of the server at `url`; `token` may be NULL. 0, -EINVAL, -ENOMEM. */
+/* A client of the server at `url`; `token` may be NULL. 0, -EINVAL, -ENOMEM, -E2BIG: one of the two is longer than any. */
 int client_new(const char *url, const char *token, struct client **ret_client);
 void client_free(struct client *client);
 static inline void client_freep(struct client **client)

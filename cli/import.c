@@ -381,11 +381,12 @@ static int print_counts(const struct import_file *file, bool earlier)
                                            counts->before, file->name);
 }
 
-/* Which journal is this, and how far? Every answer of a server says so. */
+/* Which journal is this, and how far? A read says so, also through a gateway that lets little else pass; one that a follower
+ * answered does not say how far. */
 static int find_journal(struct import *import, char journal[40], uint64_t *ret_head)
 {
     struct client_request request = {.method = "GET",
-                                     .path = "/health",
+                                     .path = "/v1/events?limit=1&direction=backward",
                                      .repeatable = true,
                                      .patience_ms = (uint32_t)(patience_s * 1000),
                                      .waits = true};
@@ -394,11 +395,12 @@ static int find_journal(struct import *import, char journal[40], uint64_t *ret_h
     if (client_send(import->client, &request, &answer) < 0)
         return cli_error(CLI_FAILED, "%s", client_error(import->client));
     snprintf(journal, 40, "%s", answer.journal);
-    *ret_head = answer.position;
+    *ret_head = answer.follower ? UINT64_MAX : answer.position;
+    int code = answer.status == 200 ? CLI_DONE : client_print_problem(&answer);
     client_answer_deinit(&answer);
-    if (!journal[0])
+    if (code == CLI_DONE && !journal[0])
         return cli_error(CLI_FAILED, "%s answers, but is no daybook server", cli_url);
-    return CLI_DONE;
+    return code;
 }
 
 static int import_opened(struct import *import)

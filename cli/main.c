@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "client.h"
 #include "output.h"
 #include "version.h"
 
@@ -195,20 +196,22 @@ static int take_options(const struct cli_command *command, char **arguments, int
     return CLI_DONE;
 }
 
+/* The first line of the file, whole: a token that was cut would only be refused. */
 static int read_token(void)
 {
-    static char token[512];
+    static char token[CLIENT_TOKEN_SIZE_MAX + 3]; /* with a line's end */
 
     cli_token = getenv("DAYBOOK_TOKEN");
     if (!cli_token_file || current == &cli_serve)
         return CLI_DONE;
     FILE *file = fopen(cli_token_file, "re");
-    if (!file || !fgets(token, sizeof token, file)) {
-        if (file)
-            fclose(file);
-        return cli_error(CLI_FAILED, "cannot read a token from %s: %s", cli_token_file, strerror(errno));
-    }
-    fclose(file);
+    bool read = file && fgets(token, sizeof token, file);
+    int reason = file && !read && !ferror(file) ? ENODATA : errno;
+    if (file)
+        fclose(file);
+    if (!read)
+        return cli_error(CLI_FAILED, "cannot read a token from %s: %s", cli_token_file,
+                         reason == ENODATA ? "it is empty" : strerror(reason));
     token[strcspn(token, "\r\n")] = '\0';
     cli_token = token;
     return CLI_DONE;

@@ -1,10 +1,12 @@
 """An import is a batch of its own: each line of a file is stored once, and what was left out is said."""
 import fcntl
+import http.server
 import json
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 from daybook_test import DAYBOOK, HOTEL, Server, Tap, daybook, folder, request, wait_for
@@ -252,6 +254,37 @@ def lines_of_a_pipe_are_a_batch_of_their_own_and_a_name_makes_them_one():
         code, error = pipe(event(4) + "rubbish\n")
         assert code == NO and "1 lines are done; send what comes behind" in error, error
         assert daybook("import", "-", "--batch", "x", "--restart", input="", url=server.url)[0] == 2
+
+
+@tap.test
+def an_import_asks_a_gateway_for_nothing_but_reads_and_what_it_sends():
+    """Gateways let through what applications need, and no more."""
+    asked = []
+
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        def pass_on(self):
+            asked.append(f"{self.command} {self.path.partition('?')[0]}")
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer = request(server, self.command, self.path, body or None, dict(self.headers))
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                if name.lower() not in ("connection", "transfer-encoding", "date"):
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+        do_GET = do_POST = pass_on
+
+        def log_message(self, *_):
+            pass
+
+    with folder() as work, Server() as server, http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as gateway:
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        file = write(work / "a", event(1), event(2))
+        code, text, error = daybook("import", file, "--json", url=f"http://127.0.0.1:{gateway.server_address[1]}")
+        gateway.shutdown()
+        assert code == 0 and json.loads(text)["stored"] == 2, (text, error)
+        assert asked == ["GET /v1/events", "POST /v1/append"], asked
 
 
 @tap.test

@@ -1,10 +1,11 @@
 """What a subcommand prints arrives, or its exit code is 3: into a full disk, a closed pipe, a closed descriptor."""
+import hashlib
 import json
 import os
 import signal
 import subprocess
 
-from daybook_test import DAYBOOK, HOTEL, Server, Tap, folder, request, wait_for
+from daybook_test import DAYBOOK, HOTEL, Server, Tap, daybook, folder, request, wait_for
 
 tap = Tap()
 FAILED = 3
@@ -153,6 +154,25 @@ def a_server_whose_first_line_is_lost_serves_and_says_so_at_once_and_at_the_end(
             server.kill()
             server.wait()
             server.stderr.close()
+
+
+@tap.test
+def what_is_asked_is_never_cut():
+    """A token or a question that is too long is refused here: cut, it would be another one."""
+    with folder() as work, Server() as server:
+        tokens, token = work / "tokens", "t" * 6000
+        tokens.write_text(hashlib.sha256(token.encode()).hexdigest() + "\n")
+        (work / "token").write_text(token + "\n")
+        with Server(options=["--token-file", str(tokens)]) as guarded:
+            assert daybook("group", "list", "--token-file", work / "token", url=guarded.url)[0] == 0
+        (work / "token").write_text("t" * 8193)
+        for arguments, words in ((["group", "list", "--token-file", work / "token"], "too long"),
+                                 (["read", "--tag", "x" * 20000], "longer than"), (["query", "x", "a=" + "x" * 20000], "longer than")):
+            code, _, error = daybook(*arguments, url=server.url)
+            assert code == FAILED and words in error, (code, error[:200])
+        (work / "token").write_text("")
+        code, _, error = daybook("group", "list", "--token-file", work / "token", url=server.url)
+        assert code == FAILED and "it is empty" in error, error
 
 
 @tap.test
