@@ -261,6 +261,7 @@ def run(arguments):
         say("Closing the hotel …")
         for service in reversed(services):
             service.stop()
+        gateway.forget(folder / "gateway")
         held.close()
 
 

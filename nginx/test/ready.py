@@ -1,5 +1,6 @@
 """nginx with one of the configurations that are ready to use, for ready_test.py and authority_test.py."""
 import http.client
+import os
 import pathlib
 import re
 import shutil
@@ -18,12 +19,14 @@ import gateway  # noqa: E402
 
 class Ready:
     """nginx with one of our templates; get() speaks TLS to its first listener, if it has one and is not told otherwise.
-    hurry=10: where the configuration waits for a second, 100 ms are waited; edit: a function of its text."""
+    hurry=10: where the configuration waits for a second, 100 ms are waited; edit: a function of its text; private: nobody but
+    who starts it gets at its folder."""
 
-    def __init__(self, template, hurry=1, edit=None, key_kind="ec", **values):
+    def __init__(self, template, hurry=1, edit=None, key_kind="ec", private=False, **values):
         text = (gateway.HERE / f"{template}.conf.in").read_text()
         self.tls = "@TLS_PORT@" in text
         self.dir = tempfile.mkdtemp(prefix="daybook-ready-")
+        os.chmod(self.dir, 0o700 if private else 0o1777)        # a worker's sanitizer reports here
         self.certificate = certificate(key_kind)
         self.port, self.tls_port = free_port(), free_port()
         ours = {"tls_port": self.tls_port, "certificate": f"{self.certificate}/cert.pem", "key": f"{self.certificate}/key.pem"}
@@ -76,6 +79,7 @@ class Ready:
         self.process.wait(10)
         said, found = self.said(), problems(self.dir)
         shutil.rmtree(self.dir, ignore_errors=True)
+        gateway.forget(self.dir)
         shutil.rmtree(self.certificate, ignore_errors=True)
         alerts = [line for line in said.splitlines() if "[alert]" in line and "on signal 9" not in line]
         assert not alerts and not WRONG.search(said) and not found, found or said      # 9: the master has no patience

@@ -113,6 +113,7 @@ export class Gateway {
   static async open(build, {leader, follower}) {
     const gateway = new Gateway();
     gateway.#folder = await fs.mkdtemp(path.join(os.tmpdir(), 'daybook-gateway-'));
+    await fs.chmod(gateway.#folder, 0o711); // for nginx's workers, who are not root
     gateway.port = await freePort();
     const rules = {
       build,

@@ -20,6 +20,7 @@ class House:
 
     def __init__(self, follower=True, **breaker):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="daybook-house-"))
+        self.folder.chmod(0o711)    # for nginx's workers, who are not root
         self.leader = Server(HOTEL, data=self.folder / "leader")
         self.follower = Server(HOTEL, data=self.folder / "follower", follow="http://127.0.0.1:0") if follower else None
         self.gateway = None

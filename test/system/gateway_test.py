@@ -7,6 +7,7 @@
 times of nginx/gateway/hotel.conf.in. Run by itself, it tests the gateway against two services made of Python.
 """
 import http.server
+import os
 import pathlib
 import re
 import shutil
@@ -33,6 +34,8 @@ class Gateway(Process):
 
     def __init__(self, leader, follower, port=0, folder=None, open="200ms", open_max="1s", ramp="0", workers=2):
         self.own_folder = None if folder else tempfile.mkdtemp(prefix="daybook-gateway-")
+        if self.own_folder:
+            os.chmod(self.own_folder, 0o711)        # for nginx's workers, who are not root
         self.folder = pathlib.Path(folder or self.own_folder)
         self.services = (leader, follower)
         self.port = port

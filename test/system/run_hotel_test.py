@@ -56,6 +56,8 @@ def the_hotel_opens_whole_and_ctrl_c_leaves_nothing_behind():
         assert page.headers["Daybook-Role"] == "leader", page.headers
         assert request(hotel.port, "GET", "/breakers/dashboard/").status == 200
         assert request(hotel.follower, "GET", "/health").headers["Daybook-Role"] == "follower"
+        workers = pathlib.Path(f"/proc/{pids[2]}/task/{pids[2]}/children").read_text().split()
+        assert workers and all(pathlib.Path(f"/proc/{pid}").stat().st_uid != 0 for pid in workers), "nginx's workers are root"
         assert hotel.stop() == 0
         assert all(is_gone(pid) for pid in pids), pids
         assert "Closed." in hotel.said()
