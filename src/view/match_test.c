@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
+#include "view/fold.h"
 #include "view/match.h"
 
 static bool fits(const char *pattern, const char *text, bool like)
@@ -79,6 +81,60 @@ static void random_patterns_fit_what_sqlite_says_they_fit(void **state)
     (void)sqlite3_close(db);
 }
 
+/* Text as people see it: whatever its case, composed or not. */
+static void like_minds_neither_case_nor_composition(void **state)
+{
+    static const struct {
+        const char *pattern, *text;
+        bool fits;
+    } cases[] = {
+        {"ÉCOLE", "e\u0301cole", true},        /* composed and not */
+        {"e\u0301_ole", "École", true},        /* one character is one, however it is written */
+        {"_cole", "e\u0301cole", true},
+        {"école", "ecole", false},             /* an accent is an accent */
+        {"한글%", "\u1112\u1161\u11ab\u1100\u1173\u11af 이름", true},
+        {"\u1112\u1161\u11ab_", "한글", true},
+        {"한_", "한글", true},
+        {"하%", "한글", false},                /* a syllable with its last consonant is another one */
+        {"ПРИВЕТ", "привет", true},            {"ΣΊΣΥΦΟΣ", "σίσυφος", true},
+        {"STRASSE", "Straße", true},           {"ﬁsch", "FISCH", true},
+        {"%a\u0323\u0307%", "xA\u0307\u0323y", true}, /* marks in another order */
+        {"Å", "\u212b", true},                 {"한\\%", "한%", true},
+        {"İ", "i\u0307", true},                {"日本%", "日本語", true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        if (fits(cases[i].pattern, cases[i].text, true) != cases[i].fits)
+            fail_msg("'%s' on '%s' is not %d", cases[i].pattern, cases[i].text, cases[i].fits);
+    }
+    assert_false(fits("É", "e\u0301", false)); /* glob is exact */
+}
+
+/* Every character there is, alone and behind another: what is folded is folded. */
+static void folding_what_is_folded_changes_nothing(void **state)
+{
+    static const char *const before[] = {"", "a", "\u1100", "가", "e\u0323"};
+    _cleanup_(buffer_deinit) struct buffer text = {0}, once = {0}, twice = {0};
+    (void)state;
+    for (uint32_t code = 1; code < 0x30000; code++) {
+        uint8_t bytes[UTF8_SIZE_MAX];
+        if ((code & 0xfffff800) == 0xd800)
+            continue;
+        buffer_clear(&text);
+        buffer_clear(&once);
+        buffer_clear(&twice);
+        assert_ok(buffer_append_string(&text, before[code % 5]));
+        assert_ok(buffer_append(&text, bytes, utf8_encode(code, bytes)));
+        assert_ok(fold_text(buffer_bytes(&text), &once));
+        assert_ok(fold_text(buffer_bytes(&once), &twice));
+        assert_true(utf8_valid(buffer_bytes(&once)));
+        assert_true(bytes_equal(buffer_bytes(&once), buffer_bytes(&twice)));
+    }
+    buffer_clear(&once);
+    assert_ok(fold_text(BYTES_LITERAL("A\xff\xc3" "B"), &once));
+    assert_true(bytes_equal(buffer_bytes(&once), BYTES_LITERAL("a\xff\xc3" "b")));
+}
+
 static bool count_down(void *user)
 {
     int *left = user;
@@ -114,6 +170,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pattern_fits_what_it_says),
         cmocka_unit_test(random_patterns_fit_what_sqlite_says_they_fit),
+        cmocka_unit_test(like_minds_neither_case_nor_composition),
+        cmocka_unit_test(folding_what_is_folded_changes_nothing),
         cmocka_unit_test(a_pattern_that_takes_long_asks_whether_it_may_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,25 @@ static void texts_that_differ_behind_a_nul_are_different(void **state)
     view_answer_deinit(&answer);
 }
 
+static void ilike_finds_a_text_as_people_see_it(void **state)
+{
+    struct view_kit *kit = *state;
+    view_kit_write(kit, "views/names.sql",
+                   "-- view: names\n-- version: 1\ncreate table names (id integer primary key, n text);\n"
+                   "-- on N\ninsert into names values (:position, :data ->> 'n');\n");
+    assert_ok(view_kit_open(kit));
+    view_kit_append_one(kit, "N", "{\"n\":\"Zoe\u0308 ÅNGSTRÖM\"}");
+    view_kit_append_one(kit, "N", "{\"n\":\"\u1112\u1161\u11ab\u1100\u1173\u11af\"}");
+    view_kit_append_one(kit, "N", "{\"n\":\"Zoe\"}");
+    view_kit_catch_up(kit);
+    view_kit_expect(kit, "views/names?select=id&n=ilike.zoë*", "[{\"id\":1}]\n");
+    view_kit_expect(kit, "views/names?select=id&n=ilike.*ångstro\u0308m", "[{\"id\":1}]\n");
+    view_kit_expect(kit, "views/names?select=id&n=ilike.한글", "[{\"id\":2}]\n");
+    view_kit_expect(kit, "views/names?select=id&n=ilike._글", "[{\"id\":2}]\n");
+    view_kit_expect(kit, "views/names?select=id&n=not.ilike.zoë*", "[{\"id\":2},\n{\"id\":3}]\n");
+    view_kit_expect(kit, "views/names?select=id&n=like.zoë*", "[]\n");
+}
+
 static void numbers_in_a_json_column_keep_their_digits(void **state)
 {
     struct view_kit *kit = *state;
@@ -118,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define VALUES_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         VALUES_TEST(texts_that_differ_behind_a_nul_are_different),
+        VALUES_TEST(ilike_finds_a_text_as_people_see_it),
         VALUES_TEST(numbers_in_a_json_column_keep_their_digits),
         VALUES_TEST(each_format_says_what_it_has_no_number_for),
     };
