@@ -55,7 +55,7 @@ int cli_error(enum cli_exit code, const char *format, ...) __attribute__((format
 /* The subcommands. */
 extern const struct cli_command cli_serve, cli_append, cli_read, cli_tail, cli_do_command, cli_query, cli_group,
     cli_consume, cli_import, cli_export, cli_verify, cli_index, cli_backup, cli_restore, cli_keygen, cli_checkpoint,
-    cli_retention, cli_scavenge, cli_compact, cli_bench;
+    cli_retention, cli_scavenge, cli_compact, cli_clock, cli_bench;
 
 /* Of those, the one that nothing undoes. */
 extern const struct cli_command cli_erase;

@@ -16,7 +16,7 @@ static const struct cli_command *const commands[] = {
     &cli_serve,  &cli_append, &cli_read,   &cli_tail,   &cli_do_command, &cli_query,
     &cli_group,  &cli_consume,
     &cli_import, &cli_export, &cli_verify, &cli_index, &cli_backup, &cli_restore, &cli_keygen, &cli_checkpoint,
-    &cli_retention, &cli_scavenge, &cli_compact, &cli_bench,
+    &cli_retention, &cli_scavenge, &cli_compact, &cli_clock, &cli_bench,
     &cli_erase,
 };
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };

@@ -115,12 +115,20 @@ static int put_event(struct batch *batch, const struct batch_append *item, size_
     return r;
 }
 
+static bool is_correction(const struct journal_append *append)
+{
+    return append->event_count == 1 && append->events[0].system &&
+           bytes_equal(append->events[0].type, JOURNAL_CLOCK_TYPE);
+}
+
 static int put_append(struct batch *batch, struct batch_append *item)
 {
     const struct journal_append *append = item->append;
     struct journal_result *result = &item->result;
     size_t count = append->event_count;
     uint64_t first = past_tail(batch->past) + 1;
+    if (is_correction(append))
+        source_correct(batch->source);
     int64_t time_us = source_time(batch->source);
     struct log_record *records = arena_alloc_array(&batch->arena, count, sizeof(*records));
     result->streams = arena_alloc_array(&batch->arena, count, sizeof(*result->streams));

@@ -209,6 +209,15 @@ static bool is_fenced(struct journal *journal, const struct batch *batch)
            journal_catch_up(journal, error) == 0;
 }
 
+/* A correction of the clock that was not written does not count: times go on from the last event that was. */
+static void keep_time(struct journal *journal)
+{
+    struct index_figures figures;
+    index_figures(journal->index, &figures);
+    if (figures.time_last_us > journal->source.time_last_us)
+        journal->source.time_last_us = figures.time_last_us;
+}
+
 /* The oldest was not written, or not taken up: it and all above it end, each by its own, in their order, before everything
  * that is pending. */
 static void end_all(struct journal *journal, struct ending ending, struct append_list *pending)
@@ -219,6 +228,7 @@ static void end_all(struct journal *journal, struct ending ending, struct append
     for (size_t i = 0; i < count; i++) /* their memory is the log's until then */
         journal_flight_wait(journal, journal_flight(journal, i));
     past_drop(&journal->past);
+    keep_time(journal);
     for (size_t i = 0; i < count; i++) {
         struct batch *batch = journal_flight(journal, i);
         end_badly(journal, batch, i == 0 ? ending : ending_above(batch), &again);

@@ -47,6 +47,8 @@ int journal_publish(struct journal *journal, const struct journal_event *events,
     os_rwlock_write(&journal->index_lock);
     for (size_t i = 0; r == 0 && i < count; i++)
         r = index_add(journal->index, &events[i]);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = corrections_note(journal, &events[i]);
     if (r == 0) {
         assert(count == 0 || index_last(journal->index) == events[count - 1].position);
         move_head(journal);
@@ -80,8 +82,11 @@ static int catch_up_record(struct journal *journal, const struct log_record *rec
                  rule);
         return r == CODEC_E_NEWER ? -EPROTO : -EBADMSG;
     }
-    if (event.time_us > journal->source.time_last_us)
+    if (event.time_us > journal->source.time_last_us || journal_is_correction(&event))
         journal->source.time_last_us = event.time_us;
+    r = corrections_note(journal, &event);
+    if (r < 0)
+        return r;
     if (record->position % ROOM_STEP == 0)
         index_make_room(journal->index);
     os_rwlock_write(&journal->index_lock);
@@ -161,6 +166,7 @@ static void init_locks(struct journal *journal)
     os_cond_init(&journal->task_done);
     os_cond_init(&journal->landed);
     os_mutex_init(&journal->listen_lock);
+    os_mutex_init(&journal->corrections_lock);
     os_mutex_init(&journal->state_lock);
     os_mutex_init(&journal->refresh_lock);
     os_cond_init(&journal->moved);
@@ -181,6 +187,8 @@ static void journal_free(struct journal *journal)
     os_cond_deinit(&journal->task_done);
     os_cond_deinit(&journal->landed);
     os_mutex_deinit(&journal->listen_lock);
+    os_mutex_deinit(&journal->corrections_lock);
+    free(journal->corrections);
     os_mutex_deinit(&journal->state_lock);
     os_mutex_deinit(&journal->refresh_lock);
     os_cond_deinit(&journal->moved);
@@ -209,6 +217,16 @@ static int finish_scavenge(struct journal *journal)
     if (!status.writable)
         journal_stop_writing(journal, status.reason);
     return r == -ENOMEM ? r : 0;
+}
+
+/* In an index on the disk they were not met on the way. Behind damage there is nothing to be read. */
+static int load_corrections(struct journal *journal)
+{
+    os_mutex_lock(&journal->corrections_lock);
+    journal->correction_count = 0; /* those behind the index's checkpoint came first */
+    os_mutex_unlock(&journal->corrections_lock);
+    int r = corrections_load(journal);
+    return r == -EBADMSG ? 0 : r;
 }
 
 /* Fences that a crash, or an older copy of the keys, has left to obey. Behind damage there is nothing to be read. */
@@ -251,6 +269,7 @@ static int start(struct journal *journal, char *error)
     set_writable(journal, &status);
     log_on_synced(journal->log, on_synced, journal);
     source_init(&journal->source, journal->options.clock, journal->options.random);
+    journal->source.step_max_us = journal->options.clock_step_max_us;
     int r = open_index(journal);
     if (r == 0)
         r = journal_catch_up(journal, error);
@@ -266,6 +285,8 @@ static int start(struct journal *journal, char *error)
         batch_init(&journal->batches[i], &journal->past, &journal->source);
         journal->batches[i].vault = journal->options.vault;
     }
+    if (r == 0)
+        r = load_corrections(journal);
     if (r == 0)
         r = obey_fences(journal);
     if (r == 0 && journal->writable && !journal->options.follower)

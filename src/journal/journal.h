@@ -25,7 +25,8 @@
  *    the batch it lost against is durable. When a batch fails, so do those built on top of it, and what was refused in any
  *    of them is not answered as refused: it gets another turn.
  * J5 (P5) an event id is unique in the journal.
- * J6 event times never go backwards: max(clock, time of the event before).
+ * J6 event times never go backwards: max(clock, time of the event before); but at a `$ClockCorrected`, which says that the clock
+ *    was ahead before it. The last event up to a time is the last one that bears no later time.
  * J7 versions of a stream are 1, 2, 3… without gaps, and stored in the record.
  * J8 names that begin with `$` are daybook's own: hidden from readers unless asked for.
  */
@@ -48,6 +49,8 @@ enum {
     JOURNAL_CONTENT_TYPE_SIZE_MAX = 256,
     JOURNAL_KEY_SIZE_MAX = 512,      /* idempotency key with its scope */
     JOURNAL_QUEUE_COUNT_MAX = 65536, /* appends waiting for the writer */
+    JOURNAL_CLOCK_STEP_MAX_S = 3600, /* a leap of the clock that servers believe at once */
+    JOURNAL_CLOCK_DOUBT_S = 600,     /* for so long a larger one is not believed */
 };
 
 /* Answers. */
@@ -212,6 +215,7 @@ struct journal_options {
     const struct os_file_ops *index_file; /* NULL: the real kernel */
     size_t index_memory_bytes;            /* blocks of it held in memory at most; 0: 16 MiB */
     uint64_t index_merge_rate;            /* bytes a second that merging writes at most; 0: as fast as it can */
+    int64_t clock_step_max_us; /* a clock that leaps ahead by more is not believed at once (journal/source.h); 0: it is */
     uint32_t index_unit;                  /* positions of its smallest files; 0: 32,768; for tests */
 };
 
@@ -304,6 +308,19 @@ _must_check_ int journal_stream_version(struct journal *journal, struct bytes st
 _must_check_ int journal_tail_version(struct journal *journal, struct bytes stream, uint64_t *ret_version);
 /* The last position whose event is not later than `time_us`; 0: none. */
 uint64_t journal_position_at(struct journal *journal, int64_t time_us);
+/* The time of an event, no later than those of corrections behind it: what its age is counted from. */
+int64_t journal_true_time(struct journal *journal, uint64_t position, int64_t time_us);
+/* When the last event bears a time that the clock has not come to yet, because it was ahead once: append a `$ClockCorrected`
+ * with the clock's own time, from which times go on. The answers of an append; JOURNAL_E_RIGHT: they are in order. */
+enum { JOURNAL_E_RIGHT = 13 };
+/* How far the last event lay in the clock's future when the last one was stamped, and how far the clock has leapt without being
+ * believed: microseconds. Costs nothing. */
+void journal_clock(const struct journal *journal, int64_t *ret_ahead_us, int64_t *ret_leap_us);
+int journal_correct_clock(struct journal *journal, struct journal_result *ret_result);
+#define JOURNAL_CLOCK_STREAM BYTES_LITERAL("$clock")
+#define JOURNAL_CLOCK_TYPE   BYTES_LITERAL("$ClockCorrected")
+/* Whether it is such an event: times may go back there. */
+bool journal_is_correction(const struct journal_event *event);
 /* The append that carries an idempotency key: as journal_turn_find_key(), durable ones only. */
 int journal_find_key(struct journal *journal, struct bytes key, uint64_t *ret_first, uint64_t *ret_last,
                      uint8_t ret_key_hash[16]);
@@ -370,6 +387,9 @@ struct journal_status {
     char reason[256]; /* when not writable */
     uint64_t streams, events, appends, conflicts, replays;
     uint64_t queue_count;
+    int64_t clock_ahead_us; /* how far the last event lies in the clock's future: until then all bear its time */
+    int64_t clock_leap_us;  /* how far the clock has leapt ahead without being believed */
+    uint64_t clock_corrections;
     uint64_t index_bytes;      /* of memory */
     uint64_t index_runs, index_disk_bytes;
     uint64_t index_checkpoint; /* the last position that is in the index on the disk */

@@ -87,6 +87,8 @@ static uint64_t last_not_later(struct journal *journal, uint64_t position, uint6
 uint64_t journal_position_at(struct journal *journal, int64_t time_us)
 {
     uint64_t head = journal_head(journal), position;
+    if (corrections_find(journal, time_us, &position))
+        return position;
     if (index_find_time(journal->index, time_us, &position) < 0)
         return last_not_later(journal, 0, head, time_us); /* the index cannot be read: from the beginning, then */
     return position == 0 ? 0 : last_not_later(journal, position < head ? position : head, head, time_us);
@@ -148,6 +150,11 @@ void journal_status(struct journal *journal, struct journal_status *ret_status)
     index_figures(journal->index, &figures);
     status.streams = figures.streams;
     status.events = journal_head(journal);
+    status.clock_ahead_us = corrections_ahead_us(journal);
+    status.clock_leap_us = atomic_load(&journal->source.leap_us);
+    os_mutex_lock(&journal->corrections_lock);
+    status.clock_corrections = journal->correction_count;
+    os_mutex_unlock(&journal->corrections_lock);
     status.index_bytes = figures.memory;
     status.index_runs = figures.runs;
     status.index_disk_bytes = figures.runs_bytes;

@@ -142,7 +142,9 @@ static int decide(struct run *run, const struct journal_event *event)
             : 0;
     if (r < 0)
         return r;
-    if (!retention_is_past(rule, event, version, run->now_us)) {
+    struct journal_event aged = *event;
+    aged.time_us = journal_true_time(run->journal, event->position, event->time_us);
+    if (!retention_is_past(rule, &aged, version, run->now_us)) {
         report->young++;
         return 0;
     }

@@ -25,6 +25,12 @@ struct journal_task {
     bool done;
 };
 
+/* From `position` on times go on from `time_us`. */
+struct correction {
+    uint64_t position;
+    int64_t time_us;
+};
+
 struct journal {
     struct log *log;
     struct journal_options options;
@@ -55,6 +61,10 @@ struct journal {
     unsigned fenced_count;                               /* times in a row that another writer was there first */
     bool busy; /* during a sync more comes in than is worth waiting with: build ahead */
 
+    struct os_mutex corrections_lock; /* up to the count */
+    struct correction *corrections;   /* ascending */
+    size_t correction_capacity, correction_count;
+
     struct os_mutex listen_lock;
     struct journal_listener *listeners;
 
@@ -77,6 +87,17 @@ _must_check_ int journal_catch_up(struct journal *journal, char *ret_error);
 /* No writing from now on; the first reason stays. */
 void journal_stop_writing(struct journal *journal, const char *reason);
 bool journal_is_writable(struct journal *journal, char ret_reason[256]);
+
+/* --- corrections.c --- */
+
+/* A stored event, in order: kept if it is a correction. 0 or -ENOMEM. */
+_must_check_ int corrections_note(struct journal *journal, const struct journal_event *event);
+/* All there are, from the journal. 0 or -errno. */
+_must_check_ int corrections_load(struct journal *journal);
+/* The last position that bears no later time. False: there is no correction, and the index knows. */
+bool corrections_find(struct journal *journal, int64_t time_us, uint64_t *ret_position);
+/* How far the last event lies in the future. */
+int64_t corrections_ahead_us(struct journal *journal);
 
 /* --- watch.c --- */
 

@@ -185,25 +185,23 @@ static int check_data_folder(const char *folder, char *ret_error)
     return 0;
 }
 
-/* The last position whose event is not later: times never go back (J6). */
-static int find_time(struct log *log, uint64_t head, int64_t time_us, uint64_t *ret_position)
+/* The last position whose event is not later. Times may go back, at corrections of the clock (J6), so all are looked at. */
+static int find_time(struct log *log, int64_t time_us, uint64_t *ret_position)
 {
-    struct fetch fetch;
-    uint64_t low = 0, high = head; /* up to `low` none is later, behind `high` all are */
-    int r = fetch_init(&fetch, log);
-    while (r == 0 && low < high) {
+    _cleanup_(log_reader_freep) struct log_reader *reader = NULL;
+    struct log_record record;
+    uint64_t position = 0;
+    int r = log_reader_new(log, 0, &reader);
+    while (r == 0 && (r = log_reader_next(reader, &record)) == 0) {
+        struct codec_tags tags;
         struct journal_event event;
-        uint64_t middle = low + (high - low + 1) / 2;
-        r = fetch_event(&fetch, middle, &event);
+        r = codec_read(&record, &tags, &event, NULL) == 0 ? 0 : -EBADMSG;
         if (r == 0 && event.time_us <= time_us)
-            low = middle;
-        else if (r == 0)
-            high = middle - 1;
+            position = record.position;
     }
-    fetch_deinit(&fetch);
-    if (r == 0)
-        *ret_position = low;
-    return r;
+    if (r == LOG_E_END)
+        *ret_position = position;
+    return r == LOG_E_END ? 0 : r < 0 ? r : -EIO;
 }
 
 static int find_cut(const char *source_log, const struct journal_until *until, uint64_t *ret_source_head,
@@ -219,7 +217,7 @@ static int find_cut(const char *source_log, const struct journal_until *until, u
     *ret_source_head = status.head;
     *ret_position = until && !until->by_time ? until->position : UINT64_MAX;
     if (until && until->by_time)
-        r = find_time(log, status.head, until->time_us, ret_position);
+        r = find_time(log, until->time_us, ret_position);
     (void)log_close(log);
     return r < 0 ? tools_fail(ret_error, r, "cannot find the time in", source_log) : 0;
 }

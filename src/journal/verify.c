@@ -46,7 +46,7 @@ static bool continues_append(const struct verify *verify, const struct journal_e
 
 static int check_event(struct verify *verify, const struct journal_event *event)
 {
-    if (event->time_us < verify->time_last_us)
+    if (event->time_us < verify->time_last_us && !journal_is_correction(event))
         tell(verify, event->position, "its time is before that of the event before");
     if (!continues_append(verify, event))
         tell(verify, event->position, "it does not continue its append");

@@ -36,6 +36,13 @@ struct scavenger;
 struct eraser;
 struct vault;
 
+/* Who says that the clock is ahead (clock.c). */
+struct clock_watch {
+    struct journal_listener listener; /* first */
+    struct journal *journal;          /* NULL: it has not begun */
+    bool said;
+};
+
 struct server {
     const struct server_options *options;
     struct journal *journal;
@@ -52,6 +59,7 @@ struct server {
     struct vault *vault; /* keys of subjects */
     struct groups *groups; /* NULL: a follower */
     struct consumers *consumers;
+    struct clock_watch clock_watch;
     struct journal_id leader_id; /* a new follower's log is made with it */
     struct pages *pages;  /* the loop's, like the next */
     uint64_t pages_again; /* answered with a page that was kept */
@@ -127,6 +135,7 @@ void handle_stream_retention(struct http_request *request);
 void handle_stream_retention_set(struct http_request *request);
 void handle_stream_retention_remove(struct http_request *request);
 void handle_compact(struct http_request *request);
+void handle_clock(struct http_request *request);
 void handle_subject_erase(struct http_request *request);
 void handle_scavenge(struct http_request *request);
 void handle_scavenge_state(struct http_request *request);
@@ -290,6 +299,13 @@ void door_caller(struct http_request *request, char ret_caller[AUTH_CALLER_SIZE]
 /* Looks at the files of server->auth now and then, and on SIGHUP; NULL when there are none. */
 int door_new(struct server *server, struct door **ret_door);
 void door_free(struct door *door); /* after http is gone */
+
+/* ---- clock.c ---- */
+
+void clock_watch_begin(struct server *server);
+void clock_watch_end(struct server *server); /* before the journal closes */
+/* A member "clock" of /ready's journal. */
+void clock_write(struct json_writer *w, const struct journal_status *status);
 
 /* ---- follow.c ---- */
 

@@ -52,6 +52,12 @@ static void figures_take(struct server *server, struct figures *figures)
     X(journal_index_checkpoint, gauge, "last position in them", f->journal.index_checkpoint)                 \
     X(journal_index_rebuilds_total, counter, "of them damaged, made again", f->journal.index_rebuilds)       \
     X(journal_index_failing, gauge, "1 when the index cannot be written", f->journal.index_failure != 0)     \
+    X(journal_clock_ahead_seconds, gauge, "how far the last event lies in the clock's future",                \
+      (double)f->journal.clock_ahead_us / 1e6)                                                               \
+    X(journal_clock_leap_seconds, gauge, "how far the clock leapt ahead without being believed",             \
+      (double)f->journal.clock_leap_us / 1e6)                                                                \
+    X(journal_clock_corrections, gauge, "corrections of the clock in the journal",                           \
+      f->journal.clock_corrections)                                                                          \
     X(journal_streams, gauge, "streams there are", f->journal.streams)                                       \
     X(journal_queue, gauge, "appends waiting for the writer", f->journal.queue_count)                        \
     X(append_requests_total, counter, "appends decided", f->journal.appends)                                 \

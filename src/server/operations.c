@@ -27,6 +27,8 @@ static bool write_journal(struct json_writer *w, struct server *server)
     json_write_member_u64(w, "position", journal_head(server->journal));
     json_write_member_bool(w, "writable", status.writable && !server->options->follow);
     json_write_member_bool(w, "full", status.full);
+    if (status.clock_ahead_us > 0 || status.clock_leap_us > 0)
+        clock_write(w, &status);
     if (!ready && why[0] != '\0')
         json_write_member_string(w, "reason", why);
     json_write_object_end(w);

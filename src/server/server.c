@@ -175,6 +175,7 @@ static int open_journal(struct server *server, char *ret_error)
     char folder[OS_PATH_SIZE_MAX], index_folder[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
     uint64_t told_ns = os_monotonic_ns();
     struct journal_options journal_options = {.follower = options->follow != NULL,
+                                              .clock_step_max_us = INT64_C(1000000) * JOURNAL_CLOCK_STEP_MAX_S,
                                               .on_progress = on_progress,
                                               .user = &told_ns,
                                               .index_folder = index_folder};
@@ -291,6 +292,8 @@ static int open_all(struct server *server, char *ret_error)
     if (r == 0)
         r = open_journal(server, ret_error);
     if (r == 0)
+        clock_watch_begin(server);
+    if (r == 0)
         r = open_commands(server, ret_error);
     if (r == 0)
         r = open_views(server, ret_error);
@@ -334,6 +337,7 @@ static void close_all(struct server *server)
     eraser_free(server->eraser);
     groups_close(server->groups);
     consumers_free(server->consumers);
+    clock_watch_end(server);
     journal_close(server->journal);
     pages_free(server->pages);
     vault_close(server->vault);
