@@ -41,7 +41,7 @@ def check(arguments, url=None):
 
 
 def filled(server):
-    for number in range(20):
+    for number in range(60):
         request(server, "POST", "/v1/append", {"events": [{"type": "Noted", "stream": "s", "data": {"n": number}}]})
     request(server, "POST", "/v1/commands/AddRooms", {"hotel": "Seaside", "room_type": "Double", "rooms": 3})
     request(server, "POST", "/v1/groups/mails", {"types": ["Noted"]})
@@ -136,7 +136,7 @@ def tail_ends_when_nobody_reads_it_any_more_although_nothing_comes():
         tail = subprocess.Popen([str(DAYBOOK), "tail", "--url", server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert tail.stdout.readline()
         tail.stdout.close()
-        assert tail.wait(20) == FAILED, tail.returncode
+        assert tail.wait(60) == FAILED, tail.returncode
         assert b"the output is lost" in tail.stderr.read()
         tail.stderr.close()
 
@@ -149,7 +149,7 @@ def a_server_whose_first_line_is_lost_serves_and_says_so_at_once_and_at_the_end(
         try:
             assert b"cannot say where it listens" in server.stderr.readline()
             server.send_signal(signal.SIGTERM)
-            assert server.wait(20) == FAILED
+            assert server.wait(60) == FAILED
         finally:
             server.kill()
             server.wait()
