@@ -260,6 +260,8 @@ static int do_batch(struct consuming *consuming, struct json_value events)
         code = answer_event(consuming, json_get(at.value, "token"), why);
         consuming->done++;
     }
+    if (code == CLI_FAILED)
+        return code; /* nobody answers, and has not for long: what is left comes again when its lease is over */
     int given = give_back(consuming, &at, NULL);
     return code == CLI_DONE ? given : code;
 }
