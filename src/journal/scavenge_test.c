@@ -175,6 +175,28 @@ static void events_go_by_age_by_count_and_by_truncation(void **state)
     assert_string_equal(stubs(stage->journal), "1 2 3 4 5 6 7 ");
 }
 
+/* The law: what bears a time to come, from a clock that was ahead, is as old as the correction that says so (J6). */
+static void events_of_a_clock_that_was_ahead_age_from_its_correction_on(void **state)
+{
+    struct stage *stage = *state;
+    rule(stage, "aged", false, "{\"max_age_s\":129600}"); /* 1; a day and a half */
+    stage->clock.realtime_us += INT64_C(365) * (int64_t)DAY_MS * 1000;
+    append(stage, "aged", "A", ""); /* 2 */
+    stage->clock.realtime_us -= INT64_C(365) * (int64_t)DAY_MS * 1000;
+    append(stage, "aged", "A", ""); /* 3: bears the time of 2 */
+    fake_clock_advance(&stage->clock, 2 * DAY_MS);
+    run(stage);
+    assert_string_equal(stubs(stage->journal), "");
+    assert_ok(journal_correct_clock(stage->journal, NULL)); /* 4 */
+    fake_clock_advance(&stage->clock, DAY_MS);
+    run(stage);
+    assert_string_equal(stubs(stage->journal), "");
+    fake_clock_advance(&stage->clock, DAY_MS);
+    append(stage, "aged", "A", ""); /* 5: young */
+    run(stage);
+    assert_string_equal(stubs(stage->journal), "2 3 ");
+}
+
 /* Only the empty prefix concerns events in no stream, and daybook's own events never go. */
 static void events_in_no_stream_go_by_age_alone_and_daybooks_own_never(void **state)
 {
@@ -437,6 +459,7 @@ int main(void)
         STAGED(the_rule_of_the_stream_decides_before_prefixes_and_a_long_prefix_before_a_short_one),
         STAGED(a_rule_names_all_its_mistakes_at_once),
         STAGED(events_go_by_age_by_count_and_by_truncation),
+        STAGED(events_of_a_clock_that_was_ahead_age_from_its_correction_on),
         STAGED(events_in_no_stream_go_by_age_alone_and_daybooks_own_never),
         STAGED(what_somebody_needs_stays_and_the_report_says_who),
         STAGED(reasons_have_a_limit_and_those_beyond_are_others),
