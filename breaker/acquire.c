@@ -1,6 +1,7 @@
 /* May this call be made? The closed case is one load and a comparison; everything else is in
  * acquire_slowly(). */
 #include "calls.h"
+#include "latency.h"
 
 _Thread_local uint32_t thread_number __attribute__((tls_model("initial-exec"), visibility("hidden")));
 static _Atomic uint32_t threads_seen;
@@ -23,17 +24,18 @@ static void permit_make(struct breaker_permit *ret_permit, enum permit_kind kind
 static uint64_t places_taken(const struct breaker *breaker)
 {
     uint64_t sum = 0;
-    for (uint64_t left = word_load(&region_head(breaker->region)->shards_used); left; left &= left - 1) {
-        uint32_t shard = (uint32_t)__builtin_ctzll(left);
-        if (shard <= breaker->region->shards)
-            sum += atomic_load(&slot_shard(breaker->slot, shard)->in_flight);
+    uint64_t lanes = word_load(&region_head(breaker->region)->shards_used);
+    for (uint64_t left = lanes; left; left &= left - 1) {
+        uint32_t lane = (uint32_t)__builtin_ctzll(left);
+        if (lane <= breaker->region->shards)
+            sum += atomic_load(breaker_place(breaker, lane));
     }
     return sum;
 }
 
 void place_give(const struct breaker *breaker, uint32_t shard)
 {
-    word *places = &slot_shard(breaker->slot, shard)->in_flight;
+    word *places = breaker_place(breaker, shard);
     uint64_t held = word_load(places);
     while (held > 0 && !word_swap(places, &held, held - 1))
         ;
@@ -55,7 +57,7 @@ bool place_take(const struct breaker *breaker, const struct rules *rules, uint32
 {
     uint64_t most = word_load(&rules->max_in_flight);
     for (;;) {
-        atomic_fetch_add(&slot_shard(breaker->slot, shard)->in_flight, 1);
+        atomic_fetch_add(breaker_place(breaker, shard), 1);
         if (places_taken(breaker) <= most)
             return true;
         place_give(breaker, shard);
@@ -76,7 +78,8 @@ static int refuse(const struct breaker *breaker, struct breaker_permit *ret_perm
                                         [BREAKER_E_FORCED] = TOTAL_REFUSED_FORCED};
     uint32_t shard = lane_of(breaker->region);
     bool is_shadow = state_mode(state) == BREAKER_MODE_SHADOW;
-    word_add(&slot_shard(breaker->slot, shard)->total[is_shadow ? TOTAL_SHADOW_REFUSED : totals[answer]], 1);
+    latency_look(breaker, breaker_rules(breaker), now_ns);
+    word_add(&breaker_shard(breaker, shard)->total[is_shadow ? TOTAL_SHADOW_REFUSED : totals[answer]], 1);
     permit_make(ret_permit, is_shadow ? PERMIT_SHADOW : PERMIT_SPENT, state, shard, now_ns);
     return is_shadow ? 0 : answer;
 }
@@ -124,7 +127,7 @@ static int grant_ramp(const struct breaker *breaker, const struct rules *rules, 
     uint64_t since = machine_since(slot, state, now_ns);
     uint32_t successes = tagged_count(word_load(&slot->evidence), state_epoch(state));
     uint32_t share = ramp_share(rules, successes, now_ns > since ? now_ns - since : 0, &is_done);
-    uint64_t turn = word_add(&slot_shard(slot, lane_of(breaker->region))->turn, 1);
+    uint64_t turn = word_add(&breaker_shard(breaker, lane_of(breaker->region))->turn, 1);
     if (turn * share % 100 >= share)
         return refuse(breaker, ret_permit, state, BREAKER_E_RAMP, now_ns);
     return grant_normal(breaker, rules, state, now_ns, ret_permit);
@@ -148,7 +151,7 @@ static int grant_probe(const struct breaker *breaker, const struct rules *rules,
     ret_permit->flags = has_places ? PERMIT_PLACE : 0;
     ret_permit->lease = probe_take(breaker, rules, state, now_ns, &ret_permit->probe);
     if (ret_permit->lease) {
-        word_add(&slot_shard(slot, shard)->total[TOTAL_PROBES], 1);
+        word_add(&breaker_shard(breaker, shard)->total[TOTAL_PROBES], 1);
         return 0;
     }
     if (has_places)

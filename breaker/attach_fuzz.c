@@ -58,7 +58,7 @@ static void use(struct breaker_region *region)
 /* Does the head agree with itself? Nobody else writes here, so a lock would never be given back: it is free. */
 static void head_mend(void *memory, size_t size)
 {
-    struct breaker_region_options options = {.breakers = 2, .shards = 2, .slices = 4, .boot_id = BOOT};
+    struct breaker_region_options options = {.breakers = 2, .shards = 2, .slices = 4, .boot_id = BOOT, .keys = 3};
     size_t need = breaker_region_size(&options);
     if (size < need)
         return;
@@ -66,7 +66,9 @@ static void head_mend(void *memory, size_t size)
     void *rest = malloc(need);
     memcpy(rest, memory, need);
     breaker_region_init(memory, size, &options);
-    memcpy((char *)memory + LINE, (char *)rest + LINE, need - LINE);
+    size_t behind = offsetof(struct head, owner); /* the first line and the third are written once */
+    memcpy((char *)memory + LINE, (char *)rest + LINE, LINE);
+    memcpy((char *)memory + behind, (char *)rest + behind, need - behind);
     free(rest);
     word_store(&head->lock, 0);
 }

@@ -231,10 +231,14 @@ BREAKER_PUBLIC int breaker_config_format(const struct breaker_config *config, ch
 
 struct breaker_region_options {
     uint32_t struct_size; /* sizeof(struct breaker_region_options); 0 reads as this version */
-    uint32_t breakers;    /* hard cap of breakers, named and keyed; 0: 16 */
+    uint32_t breakers;    /* hard cap of breakers made by name; 0: 16 */
     uint32_t shards;      /* processes that count apart, about twice the workers for nginx; 0: 8 */
     uint32_t slices;      /* most slices a window may have here; 0: 20 */
     uint64_t boot_id;     /* 0: ask the kernel. Tests bring their own */
+    uint32_t keys;        /* hard cap of breakers made by key; 0: as many as by name */
+    uint32_t key_slices;  /* room of a keyed one's window: slices, or 16 calls each; 0: as slices */
+    uint32_t key_probes;  /* most probes of a keyed one; 0: 32 */
+    uint32_t zero;
 };
 
 /* One process's door to a region. In the caller's memory; its fields are the library's. A zeroed one, or one
@@ -250,7 +254,9 @@ struct breaker_region {
     uint64_t untracked; /* calls that passed unguarded through this door */
     uint64_t boot_id;
     uint64_t self; /* this process, as its shards name it */
-    uint64_t reserved[3];
+    uint32_t keys, key_slices, key_probes;
+    uint32_t zero;
+    uint64_t reserved;
 };
 
 /* Bytes a region of these options needs (NULL: defaults); 0 when an option is out of its range. */
@@ -275,6 +281,11 @@ BREAKER_PUBLIC int breaker_region_observe(struct breaker_region *ret_region, voi
 /* Give the shards back. Handles of this region must not be used any more. NULL and refused
  * regions are fine. */
 BREAKER_PUBLIC void breaker_region_detach(struct breaker_region *region);
+
+/* Copy all breakers into another region, empty or not, that may be of another size: rules, state, window, totals, events.
+ * Calls under way stay where they are. Both must be of the same boot. 0; BREAKER_E_MISSING; or the answer that one of the
+ * breakers met, BREAKER_E_CAPACITY or _CONFIG: the others were copied. */
+BREAKER_PUBLIC int breaker_region_copy(struct breaker_region *to, struct breaker_region *from, uint64_t now_ns);
 
 /* Give back what dead processes held in flight, and their shards. Attach does it, and once a second a call
  * that is refused as BREAKER_E_FULL; a supervisor may do it at once. Makes system calls. Returns how many
@@ -305,10 +316,16 @@ BREAKER_PUBLIC int breaker_find(struct breaker_region *region, const char *name,
 
 /* The breaker of a key within a group: the group is a named breaker, whose configuration counts for all its
  * keys. Made when new, in place of an idle one when the region is full. For the hot path: locks nothing and
- * never waits. BREAKER_E_CAPACITY, BREAKER_E_BUSY, BREAKER_E_NAME: *ret_breaker lets calls pass and counts
- * them as untracked. Ask anew for each call; do not keep it. */
+ * never waits. BREAKER_E_CAPACITY (no room), BREAKER_E_BUSY, BREAKER_E_NAME (an empty key, or the group's name is too long),
+ * BREAKER_E_CONFIG (the group's window or probes need more room than the region's keyed breakers have): *ret_breaker is the
+ * group's own breaker, which all who found no room share. Ask anew for each call; do not keep it. */
 BREAKER_PUBLIC int breaker_key(const struct breaker *group, const void *key, size_t key_size, uint64_t now_ns,
                                struct breaker *ret_breaker);
+
+/* How many breakers made by key the region has room for; *ret_used are there, and so many look-ups (of all processes)
+ * found no room and shared their group's. Either may be NULL. */
+BREAKER_PUBLIC uint32_t breaker_keys_room(const struct breaker_region *region, uint32_t *ret_used,
+                                          uint64_t *ret_shared);
 
 /* Go through all: *cursor begins at 0. 0, or BREAKER_E_ABSENT after the last one. */
 BREAKER_PUBLIC int breaker_next(struct breaker_region *region, uint32_t *cursor, struct breaker *ret_breaker);
@@ -377,6 +394,10 @@ BREAKER_PUBLIC uint32_t breaker_retry_after_seconds(const struct breaker *breake
 
 /* ---- Orders ---- */
 
+/* A fallback has served in place of a call, or could not. Counted beside the calls and never judged; breaker_run() does
+ * it. */
+BREAKER_PUBLIC void breaker_count_fallback(const struct breaker *breaker, int has_served, uint64_t now_ns);
+
 /* Overrule the machine, or hand back to it. AUTO after forced open: open until now, so that probes come
  * first. One event. BREAKER_E_UNTRACKED. */
 BREAKER_PUBLIC int breaker_force(const struct breaker *breaker, enum breaker_mode mode, uint64_t now_ns);
@@ -403,6 +424,16 @@ struct breaker_totals {
     uint64_t leases_ended;   /* probes that never reported */
     /* into open, by reason */
     uint64_t trips_consecutive, trips_failure_rate, trips_slow_rate, trips_probes_failed;
+    uint64_t fallbacks, fallbacks_failed; /* breaker_count_fallback() */
+};
+
+/* What happened within the last window (10 s when it counts calls), or three quarters of it. Unlike the window that is
+ * judged it is not emptied when the state changes: what dashboards show. */
+struct breaker_lately {
+    uint64_t total; /* completed, not neutral */
+    uint64_t failures, timeouts, slow;
+    uint64_t refused, shadow_refused;
+    uint64_t fallbacks, fallbacks_failed; /* breaker_count_fallback() */
 };
 
 struct breaker_snapshot {
@@ -427,6 +458,7 @@ struct breaker_snapshot {
     uint32_t probes_out, probes_ok, probes_failed; /* half-open */
     uint32_t probes_slow;                          /* of those that were ok or failed */
     struct breaker_totals totals;
+    struct breaker_lately lately;
     struct breaker_config config;
 };
 

@@ -31,10 +31,11 @@ static uint64_t record_check(const uint64_t words[7])
     return check;
 }
 
-void event_write(struct slot *slot, uint64_t from, uint64_t to, const struct window_sum *numbers,
+void event_write(const struct breaker *breaker, uint64_t from, uint64_t to, const struct window_sum *numbers,
                  uint32_t streak, uint64_t open_ns, uint64_t now_ns)
 {
-    struct record *record = &slot->events[state_epoch(to) % BREAKER_EVENTS];
+    uint32_t kept;
+    struct record *records = breaker_records(breaker, &kept), *record = &records[state_epoch(to) % kept];
     word *const places[7] = {&record->epoch, &record->at_ns,  &record->what,   &record->total,
                              &record->slow,  &record->streak, &record->open_ns};
     uint64_t what = (uint64_t)event_state(from, to) << 56 | (uint64_t)event_state(to, from) << 48 |
@@ -51,9 +52,8 @@ void event_write(struct slot *slot, uint64_t from, uint64_t to, const struct win
     atomic_store_explicit(&record->check, record_check(words), memory_order_release);
 }
 
-static bool event_read(const struct slot *slot, uint32_t epoch, struct breaker_event *ret_event)
+static bool event_read(const struct record *record, uint32_t epoch, struct breaker_event *ret_event)
 {
-    const struct record *record = &slot->events[epoch % BREAKER_EVENTS];
     uint64_t check = atomic_load_explicit((word *)&record->check, memory_order_acquire);
     uint64_t words[7] = {word_load(&record->epoch),  word_load(&record->at_ns), word_load(&record->what),
                          word_load(&record->total),  word_load(&record->slow),  word_load(&record->streak),
@@ -85,10 +85,12 @@ size_t breaker_events(const struct breaker *breaker, uint32_t after, struct brea
         return 0;
     const struct slot *slot = breaker->slot;
     uint32_t last = state_epoch(atomic_load_explicit((word *)&slot->state, memory_order_acquire));
-    uint32_t first = last - after > BREAKER_EVENTS ? last - BREAKER_EVENTS + 1 : after + 1;
+    uint32_t kept;
+    const struct record *records = breaker_records(breaker, &kept);
+    uint32_t first = last - after > kept ? last - kept + 1 : after + 1;
     size_t count = 0;
     for (uint32_t epoch = first; epoch != last + 1 && count < max; epoch++)
-        if (event_read(slot, epoch, &ret_events[count]))
+        if (event_read(&records[epoch % kept], epoch, &ret_events[count]))
             count++;
     return count;
 }

@@ -101,8 +101,11 @@ static void json_totals(struct text *text, const struct breaker_totals *t)
             }
         text_add(text, "}");
     }
-    text_add(text, ",\"shadow_refused\":%llu,\"stale\":%llu,\"probes_granted\":%llu,\"leases_ended\":%llu",
-             ULL(t->shadow_refused), ULL(t->stale), ULL(t->probes), ULL(t->leases_ended));
+    text_add(text,
+             ",\"shadow_refused\":%llu,\"stale\":%llu,\"probes_granted\":%llu,\"leases_ended\":%llu,"
+             "\"fallbacks\":%llu,\"fallbacks_failed\":%llu",
+             ULL(t->shadow_refused), ULL(t->stale), ULL(t->probes), ULL(t->leases_ended), ULL(t->fallbacks),
+             ULL(t->fallbacks_failed));
 }
 
 /* Milliseconds with three digits behind the point. */
@@ -160,12 +163,18 @@ static void json_breaker(struct text *text, const struct breaker *breaker, const
         breaker_state_name(s->state), breaker_state_name(s->machine), breaker_mode_name(s->mode),
         breaker_reason_name(s->reason), s->epoch, s->trips, s->share, ULL(ms_between(s->since_ns, now_ns)),
         ULL(breaker_retry_after(breaker, now_ns) / 1000000),
-        ULL(s->window_total ? s->window_failures * 100 / s->window_total : 0));
+        ULL(s->lately.total ? s->lately.failures * 100 / s->lately.total : 0));
     text_add(
         text,
         ",\"window\":{\"total\":%llu,\"failures\":%llu,\"slow\":%llu,\"hung\":%llu,\"consecutive\":%llu}",
         ULL(s->window_total), ULL(s->window_failures), ULL(s->window_slow), ULL(s->window_hung),
         ULL(s->consecutive));
+    text_add(text,
+             ",\"lately\":{\"total\":%llu,\"failures\":%llu,\"timeouts\":%llu,\"slow\":%llu,\"refused\":%llu,"
+             "\"shadow_refused\":%llu,\"fallbacks\":%llu,\"fallbacks_failed\":%llu}",
+             ULL(s->lately.total), ULL(s->lately.failures), ULL(s->lately.timeouts), ULL(s->lately.slow),
+             ULL(s->lately.refused), ULL(s->lately.shadow_refused), ULL(s->lately.fallbacks),
+             ULL(s->lately.fallbacks_failed));
     text_add(text, ",\"in_flight\":%llu,\"probes\":{\"out\":%u,\"ok\":%u,\"failed\":%u,\"slow\":%u}",
              ULL(s->in_flight), s->probes_out, s->probes_ok, s->probes_failed, s->probes_slow);
     json_latency(text, breaker, now_ns);
@@ -181,8 +190,13 @@ void export_json(struct text *text, struct breaker_region *region, uint64_t now_
     struct breaker_snapshot snapshot;
     uint32_t cursor = 0;
     const char *comma = "";
-    text_add(text, "{\"region\":\"%s\",\"untracked\":%llu,\"breakers\":[",
-             breaker_answer_name(region->answer), ULL(__atomic_load_n(&region->untracked, __ATOMIC_RELAXED)));
+    uint32_t used;
+    uint64_t shared;
+    uint32_t room = breaker_keys_room(region, &used, &shared);
+    text_add(text,
+             "{\"region\":\"%s\",\"untracked\":%llu,\"keys\":{\"room\":%u,\"used\":%u,\"shared\":%llu},\"breakers\":[",
+             breaker_answer_name(region->answer), ULL(__atomic_load_n(&region->untracked, __ATOMIC_RELAXED)), room, used,
+             ULL(shared));
     while (breaker_next(region, &cursor, &breaker) == 0) {
         if (breaker_snapshot(&breaker, now_ns, &snapshot))
             continue;

@@ -77,6 +77,30 @@ static void write_window(struct text *text, const struct breaker_snapshot *s,
     }
 }
 
+static void write_lately(struct text *text, const struct breaker_snapshot *s,
+                        const struct breaker *breaker, uint64_t now_ns)
+{
+    const struct {
+        const char *kind;
+        uint64_t value;
+    } counts[] = {{"total", s->lately.total},     {"failures", s->lately.failures},   {"timeouts", s->lately.timeouts},
+                  {"slow", s->lately.slow},       {"refused", s->lately.refused}, {"shadow_refused", s->lately.shadow_refused},
+                  {"fallbacks", s->lately.fallbacks}, {"fallbacks_failed", s->lately.fallbacks_failed}};
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        label(text, "breaker_lately_calls", s, "kind", counts[i].kind);
+        text_add(text, "%llu\n", ULL(counts[i].value));
+    }
+}
+
+static void write_fallbacks(struct text *text, const struct breaker_snapshot *s,
+                        const struct breaker *breaker, uint64_t now_ns)
+{
+    label(text, "breaker_fallbacks_total", s, "outcome", "ok");
+    text_add(text, "%llu\n", ULL(s->totals.fallbacks));
+    label(text, "breaker_fallbacks_total", s, "outcome", "failure");
+    text_add(text, "%llu\n", ULL(s->totals.fallbacks_failed));
+}
+
 static void write_retry(struct text *text, const struct breaker_snapshot *s,
                         const struct breaker *breaker, uint64_t now_ns)
 {
@@ -147,7 +171,10 @@ static const struct {
      write_seconds},
     {"breaker_refused", "counter", "Calls that were refused, by why.", write_refused},
     {"breaker_opened", "counter", "Times it opened, by reason.", write_opened},
-    {"breaker_window_calls", "gauge", "What the sliding window holds.", write_window},
+    {"breaker_window_calls", "gauge", "What the sliding window holds that is judged; empty after each change of state.",
+     write_window},
+    {"breaker_lately_calls", "gauge", "What happened within the last window, whatever the state.", write_lately},
+    {"breaker_fallbacks", "counter", "Fallbacks in place of calls, by how they ended.", write_fallbacks},
     {"breaker_retry_after_seconds", "gauge", "What remains of the open time.", write_retry},
     {"breaker_transitions", "counter", "Changes of state.", write_transitions},
     {"breaker_trips", "gauge", "Times it opened since it was last stable.", write_trips},
@@ -181,6 +208,14 @@ void export_metrics(struct text *text, struct breaker_region *region, bool is_op
     }
     family_head(text, "breaker_untracked", "counter", "Calls that passed unguarded.", is_openmetrics);
     text_add(text, "breaker_untracked_total %llu\n", ULL(__atomic_load_n(&region->untracked, __ATOMIC_RELAXED)));
+    uint32_t used;
+    uint64_t shared;
+    uint32_t room = breaker_keys_room(region, &used, &shared);
+    family_head(text, "breaker_keys", "gauge", "Breakers made by key: room for them, and how many there are.", is_openmetrics);
+    text_add(text, "breaker_keys{is=\"room\"} %u\nbreaker_keys{is=\"used\"} %u\n", room, used);
+    family_head(text, "breaker_keys_shared", "counter", "Look-ups of keys that found no room and shared their group's breaker.",
+                is_openmetrics);
+    text_add(text, "breaker_keys_shared_total %llu\n", ULL(shared));
     if (is_openmetrics)
         text_add(text, "# EOF\n");
 }

@@ -3,22 +3,6 @@
 
 #define ULL(value) ((unsigned long long)(value))
 
-
-/* Refusals of about the last window: the base is moved on when it is older than one. base 32 | time in 2²⁴ ns 32. */
-static uint64_t refused_lately(struct slot *slot, const struct breaker_snapshot *s, uint64_t now_ns)
-{
-    const struct breaker_totals *t = &s->totals;
-    uint64_t all =
-        t->refused_open + t->refused_probing + t->refused_ramp + t->refused_full + t->refused_forced;
-    uint64_t window = s->config.window_ns ? s->config.window_ns : UINT64_C(10000000000);
-    uint64_t base = word_load(&slot->stream_base);
-    uint32_t age = (uint32_t)(now_ns >> 24) - (uint32_t)base;
-    uint32_t lately = (uint32_t)all - (uint32_t)(base >> 32);
-    if (base == 0 || age > window >> 24)
-        word_store(&slot->stream_base, all << 32 | (uint32_t)(now_ns >> 24));
-    return base == 0 ? 0 : lately;
-}
-
 /* Zeros of what has no counterpart here: Hystrix's dashboard wants the fields to be there. */
 static const char *const stream_zeros[] = {
     "rollingCountBadRequests",
@@ -26,10 +10,8 @@ static const char *const stream_zeros[] = {
     "rollingCountEmit",
     "rollingCountExceptionsThrown",
     "rollingCountFallbackEmit",
-    "rollingCountFallbackFailure",
     "rollingCountFallbackMissing",
     "rollingCountFallbackRejection",
-    "rollingCountFallbackSuccess",
     "rollingCountResponsesFromCache",
     "rollingCountSemaphoreRejected",
     "rollingCountThreadPoolRejected",
@@ -77,7 +59,8 @@ static void stream_breaker(struct text *text, const struct breaker *breaker, con
                            uint64_t now_ns, uint64_t wall_ms)
 {
     struct breaker_latency latency = {0};
-    uint64_t rate = s->window_total ? s->window_failures * 100 / s->window_total : 0;
+    const struct breaker_lately *n = &s->lately;
+    uint64_t rate = n->total ? n->failures * 100 / n->total : 0;
     bool is_open =
         s->state == BREAKER_OPEN || s->state == BREAKER_FORCED_OPEN || s->state == BREAKER_HALF_OPEN;
     text_add(text, "data: {\"type\":\"HystrixCommand\",\"name\":");
@@ -86,13 +69,13 @@ static void stream_breaker(struct text *text, const struct breaker *breaker, con
         text,
         ",\"group\":\"breaker\",\"threadPool\":\"breaker\",\"currentTime\":%llu,\"isCircuitBreakerOpen\":%s"
         ",\"errorPercentage\":%llu,\"errorCount\":%llu,\"requestCount\":%llu",
-        ULL(wall_ms), is_open ? "true" : "false", ULL(rate), ULL(s->window_failures), ULL(s->window_total));
+        ULL(wall_ms), is_open ? "true" : "false", ULL(rate), ULL(n->failures), ULL(n->total));
     text_add(text,
              ",\"rollingCountFailure\":%llu,\"rollingCountSuccess\":%llu,\"rollingCountTimeout\":%llu"
-             ",\"rollingCountShortCircuited\":%llu"
-             ",\"currentConcurrentExecutionCount\":%llu",
-             ULL(s->window_failures - s->window_timeouts), ULL(s->window_total - s->window_failures),
-             ULL(s->window_timeouts), ULL(refused_lately(breaker->slot, s, now_ns)), ULL(s->in_flight));
+             ",\"rollingCountShortCircuited\":%llu,\"rollingCountFallbackSuccess\":%llu"
+             ",\"rollingCountFallbackFailure\":%llu,\"currentConcurrentExecutionCount\":%llu",
+             ULL(n->failures - n->timeouts), ULL(n->total - n->failures), ULL(n->timeouts), ULL(n->refused),
+             ULL(n->fallbacks), ULL(n->fallbacks_failed), ULL(s->in_flight));
     for (size_t i = 0; i < sizeof(stream_zeros) / sizeof(stream_zeros[0]); i++)
         text_add(text, ",\"%s\":0", stream_zeros[i]);
     breaker_latency(breaker, now_ns, &latency);

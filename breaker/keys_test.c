@@ -43,7 +43,6 @@ static void the_cap_is_hard_and_named_breakers_are_never_evicted(void **state)
         assert_int_equal(breaker_get(&w.region, names[i], NULL, w.now, &b, NULL), 0);
     w.now += 86400 * SEC;
     assert_int_equal(breaker_get(&w.region, "e", NULL, w.now, &b, NULL), BREAKER_E_CAPACITY);
-    assert_int_equal(breaker_key(&w.breaker, "k", 1, w.now, &b), BREAKER_E_CAPACITY);
     struct breaker_permit permit;
     assert_int_equal(breaker_acquire(&b, w.now, 0, &permit), 0);
     assert_int_equal(w.region.untracked, 1);
@@ -73,6 +72,99 @@ static void keys_are_apart_and_judged_by_their_groups_rules(void **state)
     assert_int_equal(state_of(&w), BREAKER_CLOSED);
     assert_int_equal(breaker_find(&w.region, "payments:alice", &alice), 0);
     assert_int_equal(breaker_state(&alice), BREAKER_OPEN);
+    world_end(&w);
+}
+
+/* A client who chooses his key does not switch protection off: who finds no room shares the group's own breaker. */
+static void keys_that_find_no_room_share_one_breaker_and_none_passes_unguarded(void **state)
+{
+    WORLD(w, "consecutive=5 failure_rate=off open=1h open_max=1h");
+    struct breaker mine, strange;
+    struct breaker_permit permit;
+    uint64_t shared;
+    uint32_t used;
+    int passed = 0;
+    assert_int_equal(key_of(&w, "mine", &mine), 0);
+    for (int i = 0; i < 1000; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "%d", i);
+        assert_int_equal(key_of(&w, key, &strange), i < 2 ? 0 : BREAKER_E_CAPACITY);
+        if (breaker_acquire(&strange, w.now, 0, &permit))
+            continue;
+        assert_false(breaker_permit_is_untracked(&permit));
+        breaker_report(&strange, &permit, BREAKER_FAILURE, w.now);
+        passed++;
+    }
+    assert_int_equal(passed, 2 + 5);
+    assert_ptr_equal(strange.slot, w.breaker.slot);
+    assert_int_equal(state_of(&w), BREAKER_OPEN);
+    assert_int_equal(breaker_acquire(&mine, w.now, 0, &permit), 0);
+    assert_int_equal(w.region.untracked, 0);
+    assert_int_equal(breaker_keys_room(&w.region, &used, &shared), 3);
+    assert_int_equal(used, 3);
+    assert_int_equal(shared, 998);
+    world_end(&w);
+}
+
+/* No key at all, and a group that needs more room than keys have: guarded too. */
+static void keys_that_cannot_have_a_breaker_share_one_too(void **state)
+{
+    WORLD(w, "window=count:400 min_calls=1 consecutive=1");
+    struct breaker b;
+    assert_int_equal(breaker_key(&w.breaker, "", 0, w.now, &b), BREAKER_E_NAME);
+    assert_ptr_equal(b.slot, w.breaker.slot);
+    assert_int_equal(key_of(&w, "k", &b), BREAKER_E_CONFIG);
+    assert_ptr_equal(b.slot, w.breaker.slot);
+    world_end(&w);
+}
+
+static void a_mebibyte_holds_hundreds_of_keys(void **state)
+{
+    struct breaker_region_options options = {.breakers = 5, .shards = 8, .slices = 60, .keys = 200, .key_slices = 20};
+    assert_in_range(breaker_region_size(&options), 1, 1 << 20);
+    options.keys = 300;
+    uint64_t more = breaker_region_size(&options);
+    options.keys = 600;
+    assert_in_range((breaker_region_size(&options) - more) / 300, 1, 3600);
+}
+
+/* What a breaker made by name keeps, one made by key keeps too: totals, events, how long calls took. */
+static void a_breaker_by_key_tells_what_one_by_name_does(void **state)
+{
+    WORLD(w, "consecutive=3 failure_rate=off open=1s open_max=1s jitter=0% ramp=0 probes=1 max_in_flight=3");
+    struct breaker group = w.breaker;
+    assert_int_equal(key_of(&w, "k", &w.breaker), 0);
+    calls(&w, 5, BREAKER_OK);
+    for (int i = 0; i < 4; i++)
+        call(&w, BREAKER_OK, 100 * MS);
+    struct breaker_permit held[4];
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(breaker_acquire(&w.breaker, w.now, 0, &held[i]), i < 3 ? 0 : BREAKER_E_FULL);
+    assert_int_equal(look(&w).in_flight, 3);
+    for (int i = 0; i < 3; i++)
+        breaker_report(&w.breaker, &held[i], BREAKER_FAILURE, w.now);
+    struct breaker_snapshot s = look(&w);
+    assert_int_equal(s.state, BREAKER_OPEN);
+    assert_string_equal(s.name, "payments:k");
+    assert_int_equal(s.totals.ok, 9);
+    assert_int_equal(s.totals.failure, 3);
+    assert_int_equal(s.lately.total, 12);
+    assert_int_equal(s.lately.failures, 3);
+    assert_int_equal(s.lately.refused, 1);
+    assert_int_equal(last_event(&w).reason, BREAKER_REASON_CONSECUTIVE);
+    struct breaker_latency latency;
+    assert_int_equal(breaker_latency(&w.breaker, w.now, &latency), 0);
+    assert_int_equal(latency.count, 12);
+    assert_in_range(latency.level_ns[BREAKER_P90], 64 * MS, 128 * MS); /* within its octave */
+    for (int i = 0; i < 10; i++) { /* four events of the last are kept */
+        w.now += SEC;
+        call(&w, BREAKER_FAILURE, 0);
+    }
+    struct breaker_event events[BREAKER_EVENTS];
+    assert_int_equal(breaker_events(&w.breaker, 0, events, BREAKER_EVENTS), 4);
+    assert_int_equal(events[3].epoch, breaker_epoch(&w.breaker));
+    w.breaker = group;
+    assert_int_equal(look(&w).totals.ok, 0);
     world_end(&w);
 }
 
@@ -186,6 +278,10 @@ int main(void)
         cmocka_unit_test(a_name_that_is_none_is_refused),
         cmocka_unit_test(the_cap_is_hard_and_named_breakers_are_never_evicted),
         cmocka_unit_test(keys_are_apart_and_judged_by_their_groups_rules),
+        cmocka_unit_test(keys_that_find_no_room_share_one_breaker_and_none_passes_unguarded),
+        cmocka_unit_test(keys_that_cannot_have_a_breaker_share_one_too),
+        cmocka_unit_test(a_mebibyte_holds_hundreds_of_keys),
+        cmocka_unit_test(a_breaker_by_key_tells_what_one_by_name_does),
         cmocka_unit_test(only_idle_empty_closed_keys_are_evicted),
         cmocka_unit_test(keys_of_a_group_in_shadow_are_evicted_and_those_with_orders_are_not),
         cmocka_unit_test(a_stranger_never_counts_in_someone_elses_slot),

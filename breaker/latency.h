@@ -1,14 +1,15 @@
-/* How long calls took: counts by time, lock-free like everything else. Not installed.
+/* How long calls took, and what happened lately: counts that only grow, lock-free like everything else. Not installed.
  *
  * A bucket is a quarter of an octave: the time is cut in units of 31.25 µs, and each doubling in four, so what is
  * read back is at most an eighth off. Every fourth bound is 125 µs times a power of two, which are the bounds that
- * metrics show. Two rows of buckets for each shard only grow: calls that were ok, whose count is this row's sum, so
- * that a call costs no further addition, and the others.
+ * metrics show, and the only ones of a breaker made by key. Two rows of buckets for each shard only grow: calls that were
+ * ok, whose count is this row's sum, so that a call costs no further addition, and the others.
  *
- * What happened lately is the difference to an older sum. The first report in each quarter of a window writes the
- * sums down – a mark – before it counts itself. From the oldest mark that still lies in the window to now it is three
- * quarters of a window at least and one at most. A mark is made of tagged words: one whose writer was killed in the
- * middle is left out, and the next one serves.
+ * What happened lately is the difference to older sums. The first report or refusal in each quarter of a window writes
+ * them down – a mark – before it counts itself. From the oldest mark that still lies in the window to now it is three
+ * quarters of a window at least and one at most. Changes of state do not touch it, so it tells of the calls that tripped
+ * a breaker when the window that is judged is empty again. A mark whose writer was killed in the middle is left out, and
+ * the next one serves.
  */
 #pragma once
 
@@ -32,18 +33,26 @@ uint64_t latency_bound_ns(uint32_t bucket);
 
 void latency_mark(const struct breaker *breaker, const struct rules *rules, uint64_t now_ns);
 
-/* Count a call by how it ended and how long it took. */
-static inline void latency_add(const struct breaker *breaker, const struct rules *rules, struct shard *shard,
-                               enum total how, uint64_t took_ns, uint64_t now_ns)
+/* Before anything is counted: is a mark to be written? */
+static inline void latency_look(const struct breaker *breaker, const struct rules *rules, uint64_t now_ns)
 {
-    struct slot *slot = breaker->slot;
-    if (__builtin_expect(now_ns >= word_load(&slot->latency_due_ns), 0))
+    if (__builtin_expect(now_ns >= word_load(&((struct slot *)breaker->slot)->latency_due_ns), 0))
         latency_mark(breaker, rules, now_ns);
+}
+
+/* Count a call by how it ended and how long it took. */
+static inline void latency_add(const struct breaker *breaker, struct shard *shard, enum total how, uint64_t took_ns)
+{
+    uint32_t bucket = latency_bucket(took_ns), row = LATENCY_BUCKETS;
+    if (breaker_is_keyed(breaker)) {
+        bucket /= LATENCY_BUCKETS / KEY_BUCKETS;
+        row = KEY_BUCKETS;
+    }
     if (how == TOTAL_OK) {
-        word_add(&shard->took_ok[latency_bucket(took_ns)], 1);
+        word_add(&shard->took[bucket], 1);
         return;
     }
-    word_add(&shard->took_other[latency_bucket(took_ns)], 1);
+    word_add(&shard->took[row + bucket], 1);
     word_add(&shard->total[how], 1);
 }
 
@@ -56,6 +65,10 @@ struct latency_sum {
 
 /* All calls since the breaker was made. */
 void latency_sum(const struct breaker *breaker, struct latency_sum *ret_sum);
+
+/* What is told of the last window. */
+void latency_lately(const struct breaker *breaker, const struct rules *rules, uint64_t now_ns,
+                    struct breaker_lately *ret_lately);
 
 /* Of all of them together: the middle of each bucket counts. */
 uint64_t latency_total_ns(const struct latency_sum *sum);

@@ -130,12 +130,11 @@ static void a_change_of_state_and_new_rules_do_not_empty_it(void **state)
 static void a_half_written_mark_is_left_out(void **state)
 {
     WORLD(w, "window=10s");
-    struct slot *slot = w.breaker.slot;
     timed(&w, 100, SEC, BREAKER_OK, 0);
     w.now += 3 * SEC;
     timed(&w, 50, MS, BREAKER_OK, 0);
     assert_int_equal(latency_of(&w).count, 150);
-    word_store(&slot->mark[1000 * SEC / (10 * SEC / LATENCY_MARKS) % LATENCY_MARKS][40], 0);
+    word_store(&breaker_mark(&w.breaker, 1000 * SEC / (10 * SEC / LATENCY_MARKS))->tag, 0);
     assert_int_equal(latency_of(&w).count, 50);
     world_end(&w);
 }
@@ -146,10 +145,8 @@ static void rubbish_in_the_marks_is_survived(void **state)
     WORLD(w, "window=10s");
     struct slot *slot = w.breaker.slot;
     timed(&w, 10, SEC, BREAKER_OK, 0);
-    for (uint32_t i = 0; i < LATENCY_MARKS * LATENCY_BUCKETS; i++) {
-        word *at = &slot->mark[i / LATENCY_BUCKETS][i % LATENCY_BUCKETS];
-        word_store(at, word_load(at) | 1000);
-    }
+    for (uint32_t i = 0; i < LATENCY_MARKS * LATENCY_BUCKETS; i++)
+        breaker_mark(&w.breaker, i / LATENCY_BUCKETS)->count[i % LATENCY_BUCKETS] |= 1000;
     assert_int_equal(latency_of(&w).count, 0);
     word_store(&slot->latency_due_ns, UINT64_MAX);
     timed(&w, 10, SEC, BREAKER_OK, 0);

@@ -1,7 +1,11 @@
 /* How a region lies in memory. Not installed; README.md draws it by byte.
  *
- *     struct head | index[index_size] | slot 0 | slot 1 | …
- *     slot = struct slot | struct shard × (shards + 1) | struct cell × (shards + 1) × slices
+ *     struct head | index[index_size] | named 0 | named 1 | … | keyed 0 | keyed 1 | …
+ *     named = struct named | 4 marks | shard × (shards + 1) | struct cell × (shards + 1) × slices
+ *     keyed = struct keyed | 4 marks | shard | places[shards + 1] | probes[key_probes] | struct cell × key_slices
+ *
+ * A breaker made by name is called by everybody, so each process counts in lines of its own. There are many made by key
+ * and each is called little: they are small, and all processes count in the same words.
  *
  * Everything is an offset, so every process may map it elsewhere. What is read here was written by another
  * process and is never trusted as an index or a bound: geometry comes from the door (struct breaker_region),
@@ -32,7 +36,11 @@
 #define CLOCK_STEP_NS  UINT64_C(1000000)    /* the shared clock is written at most that often */
 #define LATENCY_UNIT_NS 31250 /* shortest time that is told apart */
 #define LATENCY_BUCKETS 80    /* a quarter of an octave each, up to 65 s */
+#define KEY_BUCKETS     20    /* an octave each */
 #define LATENCY_MARKS   4     /* sums of a window that are written down */
+#define KEY_PROBES      32    /* of a keyed one, unless the region was made for more */
+#define KEY_SLICES_MAX  62500 /* a window of a million calls */
+#define KEY_EVENTS      4     /* transitions that are remembered of a breaker made by key */
 #define PLACE_SWEEP_NS UINT64_C(1000000000) /* a full breaker looks for the dead at most that often */
 
 typedef _Atomic uint64_t word;
@@ -118,10 +126,10 @@ struct slot {
     word since;      /* marked time of the last transition */
     word until;      /* marked time when open ends */
     word clock_ns;   /* latest time seen: time stands still when a caller's clock steps back */
-    word version;    /* rules[version & 1] are in force */
+    word version;    /* of a named one: rules[version & 1] are in force */
     word identity;   /* 0: no breaker here; never used twice */
     word hung_slice; /* the slice whose first acquire has looked for hung calls */
-    word group;      /* of a keyed breaker: its group's slot + 1; 0: made by name, never evicted */
+    word group;      /* of a keyed breaker: its group's slot + 1 */
 
     /* written by failures, and by successes after a failure */
     word streak;   /* tagged with the epoch: failures in a row */
@@ -135,17 +143,44 @@ struct slot {
         lenience; /* tagged: bad samples that cannot trip a rate, so that nobody has to sum the window for them */
     word latency_due_ns; /* when the next mark is to be written */
 
-    word probe[BREAKER_PROBES_MAX]; /* epoch 32 | state 2 | lease end in ms after the epoch began 30 */
     word name[8];
+};
+static_assert(sizeof(struct slot) == 3 * LINE, "what all breakers have is three lines");
+
+struct named {
+    struct slot slot;
     struct rules rules[2];
     struct record events[BREAKER_EVENTS];
-    word mark[LATENCY_MARKS][LATENCY_BUCKETS]; /* tagged: sums over all shards at the beginning of a quarter */
-    word stream_base; /* refusals at the beginning of the stream's window */
-    word spare[7];
+    word probe[BREAKER_PROBES_MAX]; /* epoch 32 | state 2 | lease end in ms after the epoch began 30 */
 };
-static_assert(LATENCY_BUCKETS % 8 == 0, "a row of buckets is whole lines");
-static_assert(sizeof(struct slot) == (3 + BREAKER_PROBES_MAX / 8 + 8 + BREAKER_EVENTS + LATENCY_MARKS * LATENCY_BUCKETS / 8 + 1) * LINE,
-              "a slot's head is 132 lines");
+static_assert(sizeof(struct named) == (3 + 8 + BREAKER_EVENTS + BREAKER_PROBES_MAX / 8) * LINE, "a named one has 91 lines");
+
+struct keyed {
+    struct slot slot;
+    struct record events[KEY_EVENTS];
+};
+static_assert(sizeof(struct keyed) == (3 + KEY_EVENTS) * LINE, "a keyed one has seven lines");
+
+/* Sums over all shards at the beginning of a quarter of a window: buckets, then struct lately. */
+struct mark {
+    word tag; /* 0: being written */
+    _Atomic uint32_t count[];
+};
+
+/* What is told of the last window whatever the state: it is not emptied when that changes. */
+enum lately {
+    LATELY_OK,
+    LATELY_FAILURE,
+    LATELY_TIMEOUT,
+    LATELY_SLOW,
+    LATELY_SLOW_FAILURE,
+    LATELY_SLOW_TIMEOUT,
+    LATELY_REFUSED,
+    LATELY_FALLBACK,
+    LATELY_FALLBACK_FAILED,
+    LATELY_SHADOW,
+    LATELY_COUNTS = 10,
+};
 
 enum total {
     TOTAL_STARTED, /* not counted here: keeps totals and cells parallel */
@@ -169,18 +204,21 @@ enum total {
     TOTAL_TRIPS_FAILURE_RATE,
     TOTAL_TRIPS_SLOW_RATE,
     TOTAL_TRIPS_PROBES_FAILED,
-    TOTALS = 22,
+    TOTAL_FALLBACK,
+    TOTAL_FALLBACK_FAILED,
+    TOTALS = 30,
 };
 
-/* What one process (or lane of one) counts for one breaker. */
+/* What one process (or lane of one) counts for one breaker; of a keyed one, all of them. */
 struct shard {
     word total[TOTALS];
-    word in_flight;
-    word turn; /* calls that came while ramping */
-    word took_ok[LATENCY_BUCKETS];    /* calls that were ok, by how long they took; total[TOTAL_OK] has the others */
-    word took_other[LATENCY_BUCKETS]; /* of those that were not */
+    word in_flight; /* of a named one */
+    word turn;      /* calls that came while ramping */
+    /* calls that were ok, by how long they took, a row of buckets; total[TOTAL_OK] has the others. Then a row of those
+       that were not ok */
+    word took[];
 };
-static_assert(sizeof(struct shard) == (3 + 2 * LATENCY_BUCKETS / 8) * LINE, "a shard's head is 23 lines");
+static_assert(offsetof(struct shard, took) == 4 * LINE, "a shard's head is four lines");
 
 /* One slice of one shard: how calls that began in it ended. Tagged words, same order as enum total. */
 struct cell {
@@ -200,15 +238,22 @@ struct head {
 
     word lock;         /* owner of the registry, 0 free */
     word lock_seen_ns; /* last time someone looked whether that owner lives */
-    word used;         /* slots ever taken */
+    word used;         /* named slots ever taken */
+    word keys_used;    /* keyed ones */
     word hand;         /* where the search for an idle one goes on */
     word next_identity;
     word shards_used; /* bit per shard that ever counted */
-    word spare[2];
+    word shared;      /* look-ups of a key that found no room and got the group's own breaker */
+
+    /* written once, guarded by `check` too */
+    uint32_t keys, key_slices, key_probes, zero;
+    uint64_t nothing[6];
+
     word owner[BREAKER_SHARDS_MAX + 1]; /* pid 32 | start time 32, 0 free */
 };
-static_assert(offsetof(struct head, lock) == LINE, "what never changes has its own line");
-static_assert(sizeof(struct head) == 10 * LINE, "the head is ten lines");
+static_assert(offsetof(struct head, lock) == LINE && offsetof(struct head, keys) == 2 * LINE,
+              "what never changes has lines of its own");
+static_assert(sizeof(struct head) == 11 * LINE, "the head is eleven lines");
 
 /* ---- tagged counters and marked times ---- */
 
@@ -284,53 +329,171 @@ static inline word *region_index(const struct breaker_region *region)
     return (word *)((char *)region->base + sizeof(struct head));
 }
 
-static inline uint32_t index_size_of(uint32_t breakers)
+static inline uint32_t index_size_of(uint32_t entries)
 {
     uint32_t size = 8;
-    while (size < 2 * breakers)
+    while (size < 2 * entries)
         size *= 2;
     return size;
 }
 
-static inline uint64_t slot_size_of(uint32_t shards, uint32_t slices)
+static inline uint32_t region_entries(const struct breaker_region *region)
 {
-    return sizeof(struct slot) +
-           (shards + UINT64_C(1)) * (sizeof(struct shard) + slices * sizeof(struct cell));
+    return region->breakers + region->keys;
 }
 
+static inline uint64_t lines_of(uint64_t bytes)
+{
+    return (bytes + LINE - 1) / LINE * LINE;
+}
+
+static inline uint64_t mark_size_of(uint32_t buckets)
+{
+    return lines_of(sizeof(struct mark) + (buckets + LATELY_COUNTS) * sizeof(uint32_t));
+}
+
+static inline uint64_t shard_size_of(uint32_t buckets)
+{
+    return lines_of(sizeof(struct shard) + 2 * buckets * sizeof(word));
+}
+
+static inline uint64_t named_size_of(uint32_t shards, uint32_t slices)
+{
+    return sizeof(struct named) + LATENCY_MARKS * mark_size_of(LATENCY_BUCKETS) +
+           (shards + UINT64_C(1)) * (shard_size_of(LATENCY_BUCKETS) + slices * sizeof(struct cell));
+}
+
+static inline uint64_t places_size_of(uint32_t shards)
+{
+    return lines_of((shards + UINT64_C(1)) * sizeof(word));
+}
+
+static inline uint64_t keyed_size_of(uint32_t shards, uint32_t slices, uint32_t probes)
+{
+    return sizeof(struct keyed) + LATENCY_MARKS * mark_size_of(KEY_BUCKETS) + shard_size_of(KEY_BUCKETS) +
+           places_size_of(shards) + lines_of(probes * sizeof(word)) + slices * sizeof(struct cell);
+}
+
+/* Named ones first. */
 static inline struct slot *region_slot(const struct breaker_region *region, uint32_t number)
 {
-    uint64_t index = index_size_of(region->breakers) * sizeof(word);
-    return (struct slot *)((char *)region->base + sizeof(struct head) + index +
-                           number * slot_size_of(region->shards, region->slices));
+    char *named = (char *)region->base + sizeof(struct head) + index_size_of(region_entries(region)) * sizeof(word);
+    uint64_t size = named_size_of(region->shards, region->slices);
+    if (number < region->breakers)
+        return (struct slot *)(void *)(named + number * size);
+    return (struct slot *)(void *)(named + region->breakers * size +
+                                   (number - region->breakers) *
+                                       keyed_size_of(region->shards, region->key_slices, region->key_probes));
 }
 
-/* Where a slot's rules live: its group's slot when it was made by key. */
-static inline struct slot *slot_home(const struct breaker_region *region, struct slot *slot)
+/* Where a slot's rules live: its group's slot when it was made by key; NULL when memory names none. */
+static inline struct slot *slot_home(const struct breaker_region *region, uint32_t number)
 {
+    struct slot *slot = region_slot(region, number);
+    if (number < region->breakers)
+        return slot;
     uint64_t group = word_load(&slot->group);
-    return group >= 1 && group <= region->breakers ? region_slot(region, (uint32_t)group - 1) : slot;
+    return group >= 1 && group <= region->breakers ? region_slot(region, (uint32_t)group - 1) : NULL;
 }
 
-static inline struct shard *slot_shard(struct slot *slot, uint32_t shard)
+/* ---- what a breaker has; a handle of one made by key has an id ---- */
+
+static inline bool breaker_is_keyed(const struct breaker *breaker)
 {
-    return (struct shard *)(slot + 1) + shard;
+    return __builtin_expect(breaker->id != 0, 0);
 }
 
-static inline struct cell *slot_cells(const struct breaker_region *region, struct slot *slot, uint32_t shard)
+static inline struct record *breaker_records(const struct breaker *breaker, uint32_t *ret_count)
 {
-    struct cell *cells = (struct cell *)((struct shard *)(slot + 1) + region->shards + 1);
-    return cells + (uint64_t)shard * region->slices;
+    *ret_count = breaker_is_keyed(breaker) ? KEY_EVENTS : BREAKER_EVENTS;
+    return breaker_is_keyed(breaker) ? ((struct keyed *)breaker->slot)->events : ((struct named *)breaker->slot)->events;
+}
+
+static inline uint32_t breaker_buckets(const struct breaker *breaker)
+{
+    return breaker_is_keyed(breaker) ? KEY_BUCKETS : LATENCY_BUCKETS;
+}
+
+static inline struct mark *breaker_mark(const struct breaker *breaker, uint64_t number)
+{
+    bool is_keyed = breaker_is_keyed(breaker);
+    char *marks = (char *)breaker->slot + (is_keyed ? sizeof(struct keyed) : sizeof(struct named));
+    return (struct mark *)(void *)(marks + number % LATENCY_MARKS * mark_size_of(breaker_buckets(breaker)));
+}
+
+#define NAMED_SHARDS (sizeof(struct named) + LATENCY_MARKS * mark_size_of(LATENCY_BUCKETS))
+#define KEYED_SHARD  (sizeof(struct keyed) + LATENCY_MARKS * mark_size_of(KEY_BUCKETS))
+#define KEYED_PLACES (KEYED_SHARD + shard_size_of(KEY_BUCKETS))
+
+/* How many a breaker has: each lane's and the common one, or the one for all. */
+static inline uint32_t breaker_shards(const struct breaker *breaker)
+{
+    return breaker_is_keyed(breaker) ? 1 : breaker->region->shards + 1;
+}
+
+static inline struct shard *breaker_shard(const struct breaker *breaker, uint32_t lane)
+{
+    char *slot = breaker->slot;
+    if (breaker_is_keyed(breaker))
+        return (struct shard *)(void *)(slot + KEYED_SHARD);
+    return (struct shard *)(void *)(slot + NAMED_SHARDS + lane * shard_size_of(LATENCY_BUCKETS));
+}
+
+/* Shards that ever counted, by their bits. */
+static inline uint64_t breaker_shard_bits(const struct breaker *breaker)
+{
+    uint64_t all = UINT64_MAX >> (BREAKER_SHARDS_MAX - breaker->region->shards);
+    return breaker_is_keyed(breaker) ? 1 : word_load(&region_head(breaker->region)->shards_used) & all;
+}
+
+/* Calls of a lane that are under way. */
+static inline word *breaker_place(const struct breaker *breaker, uint32_t lane)
+{
+    if (breaker_is_keyed(breaker))
+        return (word *)(void *)((char *)breaker->slot + KEYED_PLACES) + lane;
+    return &breaker_shard(breaker, lane)->in_flight;
+}
+
+static inline word *breaker_probe(const struct breaker *breaker, uint32_t number)
+{
+    char *slot = breaker->slot;
+    if (breaker_is_keyed(breaker))
+        return (word *)(void *)(slot + KEYED_PLACES + places_size_of(breaker->region->shards)) + number;
+    return &((struct named *)breaker->slot)->probe[number];
+}
+
+static inline uint32_t breaker_probes_room(const struct breaker *breaker)
+{
+    return breaker_is_keyed(breaker) ? breaker->region->key_probes : BREAKER_PROBES_MAX;
+}
+
+static inline uint32_t breaker_slices(const struct breaker *breaker)
+{
+    return breaker_is_keyed(breaker) ? breaker->region->key_slices : breaker->region->slices;
+}
+
+static inline struct cell *breaker_cells(const struct breaker *breaker, uint32_t lane)
+{
+    const struct breaker_region *region = breaker->region;
+    if (breaker_is_keyed(breaker))
+        return (struct cell *)(void *)((char *)breaker_probe(breaker, 0) + lines_of(region->key_probes * sizeof(word)));
+    struct cell *cells = (struct cell *)(void *)breaker_shard(breaker, region->shards + 1);
+    return cells + (uint64_t)lane * region->slices;
 }
 
 /* Entries of a window that counts calls: it takes the room of all cells, four bytes a call. */
-static inline uint32_t ring_capacity(const struct breaker_region *region)
+static inline uint32_t ring_room(uint32_t shards, uint32_t slices)
 {
-    return (region->shards + 1) * region->slices * (uint32_t)(sizeof(struct cell) / sizeof(uint32_t));
+    return shards * slices * (uint32_t)(sizeof(struct cell) / sizeof(uint32_t));
+}
+
+static inline uint32_t ring_capacity(const struct breaker *breaker)
+{
+    return ring_room(breaker_shards(breaker), breaker_slices(breaker));
 }
 
 static inline struct rules *breaker_rules(const struct breaker *breaker)
 {
-    struct slot *home = breaker->rules;
-    return &home->rules[atomic_load_explicit(&home->version, memory_order_acquire) & 1];
+    struct named *home = breaker->rules;
+    return &home->rules[atomic_load_explicit(&home->slot.version, memory_order_acquire) & 1];
 }

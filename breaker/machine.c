@@ -95,7 +95,7 @@ static void trip_count(const struct breaker *breaker, unsigned reason)
                                      [BREAKER_REASON_SLOW_RATE] = TOTAL_TRIPS_SLOW_RATE,
                                      [BREAKER_REASON_PROBES_FAILED] = TOTAL_TRIPS_PROBES_FAILED};
     if (reason < sizeof(totals) && totals[reason])
-        word_add(&slot_shard(breaker->slot, lane_of(breaker->region))->total[totals[reason]], 1);
+        word_add(&breaker_shard(breaker, lane_of(breaker->region))->total[totals[reason]], 1);
 }
 
 bool machine_set(const struct breaker *breaker, const struct rules *rules, uint64_t from, uint64_t to,
@@ -112,7 +112,7 @@ bool machine_set(const struct breaker *breaker, const struct rules *rules, uint6
         until_ns = machine_until(breaker, rules, to, now_ns);
         trip_count(breaker, state_reason(to));
     }
-    event_write(slot, from, to, numbers ? numbers : &none, streak, until_ns > now_ns ? until_ns - now_ns : 0,
+    event_write(breaker, from, to, numbers ? numbers : &none, streak, until_ns > now_ns ? until_ns - now_ns : 0,
                 now_ns);
     return true;
 }

@@ -89,8 +89,6 @@ struct probe_count {
     uint64_t next_end_ns; /* when the first lease ends */
 };
 
-uint32_t probes_allowed(const struct rules *rules);
-
 /* Count the probes of this half-open epoch; one whose lease has ended is a failed one (B4). Only looks. */
 struct probe_count probes_count(const struct breaker *breaker, const struct rules *rules, uint64_t state,
                                 uint64_t now_ns);

@@ -299,8 +299,8 @@ int model_acquire(struct model *m, int number, uint64_t now, unsigned flags)
 {
     struct model_call *call = &m->calls[number];
     memset(call, 0, sizeof(*call));
-    /* a closed breaker without hung calls or places does not look at the clock */
-    if (m->machine == BREAKER_CLOSED && m->mode == 0 && !m->config.hung && !m->config.max_in_flight) {
+    /* a closed breaker made by name, without hung calls or places, does not look at the clock */
+    if (!m->is_keyed && m->machine == BREAKER_CLOSED && m->mode == 0 && !m->config.hung && !m->config.max_in_flight) {
         grant(m, call, 1, now);
         return 0;
     }

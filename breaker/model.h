@@ -24,6 +24,7 @@ struct model_end {
 
 struct model {
     struct breaker_config config;
+    int is_keyed;
     uint64_t clock;
     int machine, mode, reason;
     uint32_t epoch, trips;

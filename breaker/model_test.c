@@ -54,7 +54,8 @@ static struct breaker_config config_draw(void)
 }
 
 struct duel {
-    struct world w;
+    struct world w;        /* its breaker may be one made by key */
+    struct breaker group;  /* the named one, which has the configuration */
     struct model model;
     struct breaker_permit permits[64];
     unsigned mood; /* percent of calls that fail */
@@ -138,13 +139,13 @@ static const char *step_order(struct duel *d, int *ours, int *models)
     case 1:
         config.mode = d->model.config.mode;
         model_configure(&d->model, &config, d->w.now);
-        *ours = breaker_configure(&d->w.breaker, &config, d->w.now, NULL);
+        *ours = breaker_configure(&d->group, &config, d->w.now, NULL);
         return "configure";
     case 2:
         config = d->model.config; /* the same geometry: counts stay */
         config.min_calls = config.window_count && config.window_count < 10 ? 1 : 10;
         model_configure(&d->model, &config, d->w.now);
-        *ours = breaker_configure(&d->w.breaker, &config, d->w.now, NULL);
+        *ours = breaker_configure(&d->group, &config, d->w.now, NULL);
         return "configure thresholds";
     default: {
         enum breaker_mode mode = chance(70) ? BREAKER_MODE_AUTO : (enum breaker_mode)draw(3);
@@ -158,7 +159,8 @@ static const char *step_order(struct duel *d, int *ours, int *models)
 static void duel(uint64_t seed, uint64_t steps)
 {
     struct duel *d = calloc(1, sizeof(*d));
-    struct breaker_region_options options = {.breakers = 1, .shards = 1, .boot_id = TEST_BOOT};
+    struct breaker_region_options options = {
+        .breakers = 1, .shards = 1, .boot_id = TEST_BOOT, .key_probes = BREAKER_PROBES_MAX};
     state_of_random = seed * 77777 + 1;
     d->w.now = 1000 * SEC;
     d->w.size = breaker_region_size(&options);
@@ -168,6 +170,10 @@ static void duel(uint64_t seed, uint64_t steps)
     breaker_region_init(d->w.memory, d->w.size, &options);
     world_open(&d->w, 1);
     model_init(&d->model, &d->w.config, d->w.now);
+    d->group = d->w.breaker;
+    d->model.is_keyed = seed % 3 == 0;
+    if (d->model.is_keyed)
+        assert_int_equal(breaker_key(&d->group, "key", 3, d->w.now, &d->w.breaker), 0);
     for (uint64_t step = 0; step < steps; step++) {
         int ours = 0, models = 0, number = (int)draw(63);
         const char *what = "time";

@@ -57,19 +57,19 @@ static bool geometry_is_same(const struct breaker_config *a, const struct breake
 /* The configuration in force is never written: the other of two is, and then put into force. */
 void rules_install(const struct breaker *breaker, const struct breaker_config *config, bool is_new)
 {
-    struct slot *home = breaker->rules;
+    struct named *home = breaker->rules;
     struct breaker_config before;
-    uint64_t version = word_load(&home->version);
+    uint64_t version = word_load(&home->slot.version);
     const struct rules *now = &home->rules[version & 1];
     uint64_t geometry = word_load(&now->geometry);
     rules_read(now, &before);
     if (is_new || !geometry_is_same(&before, config))
         geometry++;
     rules_write(&home->rules[(version + 1) & 1], config, geometry, version + 1);
-    word_store(&home->latency_due_ns, 0);
+    word_store(&home->slot.latency_due_ns, 0);
     if (geometry != word_load(&now->geometry))
         window_clear(breaker);
-    atomic_store_explicit(&home->version, version + 1, memory_order_release);
+    atomic_store_explicit(&home->slot.version, version + 1, memory_order_release);
 }
 
 int config_check_in(const struct breaker_config *config, const struct breaker_region *region,
@@ -84,9 +84,9 @@ int config_check_in(const struct breaker_config *config, const struct breaker_re
         snprintf(range, sizeof(range), "2 to %u", region->slices);
         return problem_say(ret_problem, "slices", value, range, "the region was made for fewer", 0);
     }
-    if (config->window_count > ring_capacity(region)) {
+    if (config->window_count > ring_room(region->shards + 1, region->slices)) {
         snprintf(value, sizeof(value), "count:%u", config->window_count);
-        snprintf(range, sizeof(range), "count:1 to count:%u", ring_capacity(region));
+        snprintf(range, sizeof(range), "count:1 to count:%u", ring_room(region->shards + 1, region->slices));
         return problem_say(ret_problem, "window", value, range, "the region has no room for that many calls",
                            0);
     }

@@ -130,7 +130,11 @@ int breaker_run(const struct breaker_policy *policy, breaker_call *call, void *c
     told->why = attempts(policy, call, context, told);
     if (told->why == 0)
         return 0;
-    if (breaker_fallback_run(policy->fallbacks, policy->fallback_count, context, told->why, &which) == 0) {
+    bool has_served =
+        breaker_fallback_run(policy->fallbacks, policy->fallback_count, context, told->why, &which) == 0;
+    if (policy->fallback_count && policy->breaker)
+        breaker_count_fallback(policy->breaker, has_served, policy_now(policy));
+    if (has_served) {
         told->fallback = which + 1;
         return 0;
     }

@@ -22,6 +22,7 @@
 #define index_remove        breaker_i_index_remove
 #define key_evict           breaker_i_key_evict
 #define latency_bound_ns    breaker_i_latency_bound_ns
+#define latency_lately      breaker_i_latency_lately
 #define latency_mark        breaker_i_latency_mark
 #define latency_ok_count    breaker_i_latency_ok_count
 #define latency_sum         breaker_i_latency_sum
@@ -40,7 +41,6 @@
 #define place_give          breaker_i_place_give
 #define place_take          breaker_i_place_take
 #define probe_take          breaker_i_probe_take
-#define probes_allowed      breaker_i_probes_allowed
 #define probes_count        breaker_i_probes_count
 #define probes_judge        breaker_i_probes_judge
 #define problem_say         breaker_i_problem_say
@@ -54,7 +54,9 @@
 #define slot_make           breaker_i_slot_make
 #define slot_name           breaker_i_slot_name
 #define slot_publish        breaker_i_slot_publish
-#define slot_take           breaker_i_slot_take
+#define slot_is_used        breaker_i_slot_is_used
+#define slot_take_key       breaker_i_slot_take_key
+#define slot_take_named     breaker_i_slot_take_named
 #define state_visible       breaker_i_state_visible
 #define text_add            breaker_i_text_add
 #define text_quote          breaker_i_text_quote

@@ -6,10 +6,10 @@
  * Otherwise calls that never open a closed breaker could keep an open one from closing for ever. */
 #include "machine.h"
 
-uint32_t probes_allowed(const struct rules *rules)
+static uint32_t probes_allowed(const struct breaker *breaker, const struct rules *rules)
 {
-    uint64_t probes = word_load(&rules->probes);
-    return probes < 1 ? 1 : probes > BREAKER_PROBES_MAX ? BREAKER_PROBES_MAX : (uint32_t)probes;
+    uint64_t probes = word_load(&rules->probes), room = breaker_probes_room(breaker);
+    return probes < 1 ? 1 : (uint32_t)(probes > room ? room : probes);
 }
 
 /* A lease has ended: failed, and slow if it was as long as a slow call. */
@@ -25,14 +25,14 @@ static void leases_settle(const struct breaker *breaker, const struct rules *rul
                           uint64_t now_ns)
 {
     struct slot *slot = breaker->slot;
-    uint32_t epoch = state_epoch(state), allowed = probes_allowed(rules);
+    uint32_t epoch = state_epoch(state), allowed = probes_allowed(breaker, rules);
     uint64_t since = machine_since(slot, state, now_ns);
     for (uint32_t i = 0; i < allowed; i++) {
-        uint64_t probe = word_load(&slot->probe[i]);
+        uint64_t probe = word_load(breaker_probe(breaker, i));
         if (probe_state(probe, epoch) != PROBE_OUT || now_ns < since + probe_end_ms(probe) * 1000000)
             continue;
-        if (word_swap(&slot->probe[i], &probe, probe_ended(rules, epoch)))
-            word_add(&slot_shard(slot, breaker->region->shards)->total[TOTAL_LEASES_ENDED], 1);
+        if (word_swap(breaker_probe(breaker, i), &probe, probe_ended(rules, epoch)))
+            word_add(&breaker_shard(breaker, breaker->region->shards)->total[TOTAL_LEASES_ENDED], 1);
     }
 }
 
@@ -41,10 +41,10 @@ struct probe_count probes_count(const struct breaker *breaker, const struct rule
 {
     struct slot *slot = breaker->slot;
     struct probe_count count = {.next_end_ns = UINT64_MAX};
-    uint32_t epoch = state_epoch(state), allowed = probes_allowed(rules);
+    uint32_t epoch = state_epoch(state), allowed = probes_allowed(breaker, rules);
     uint64_t since = machine_since(slot, state, now_ns);
     for (uint32_t i = 0; i < allowed; i++) {
-        uint64_t probe = word_load(&slot->probe[i]), end = since + probe_end_ms(probe) * 1000000;
+        uint64_t probe = word_load(breaker_probe(breaker, i)), end = since + probe_end_ms(probe) * 1000000;
         if (probe_state(probe, epoch) == PROBE_OUT && now_ns >= end)
             probe = probe_ended(rules, epoch);
         unsigned is = probe_state(probe, epoch);
@@ -64,9 +64,9 @@ struct verdict {
 };
 
 /* probe_ok 0: by the rates that trip, over as many samples as a rate needs. What no rule judges is never too much. */
-static struct verdict verdict_rules(const struct rules *rules, uint64_t ended)
+static struct verdict verdict_rules(const struct breaker *breaker, const struct rules *rules, uint64_t ended)
 {
-    uint64_t probes = probes_allowed(rules), wanted = word_load(&rules->probe_ok);
+    uint64_t probes = probes_allowed(breaker, rules), wanted = word_load(&rules->probe_ok);
     uint64_t failure_rate = word_load(&rules->failure_rate), slow_rate = word_load(&rules->slow_rate);
     uint64_t min_calls = word_load(&rules->min_given);
     struct verdict bad = {.of = wanted || min_calls > probes ? probes : min_calls};
@@ -87,7 +87,7 @@ bool probes_judge(const struct breaker *breaker, const struct rules *rules, uint
     leases_settle(breaker, rules, state, now_ns);
     struct probe_count count = probes_count(breaker, rules, state, now_ns);
     uint64_t ended = count.ok + count.failed;
-    struct verdict bad = verdict_rules(rules, ended);
+    struct verdict bad = verdict_rules(breaker, rules, ended);
     uint64_t left = bad.of - ended;
     struct window_sum numbers = {.total = ended, .failures = count.failed, .slow = count.slow};
     if (count.failed >= bad.failed || count.slow >= bad.slow) {
@@ -106,15 +106,15 @@ uint64_t probe_take(const struct breaker *breaker, const struct rules *rules, ui
                     uint8_t *ret_number)
 {
     struct slot *slot = breaker->slot;
-    uint32_t epoch = state_epoch(state), allowed = probes_allowed(rules);
+    uint32_t epoch = state_epoch(state), allowed = probes_allowed(breaker, rules);
     uint64_t since = machine_since(slot, state, now_ns);
     uint64_t elapsed = now_ns > since ? now_ns - since : 0;
     uint64_t end_ms = (elapsed + word_load(&rules->probe_lease_ns) + 999999) / 1000000;
     for (uint32_t i = 0; i < allowed; i++) {
-        uint64_t probe = word_load(&slot->probe[i]);
+        uint64_t probe = word_load(breaker_probe(breaker, i));
         while (probe_state(probe, epoch) == PROBE_FREE && (int32_t)((uint32_t)(probe >> 32) - epoch) <= 0) {
             uint64_t taken = probe_pack(epoch, PROBE_OUT, end_ms);
-            if (word_swap(&slot->probe[i], &probe, taken)) {
+            if (word_swap(breaker_probe(breaker, i), &probe, taken)) {
                 *ret_number = (uint8_t)i;
                 return taken;
             }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "region.h"
+#include "registry.h"
 
 uint64_t breaker_clock(void)
 {
@@ -82,24 +83,34 @@ bool owner_is_dead(uint64_t owner)
     return started != 0 && (uint32_t)owner != 0 && started != (uint32_t)owner;
 }
 
+static bool geometry_is_legal(const struct breaker_region *g)
+{
+    return g->breakers && g->breakers <= BREAKER_BREAKERS_MAX && g->shards && g->shards <= BREAKER_SHARDS_MAX &&
+           g->slices && g->slices <= BREAKER_SLICES_MAX && g->keys && g->keys <= BREAKER_BREAKERS_MAX &&
+           g->key_slices && g->key_slices <= KEY_SLICES_MAX && g->key_probes && g->key_probes <= BREAKER_PROBES_MAX;
+}
+
 static bool options_read(const struct breaker_region_options *options, struct breaker_region *ret_geometry,
                          uint64_t *ret_boot_id)
 {
     struct breaker_region_options o = {0};
     if (options)
-        o = *options;
+        memcpy(&o, options, options->struct_size && options->struct_size < sizeof(o) ? options->struct_size : sizeof(o));
     ret_geometry->breakers = o.breakers ? o.breakers : 16;
     ret_geometry->shards = o.shards ? o.shards : 8;
     ret_geometry->slices = o.slices ? o.slices : 20;
+    ret_geometry->keys = o.keys ? o.keys : ret_geometry->breakers;
+    ret_geometry->key_slices = o.key_slices ? o.key_slices : ret_geometry->slices;
+    ret_geometry->key_probes = o.key_probes ? o.key_probes : KEY_PROBES;
     *ret_boot_id = o.boot_id;
-    return ret_geometry->breakers <= BREAKER_BREAKERS_MAX && ret_geometry->shards <= BREAKER_SHARDS_MAX &&
-           ret_geometry->slices <= BREAKER_SLICES_MAX;
+    return geometry_is_legal(ret_geometry);
 }
 
-static uint64_t geometry_size(uint32_t breakers, uint32_t shards, uint32_t slices)
+static uint64_t geometry_size(const struct breaker_region *g)
 {
-    return sizeof(struct head) + index_size_of(breakers) * sizeof(word) +
-           breakers * slot_size_of(shards, slices);
+    return sizeof(struct head) + index_size_of(region_entries(g)) * sizeof(word) +
+           g->breakers * named_size_of(g->shards, g->slices) +
+           g->keys * keyed_size_of(g->shards, g->key_slices, g->key_probes);
 }
 
 size_t breaker_region_size(const struct breaker_region_options *options)
@@ -108,7 +119,7 @@ size_t breaker_region_size(const struct breaker_region_options *options)
     uint64_t boot;
     if (!options_read(options, &geometry, &boot))
         return 0;
-    return geometry_size(geometry.breakers, geometry.shards, geometry.slices);
+    return geometry_size(&geometry);
 }
 
 /* Over everything that is written once. */
@@ -118,6 +129,8 @@ static uint64_t head_check(const struct head *head)
     check = mix64(check ^ head->size);
     check = mix64(check ^ head->breakers ^ (uint64_t)head->shards << 32);
     check = mix64(check ^ head->slices ^ (uint64_t)head->index_size << 32);
+    check = mix64(check ^ head->keys ^ (uint64_t)head->key_slices << 32);
+    check = mix64(check ^ head->key_probes ^ (uint64_t)head->zero << 32);
     return mix64(check ^ head->boot_id ^ mix64(head->seed));
 }
 
@@ -131,7 +144,7 @@ int breaker_region_init(void *memory, size_t size, const struct breaker_region_o
         return BREAKER_E_ALIGNMENT;
     if (!options_read(options, &geometry, &boot))
         return BREAKER_E_OPTIONS;
-    uint64_t need = geometry_size(geometry.breakers, geometry.shards, geometry.slices);
+    uint64_t need = geometry_size(&geometry);
     if (size < need)
         return BREAKER_E_TRUNCATED;
 
@@ -143,12 +156,25 @@ int breaker_region_init(void *memory, size_t size, const struct breaker_region_o
     head->breakers = geometry.breakers;
     head->shards = geometry.shards;
     head->slices = geometry.slices;
-    head->index_size = index_size_of(geometry.breakers);
+    head->keys = geometry.keys;
+    head->key_slices = geometry.key_slices;
+    head->key_probes = geometry.key_probes;
+    head->index_size = index_size_of(region_entries(&geometry));
     head->boot_id = boot_id(boot);
     head->seed = mix64(head->boot_id ^ UINT64_C(0x627265616b657273));
     head->magic = REGION_MAGIC;
     head->check = head_check(head);
     return 0;
+}
+
+static struct breaker_region geometry_of(const struct head *head)
+{
+    return (struct breaker_region){.breakers = head->breakers,
+                                   .shards = head->shards,
+                                   .slices = head->slices,
+                                   .keys = head->keys,
+                                   .key_slices = head->key_slices,
+                                   .key_probes = head->key_probes};
 }
 
 static int head_validate(const struct head *head, size_t size, uint64_t boot)
@@ -163,27 +189,41 @@ static int head_validate(const struct head *head, size_t size, uint64_t boot)
         return BREAKER_E_LAYOUT;
     if (head->check != head_check(head))
         return BREAKER_E_CORRUPT;
-    if (head->breakers == 0 || head->breakers > BREAKER_BREAKERS_MAX || head->shards == 0 ||
-        head->shards > BREAKER_SHARDS_MAX || head->slices == 0 || head->slices > BREAKER_SLICES_MAX ||
-        head->index_size != index_size_of(head->breakers) ||
-        head->size != geometry_size(head->breakers, head->shards, head->slices))
+    struct breaker_region geometry = geometry_of(head);
+    if (!geometry_is_legal(&geometry) || head->index_size != index_size_of(region_entries(&geometry)) ||
+        head->size != geometry_size(&geometry))
         return BREAKER_E_CORRUPT;
     if (size < head->size)
         return BREAKER_E_TRUNCATED;
     return head->boot_id == boot_id(boot) ? 0 : BREAKER_E_BOOT;
 }
 
-/* Forget what a shard's former owner had under way; its totals are history and stay. */
+/* A slot's handle, without asking whether anyone lives there; false: its memory names no home. */
+static bool slot_handle(struct breaker_region *region, uint32_t number, struct breaker *ret_breaker)
+{
+    struct slot *slot = region_slot(region, number);
+    *ret_breaker = (struct breaker){region, slot, slot_home(region, number), number >= region->breakers};
+    return ret_breaker->rules != NULL;
+}
+
+static void places_clear(struct breaker_region *region, uint32_t shard)
+{
+    struct breaker breaker;
+    for (uint32_t i = 0; i < region_entries(region); i++)
+        if (slot_is_used(region, i) && slot_handle(region, i, &breaker))
+            word_store(breaker_place(&breaker, shard), 0);
+}
+
+/* Forget what a shard's former owner had under way; its totals are history and stay. In a keyed one nobody's hung calls
+ * can be told apart: they leave with their slices. */
 static void shard_reset(struct breaker_region *region, uint32_t shard)
 {
-    uint64_t used = word_load(&region_head(region)->used);
-    for (uint32_t i = 0; i < used && i < region->breakers; i++) {
-        struct slot *slot = region_slot(region, i);
-        word_store(&slot_shard(slot, shard)->in_flight, 0);
-        struct slot *home = slot_home(region, slot);
-        if (word_load(&home->rules[word_load(&home->version) & 1].flags) & RULE_COUNT)
+    struct breaker breaker;
+    places_clear(region, shard);
+    for (uint32_t i = 0; i < region->breakers && slot_is_used(region, i); i++) {
+        if (!slot_handle(region, i, &breaker) || (word_load(&breaker_rules(&breaker)->flags) & RULE_COUNT))
             continue; /* the cells are one ring that all shards write */
-        struct cell *cells = slot_cells(region, slot, shard);
+        struct cell *cells = breaker_cells(&breaker, shard);
         for (uint32_t k = 0; k < region->slices; k++)
             for (int n = 0; n < 8; n++)
                 word_store(&cells[k].count[n], 0);
@@ -216,11 +256,9 @@ static int region_open(struct breaker_region *ret_region, void *memory, size_t s
         region.answer = head_validate(memory, size, boot);
     if (region.answer == 0) {
         const struct head *head = memory;
+        region = geometry_of(head);
         region.base = memory;
         region.size = head->size;
-        region.breakers = head->breakers;
-        region.shards = head->shards;
-        region.slices = head->slices;
         region.boot_id = head->boot_id;
         region.self = owner_self();
     }
@@ -236,6 +274,7 @@ int breaker_region_attach(struct breaker_region *ret_region, void *memory, size_
         return answer;
     struct head *head = region_head(ret_region);
     uint64_t self = ret_region->self;
+    breaker_region_sweep(ret_region); /* the shard that is free may not be the one whose owner has died */
     uint32_t most = lanes < 1 ? 1 : lanes > sizeof(ret_region->lane) ? sizeof(ret_region->lane) : lanes;
     for (uint32_t i = 0; i < ret_region->shards && ret_region->lanes < most; i++)
         if (shard_claim(ret_region, i, self, false))
@@ -268,9 +307,7 @@ void breaker_region_detach(struct breaker_region *region)
         return;
     for (uint32_t i = 0; i < region->lanes; i++) {
         uint32_t shard = region->lane[i];
-        uint64_t used = word_load(&region_head(region)->used);
-        for (uint32_t k = 0; k < used && k < region->breakers; k++)
-            word_store(&slot_shard(region_slot(region, k), shard)->in_flight, 0);
+        places_clear(region, shard);
         atomic_store(&region_head(region)->owner[shard], 0);
     }
     memset(region, 0, sizeof(*region));

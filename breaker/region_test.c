@@ -61,7 +61,9 @@ static void every_flipped_bit_of_the_head_is_seen(void **state)
     struct world w = world_make("", 2);
     struct breaker_region region;
     unsigned char *bytes = w.memory;
-    for (int bit = 0; bit < 64 * 8; bit++) {
+    for (int bit = 0; bit < (64 + 16) * 8; bit++) {
+        if (bit == 64 * 8)
+            bytes += 64; /* the second line is not written once, the third is */
         bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
         assert_true(breaker_region_attach(&region, w.memory, w.size, 1, TEST_BOOT) >= BREAKER_E_EMPTY);
         assert_null(region.base);
@@ -90,8 +92,11 @@ static void options_out_of_range_are_refused(void **state)
     static char memory[64] __attribute__((aligned(64)));
     const struct breaker_region_options wrong[] = {{.breakers = BREAKER_BREAKERS_MAX + 1},
                                                    {.shards = BREAKER_SHARDS_MAX + 1},
-                                                   {.slices = BREAKER_SLICES_MAX + 1}};
-    for (int i = 0; i < 3; i++) {
+                                                   {.slices = BREAKER_SLICES_MAX + 1},
+                                                   {.keys = BREAKER_BREAKERS_MAX + 1},
+                                                   {.key_slices = 1000000},
+                                                   {.key_probes = BREAKER_PROBES_MAX + 1}};
+    for (int i = 0; i < 6; i++) {
         assert_int_equal(breaker_region_size(&wrong[i]), 0);
         assert_int_equal(breaker_region_init(memory, sizeof(memory), &wrong[i]), BREAKER_E_OPTIONS);
     }
@@ -171,6 +176,22 @@ static void places_of_a_killed_process_are_given_back(void **state)
     world_end(&w);
 }
 
+/* A free shard is not the dead one's: who attaches looks for all of the dead. */
+static void a_new_process_gives_back_what_the_dead_held_whichever_shard_it_takes(void **state)
+{
+    WORLD(w, "max_in_flight=5");
+    struct breaker_region leaves, next;
+    assert_int_equal(breaker_region_attach(&leaves, w.memory, w.size, 1, TEST_BOOT), 0);
+    die_holding(&w, 3);
+    breaker_region_detach(&leaves);
+    assert_int_equal(look(&w).in_flight, 3);
+    assert_int_equal(breaker_region_attach(&next, w.memory, w.size, 1, TEST_BOOT), 0);
+    assert_int_equal(next.lane[0], 1);
+    assert_int_equal(look(&w).in_flight, 0);
+    breaker_region_detach(&next);
+    world_end(&w);
+}
+
 static void a_new_process_takes_a_dead_ones_shard_and_finds_it_clean(void **state)
 {
     WORLD(w, "max_in_flight=100 slow_call=1s slow_rate=50% hung=on");
@@ -184,6 +205,47 @@ static void a_new_process_takes_a_dead_ones_shard_and_finds_it_clean(void **stat
     assert_int_equal(s.window_hung, 0);
     breaker_region_detach(&next);
     world_end(&w);
+}
+
+/* A zone gets another size: what was open stays open, in a region of another geometry. */
+static void a_copy_of_a_region_goes_on_where_it_was(void **state)
+{
+    static const char *const rules[] = {"window=10s", "window=count:50"};
+    for (int i = 0; i < 2; i++) {
+        WORLD(w, rules[i]);
+        breaker_config_parse(&w.config, "consecutive=3 open=30s min_calls=5 hung=off", NULL);
+        breaker_configure(&w.breaker, &w.config, w.now, NULL);
+        struct breaker key, closed;
+        struct breaker_permit permit;
+        struct breaker_region_options options = {
+            .breakers = 9, .shards = 3, .slices = 30, .boot_id = TEST_BOOT, .keys = 20, .key_probes = 16};
+        size_t size = breaker_region_size(&options);
+        struct world to = {.memory = world_map(size), .size = size};
+        breaker_get(&w.region, "closed", &w.config, w.now, &closed, NULL);
+        breaker_acquire(&closed, w.now, 0, &permit);
+        breaker_report(&closed, &permit, BREAKER_FAILURE, w.now);
+        calls(&w, 4, BREAKER_OK);
+        calls(&w, 3, BREAKER_FAILURE);
+        assert_int_equal(breaker_key(&w.breaker, "k", 1, w.now, &key), 0);
+        breaker_force(&key, BREAKER_MODE_FORCED_OPEN, w.now);
+        struct breaker_snapshot before = look(&w), after;
+        breaker_region_init(to.memory, size, &options);
+        assert_int_equal(breaker_region_attach(&to.region, to.memory, size, 1, TEST_BOOT), 0);
+        assert_int_equal(breaker_region_copy(&to.region, &w.region, w.now), 0);
+        assert_int_equal(breaker_find(&to.region, "payments", &to.breaker), 0);
+        breaker_snapshot(&to.breaker, w.now, &after);
+        assert_int_equal(after.state, BREAKER_OPEN);
+        assert_memory_equal(&after, &before, sizeof(after));
+        assert_int_equal(breaker_find(&to.region, "payments:k", &key), 0);
+        assert_int_equal(breaker_state(&key), BREAKER_FORCED_OPEN);
+        assert_int_equal(breaker_find(&to.region, "closed", &to.breaker), 0);
+        to.now = w.now;
+        assert_int_equal(look(&to).window_failures, 1);
+        calls(&to, 2, BREAKER_FAILURE);
+        assert_int_equal(state_of(&to), BREAKER_OPEN); /* the row went on */
+        world_end(&to);
+        world_end(&w);
+    }
 }
 
 static void at_most_max_in_flight_calls_are_under_way(void **state)
@@ -282,7 +344,9 @@ int main(void)
         cmocka_unit_test(a_region_may_be_moved),
         cmocka_unit_test(a_region_out_of_shards_still_guards),
         cmocka_unit_test(places_of_a_killed_process_are_given_back),
+        cmocka_unit_test(a_new_process_gives_back_what_the_dead_held_whichever_shard_it_takes),
         cmocka_unit_test(a_new_process_takes_a_dead_ones_shard_and_finds_it_clean),
+        cmocka_unit_test(a_copy_of_a_region_goes_on_where_it_was),
         cmocka_unit_test(at_most_max_in_flight_calls_are_under_way),
         cmocka_unit_test(a_lock_of_a_dead_process_is_taken_over_and_what_it_left_repaired),
         cmocka_unit_test(a_lock_of_a_living_process_is_respected),

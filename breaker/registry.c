@@ -111,7 +111,7 @@ struct name name_make(const struct breaker_region *region, const char *text, siz
 
 static uint32_t index_mask(const struct breaker_region *region)
 {
-    return index_size_of(region->breakers) - 1;
+    return index_size_of(region_entries(region)) - 1;
 }
 
 static void index_put(struct breaker_region *region, uint64_t hash, uint32_t number)
@@ -124,15 +124,21 @@ static void index_put(struct breaker_region *region, uint64_t hash, uint32_t num
     atomic_store_explicit(&index[at], hash >> 32 << 32 | (number + 1), memory_order_release);
 }
 
+bool slot_is_used(const struct breaker_region *region, uint32_t number)
+{
+    const struct head *head = region_head(region);
+    return number < region->breakers ? number < word_load(&head->used)
+                                     : number - region->breakers < word_load(&head->keys_used);
+}
+
 static void index_rebuild(struct breaker_region *region)
 {
     word *index = region_index(region);
     char text[BREAKER_NAME_MAX + 1];
     for (uint32_t i = 0; i <= index_mask(region); i++)
         word_store(&index[i], 0);
-    uint64_t used = word_load(&region_head(region)->used);
-    for (uint32_t i = 0; i < used && i < region->breakers; i++)
-        if (slot_name(region_slot(region, i), text))
+    for (uint32_t i = 0; i < region_entries(region); i++)
+        if (slot_is_used(region, i) && slot_name(region_slot(region, i), text))
             index_put(region, name_hash(region, text, strlen(text)), i);
 }
 
@@ -171,7 +177,7 @@ bool index_find(struct breaker_region *region, const struct name *name, struct b
         uint32_t number = (uint32_t)entry - 1;
         if (entry == 0)
             return false;
-        if (entry >> 32 != name->hash >> 32 || number >= region->breakers)
+        if (entry >> 32 != name->hash >> 32 || number >= region_entries(region))
             continue;
         struct slot *slot = region_slot(region, number);
         uint64_t identity = atomic_load_explicit(&slot->identity, memory_order_acquire);
@@ -180,27 +186,37 @@ bool index_find(struct breaker_region *region, const struct name *name, struct b
         atomic_thread_fence(memory_order_acquire);
         if (word_load(&slot->identity) != identity)
             continue;
-        *ret_breaker =
-            (struct breaker){region, slot, slot_home(region, slot), word_load(&slot->group) ? identity : 0};
-        return true;
+        *ret_breaker = (struct breaker){region, slot, slot_home(region, number),
+                                        number >= region->breakers ? identity : 0};
+        return ret_breaker->rules != NULL;
     }
     return false;
 }
 
 /* ---- making; the lock is held ---- */
 
-bool slot_take(struct breaker_region *region, bool is_hurried, uint64_t now_ns, uint32_t *ret_number)
+bool slot_take_named(struct breaker_region *region, uint32_t *ret_number)
 {
     struct head *head = region_head(region);
     uint64_t used = word_load(&head->used);
-    if (used < region->breakers) {
-        *ret_number = (uint32_t)used;
-        word_store(&head->used, used + 1);
+    if (used >= region->breakers)
+        return false;
+    *ret_number = (uint32_t)used;
+    word_store(&head->used, used + 1);
+    return true;
+}
+
+bool slot_take_key(struct breaker_region *region, uint64_t now_ns, uint32_t *ret_number)
+{
+    struct head *head = region_head(region);
+    uint64_t used = word_load(&head->keys_used);
+    if (used < region->keys) {
+        *ret_number = region->breakers + (uint32_t)used;
+        word_store(&head->keys_used, used + 1);
         return true;
     }
-    uint32_t steps = is_hurried ? HAND_STEPS : region->breakers;
-    for (uint32_t i = 0; i < steps && i < region->breakers; i++) {
-        uint32_t number = (uint32_t)(word_add(&head->hand, 1) % region->breakers);
+    for (uint32_t i = 0; i < HAND_STEPS && i < region->keys; i++) {
+        uint32_t number = region->breakers + (uint32_t)(word_add(&head->hand, 1) % region->keys);
         if (key_evict(region, number, now_ns)) {
             *ret_number = number;
             return true;
@@ -209,24 +225,25 @@ bool slot_take(struct breaker_region *region, bool is_hurried, uint64_t now_ns, 
     return false;
 }
 
-static void slot_clean(struct breaker_region *region, struct slot *slot)
+static void slot_clean(const struct breaker *breaker)
 {
-    for (uint32_t i = 0; i <= region->shards; i++) {
-        struct shard *shard = slot_shard(slot, i);
+    uint32_t kept, buckets = breaker_buckets(breaker);
+    struct record *records = breaker_records(breaker, &kept);
+    for (uint32_t i = 0; i < breaker_shards(breaker); i++) {
+        struct shard *shard = breaker_shard(breaker, i);
         for (int k = 0; k < TOTALS; k++)
             word_store(&shard->total[k], 0);
-        word_store(&shard->in_flight, 0);
         word_store(&shard->turn, 0);
-        for (int k = 0; k < LATENCY_BUCKETS; k++) {
-            word_store(&shard->took_ok[k], 0);
-            word_store(&shard->took_other[k], 0);
-        }
+        for (uint32_t k = 0; k < 2 * buckets; k++)
+            word_store(&shard->took[k], 0);
     }
-    for (int k = 0; k < LATENCY_MARKS * LATENCY_BUCKETS; k++)
-        word_store(&slot->mark[k / LATENCY_BUCKETS][k % LATENCY_BUCKETS], 0);
-    word_store(&slot->latency_due_ns, 0);
-    for (int i = 0; i < BREAKER_EVENTS; i++)
-        word_store(&slot->events[i].epoch, 0);
+    for (uint32_t i = 0; i <= breaker->region->shards; i++)
+        word_store(breaker_place(breaker, i), 0);
+    for (uint32_t i = 0; i < LATENCY_MARKS; i++)
+        word_store(&breaker_mark(breaker, i)->tag, 0);
+    word_store(&((struct slot *)breaker->slot)->latency_due_ns, 0);
+    for (uint32_t i = 0; i < kept; i++)
+        word_store(&records[i].epoch, 0);
 }
 
 void slot_make(struct breaker_region *region, uint32_t number, const struct name *name,
@@ -235,10 +252,12 @@ void slot_make(struct breaker_region *region, uint32_t number, const struct name
     struct slot *slot = region_slot(region, number);
     struct head *head = region_head(region);
     uint64_t epoch = state_epoch(word_load(&slot->state));
-    uint64_t slot_size = slot_size_of(region->shards, region->slices), group_number = 0;
+    uint64_t size = named_size_of(region->shards, region->slices), group_number = 0;
     if (group)
-        group_number = (uint64_t)((char *)group->slot - (char *)region_slot(region, 0)) / slot_size + 1;
-    slot_clean(region, slot);
+        group_number = (uint64_t)((char *)group->slot - (char *)region_slot(region, 0)) / size + 1;
+    uint64_t identity = word_add(&head->next_identity, 1) + 1;
+    *ret_breaker = (struct breaker){region, slot, group ? group->slot : slot, group ? identity : 0};
+    slot_clean(ret_breaker);
     for (int i = 0; i < 8; i++)
         word_store(&slot->name[i], name->words[i]);
     word_store(&slot->group, group_number);
@@ -250,8 +269,6 @@ void slot_make(struct breaker_region *region, uint32_t number, const struct name
     word_store(&slot->since, mark_pack((uint32_t)epoch, now_ns ? now_ns : 1));
     word_store(&slot->hung_slice, 0);
     word_store(&slot->swept_ns, 0);
-    uint64_t identity = word_add(&head->next_identity, 1) + 1;
-    *ret_breaker = (struct breaker){region, slot, slot_home(region, slot), group ? identity : 0};
     index_put(region, name->hash, number);
     word_store(&slot->identity, 0);
 }
@@ -281,7 +298,7 @@ static int get_locked(struct breaker_region *region, const struct name *name,
             rules_install(ret_breaker, config, false);
         return 0;
     }
-    if (!slot_take(region, false, now_ns, &number))
+    if (!slot_take_named(region, &number))
         return pass_untouched(region, BREAKER_E_CAPACITY, ret_breaker);
     breaker_config_init(&defaults);
     slot_make(region, number, name, NULL, now_ns, ret_breaker);
@@ -325,19 +342,27 @@ int breaker_find(struct breaker_region *region, const char *text, struct breaker
     return index_find(region, &name, ret_breaker) ? 0 : pass_untouched(region, BREAKER_E_ABSENT, ret_breaker);
 }
 
+/* The cursor counts named ones and then keyed ones. */
 int breaker_next(struct breaker_region *region, uint32_t *cursor, struct breaker *ret_breaker)
 {
     if (!region || !region->base)
         return pass_untouched(region, BREAKER_E_ABSENT, ret_breaker);
-    uint64_t used = word_load(&region_head(region)->used);
-    while (*cursor < used && *cursor < region->breakers) {
-        struct slot *slot = region_slot(region, (*cursor)++);
-        uint64_t identity = atomic_load_explicit(&slot->identity, memory_order_acquire);
-        if (identity == 0)
+    while (*cursor < region_entries(region)) {
+        uint32_t number = (*cursor)++;
+        if (!slot_is_used(region, number)) {
+            if (number < region->breakers)
+                *cursor = region->breakers;
+            else
+                break;
             continue;
-        *ret_breaker =
-            (struct breaker){region, slot, slot_home(region, slot), word_load(&slot->group) ? identity : 0};
+        }
+        struct slot *slot = region_slot(region, number), *home = slot_home(region, number);
+        uint64_t identity = atomic_load_explicit(&slot->identity, memory_order_acquire);
+        if (identity == 0 || !home)
+            continue;
+        *ret_breaker = (struct breaker){region, slot, home, number >= region->breakers ? identity : 0};
         return 0;
     }
+    *cursor = region_entries(region);
     return pass_untouched(region, BREAKER_E_ABSENT, ret_breaker);
 }

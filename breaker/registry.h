@@ -24,15 +24,19 @@ uint64_t name_hash(const struct breaker_region *region, const char *name, size_t
 /* Look up without a lock; may miss what is just being moved. */
 bool index_find(struct breaker_region *region, const struct name *name, struct breaker *ret_breaker);
 
-/* With the lock held: take an entry out; find a slot, evicting if it must (is_hurried: a few steps only); make a
- * breaker in it, for all to see once it is published. */
+/* Was this slot ever taken? */
+bool slot_is_used(const struct breaker_region *region, uint32_t number);
+
+/* With the lock held: take an entry out; find a slot for a name, or for a key, looking for one to evict in a few steps;
+ * make a breaker in it, for all to see once it is published. */
 void index_remove(struct breaker_region *region, uint32_t number);
-bool slot_take(struct breaker_region *region, bool is_hurried, uint64_t now_ns, uint32_t *ret_number);
+bool slot_take_named(struct breaker_region *region, uint32_t *ret_number);
+bool slot_take_key(struct breaker_region *region, uint64_t now_ns, uint32_t *ret_number);
 void slot_make(struct breaker_region *region, uint32_t number, const struct name *name,
                const struct breaker *group, uint64_t now_ns, struct breaker *ret_breaker);
 void slot_publish(const struct breaker *breaker);
 
-/* Free the slot if it may be (B7): true when nothing lives there any more. */
+/* Free the keyed slot if it may be (B7): true when nothing lives there any more. */
 bool key_evict(struct breaker_region *region, uint32_t number, uint64_t now_ns);
 
 /* A handle that lets calls pass, and the answer why. */

@@ -37,7 +37,8 @@ static int report_probe(const struct breaker *breaker, const struct rules *rules
         probes_judge(breaker, rules, state, now_ns);
         return BREAKER_E_STALE;
     }
-    if (permit->probe >= BREAKER_PROBES_MAX || !word_swap(&slot->probe[permit->probe], &expected, ended))
+    if (permit->probe >= breaker_probes_room(breaker) ||
+        !word_swap(breaker_probe(breaker, permit->probe), &expected, ended))
         return BREAKER_E_STALE;
     probes_judge(breaker, rules, state, now_ns);
     return 0;
@@ -110,15 +111,16 @@ static int report_counted(const struct breaker *breaker, const struct breaker_pe
                     : now > permit->started_ns ? now - permit->started_ns
                                                : 0;
     enum total how = classify(rules, result, took);
-    struct shard *shard = slot_shard(slot, lane_of(breaker->region));
+    struct shard *shard = breaker_shard(breaker, lane_of(breaker->region));
     if (breaker_is_gone(breaker))
         return BREAKER_E_STALE;
     if (permit->flags & PERMIT_PLACE)
         place_give(breaker, permit->shard);
+    latency_look(breaker, rules, now);
     if (how == TOTAL_NEUTRAL || (result->flags & BREAKER_NEVER_SLOW)) /* its time says nothing */
         word_add(&shard->total[how], 1);
     else
-        latency_add(breaker, rules, shard, how, took, now);
+        latency_add(breaker, shard, how, took);
     if (permit->kind != PERMIT_NORMAL && permit->kind != PERMIT_PROBE)
         return 0;
     int answer = BREAKER_E_STALE;
@@ -158,6 +160,15 @@ int breaker_report(const struct breaker *breaker, struct breaker_permit *permit,
 int breaker_release(const struct breaker *breaker, struct breaker_permit *permit, uint64_t now_ns)
 {
     return breaker_report(breaker, permit, BREAKER_NEUTRAL, now_ns);
+}
+
+void breaker_count_fallback(const struct breaker *breaker, int has_served, uint64_t now_ns)
+{
+    if (!breaker->slot || breaker_is_gone(breaker))
+        return;
+    latency_look(breaker, breaker_rules(breaker), machine_clock(breaker->slot, now_ns));
+    struct shard *shard = breaker_shard(breaker, lane_of(breaker->region));
+    word_add(&shard->total[has_served ? TOTAL_FALLBACK : TOTAL_FALLBACK_FAILED], 1);
 }
 
 uint64_t breaker_retry_after(const struct breaker *breaker, uint64_t now_ns)

@@ -404,6 +404,51 @@ static void the_last_64_events_are_kept_in_order(void **state)
 }
 
 /* A buffer that is too small is told with the length that would do, and nothing is written beyond it. */
+/* The window that is judged is empty after a trip; what people look at is not. */
+static void what_a_dashboard_counts_outlives_the_change_of_state(void **state)
+{
+    static const char *const words[] = {
+        [BREAKER_JSON] = "\"failure_rate\":80,\"window\":{\"total\":0,\"failures\":0,\"slow\":0,\"hung\":0,\"consecutive\":0},"
+                         "\"lately\":{\"total\":20,\"failures\":16,\"timeouts\":6,\"slow\":2,\"refused\":5,"
+                         "\"shadow_refused\":0,\"fallbacks\":4,\"fallbacks_failed\":1}",
+        [BREAKER_OPENMETRICS] = "breaker_lately_calls{breaker=\"payments\",kind=\"failures\"} 16\n",
+        [BREAKER_STREAM] = "\"isCircuitBreakerOpen\":true,\"errorPercentage\":80,\"errorCount\":16,\"requestCount\":20,"
+                           "\"rollingCountFailure\":10,\"rollingCountSuccess\":4,\"rollingCountTimeout\":6,"
+                           "\"rollingCountShortCircuited\":5,\"rollingCountFallbackSuccess\":4,"
+                           "\"rollingCountFallbackFailure\":1,",
+        [BREAKER_PROMETHEUS] = "breaker_fallbacks_total{breaker=\"payments\",outcome=\"ok\"} 4\n",
+    };
+    WORLD(w, "window=10s min_calls=20 failure_rate=50% consecutive=off slow_call=1s open=1m open_max=1m jitter=0%");
+    char *text = malloc(65536);
+    calls(&w, 2, BREAKER_OK);
+    for (int i = 0; i < 2; i++)
+        call(&w, BREAKER_OK, 1100 * MS);
+    calls(&w, 10, BREAKER_FAILURE);
+    calls(&w, 6, BREAKER_TIMEOUT);
+    assert_int_equal(state_of(&w), BREAKER_OPEN);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(call(&w, BREAKER_OK, 0), BREAKER_E_OPEN);
+        breaker_count_fallback(&w.breaker, i < 4, w.now);
+    }
+    for (int format = BREAKER_JSON; format <= BREAKER_PROMETHEUS; format++) {
+        size_t length;
+        assert_int_equal(breaker_export(&w.region, (enum breaker_format)format, w.now, 1, text, 65536, &length), 0);
+        if (!strstr(text, words[format]))
+            fail_msg("no %s in %s", words[format], text);
+    }
+    w.now += 8 * SEC; /* while it is open the refusals move the window on */
+    calls(&w, 3, BREAKER_OK);
+    w.now += 8 * SEC;
+    calls(&w, 2, BREAKER_OK);
+    struct breaker_lately lately = look(&w).lately;
+    assert_int_equal(lately.total, 0);
+    assert_int_equal(lately.refused, 5);
+    w.now += 20 * SEC;
+    assert_int_equal(look(&w).lately.refused, 0);
+    free(text);
+    world_end(&w);
+}
+
 static void an_export_tells_the_room_it_needs(void **state)
 {
     WORLD(w, "");
@@ -451,6 +496,7 @@ int main(void)
         cmocka_unit_test(after_forced_open_probes_come_first),
         cmocka_unit_test(reset_forgets_everything_but_the_totals),
         cmocka_unit_test(the_last_64_events_are_kept_in_order),
+        cmocka_unit_test(what_a_dashboard_counts_outlives_the_change_of_state),
         cmocka_unit_test(an_export_tells_the_room_it_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

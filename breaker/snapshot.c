@@ -8,8 +8,8 @@
 static uint64_t total_of(const struct breaker *breaker, enum total which)
 {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i <= breaker->region->shards; i++)
-        sum += word_load(&slot_shard(breaker->slot, i)->total[which]);
+    for (uint32_t i = 0; i < breaker_shards(breaker); i++)
+        sum += word_load(&breaker_shard(breaker, i)->total[which]);
     return sum;
 }
 
@@ -36,6 +36,8 @@ static struct breaker_totals totals_of(const struct breaker *b)
         .trips_failure_rate = total_of(b, TOTAL_TRIPS_FAILURE_RATE),
         .trips_slow_rate = total_of(b, TOTAL_TRIPS_SLOW_RATE),
         .trips_probes_failed = total_of(b, TOTAL_TRIPS_PROBES_FAILED),
+        .fallbacks = total_of(b, TOTAL_FALLBACK),
+        .fallbacks_failed = total_of(b, TOTAL_FALLBACK_FAILED),
     };
 }
 
@@ -43,7 +45,7 @@ static uint64_t in_flight_of(const struct breaker *breaker)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i <= breaker->region->shards; i++)
-        sum += word_load(&slot_shard(breaker->slot, i)->in_flight);
+        sum += word_load(breaker_place(breaker, i));
     return sum;
 }
 
@@ -106,6 +108,7 @@ int breaker_snapshot(const struct breaker *breaker, uint64_t now_ns, struct brea
     s.consecutive = tagged_count(word_load(&slot->streak), s.epoch);
     s.in_flight = in_flight_of(breaker);
     s.totals = totals_of(breaker);
+    latency_lately(breaker, rules, now, &s.lately);
     rules_read(rules, &s.config);
     *ret_snapshot = s;
     return 0;

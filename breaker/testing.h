@@ -37,12 +37,13 @@ static inline void *world_map(size_t size)
     return memory;
 }
 
-/* A region for `breakers`, one breaker "payments" configured by text onto the defaults, at 1000 s of the
+/* A region for `breakers` by name and one less by key, one breaker "payments" configured by text onto the defaults, at 1000 s of the
  * clock. */
 static inline struct world world_make(const char *text, uint32_t breakers)
 {
     struct world world = {.now = 1000 * SEC};
-    struct breaker_region_options options = {.breakers = breakers, .shards = 16, .boot_id = TEST_BOOT};
+    struct breaker_region_options options = {
+        .breakers = breakers, .shards = 16, .boot_id = TEST_BOOT, .keys = breakers > 1 ? breakers - 1 : 1};
     struct breaker_problem problem;
     world.size = breaker_region_size(&options);
     world.memory = world_map(world.size);

@@ -270,7 +270,7 @@ static int map_file(struct tool *tool, size_t size)
     return tool->memory == MAP_FAILED ? complain(tool->file, strerror(errno)) : 0;
 }
 
-/* breakers=16 shards=8 slices=20 */
+/* breakers=16 shards=8 slices=20 keys=16 */
 static int options_parse(const char *text, struct breaker_region_options *ret_options)
 {
     unsigned number;
@@ -282,8 +282,10 @@ static int options_parse(const char *text, struct breaker_region_options *ret_op
             ret_options->shards = number;
         else if (sscanf(text, "slices=%9u%n", &number, &used) == 1)
             ret_options->slices = number;
+        else if (sscanf(text, "keys=%9u%n", &number, &used) == 1)
+            ret_options->keys = number;
         else
-            return complain(text, "is not breakers=…, shards=… or slices=…");
+            return complain(text, "is not breakers=…, shards=…, slices=… or keys=…");
         text += used;
         text += strspn(text, " ");
     }
@@ -333,7 +335,7 @@ static const struct command commands[] = {
     {"set", "NAME \"open=5s …\"", "change its configuration while it is in use, or make it", run_set, 1, 1,
      0},
     {"sweep", "", "give back what dead processes held", run_sweep, 0, 0, 0},
-    {"make", "[\"breakers=16 shards=8 slices=20\"]", "make a region in a new file", run_make, 0, 0, 1},
+    {"make", "[\"breakers=16 shards=8 slices=20 keys=16\"]", "make a region in a new file", run_make, 0, 0, 1},
 };
 
 static int help(void)

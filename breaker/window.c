@@ -15,13 +15,13 @@ static uint32_t ring_entry(uint32_t era, enum total how)
 
 static _Atomic uint32_t *ring_of(const struct breaker *breaker)
 {
-    return (_Atomic uint32_t *)slot_cells(breaker->region, breaker->slot, 0);
+    return (_Atomic uint32_t *)breaker_cells(breaker, 0);
 }
 
 static uint32_t ring_size(const struct breaker *breaker, const struct rules *rules)
 {
     uint64_t count = word_load(&rules->window_count);
-    return count >= 1 && count <= ring_capacity(breaker->region) ? (uint32_t)count : 1;
+    return count >= 1 && count <= ring_capacity(breaker) ? (uint32_t)count : 1;
 }
 
 /* Take the next place. The position runs 0 … 2N−1 and from there back to N: below N the ring is
@@ -86,7 +86,7 @@ static int64_t cell_sum(const struct cell *cell, uint32_t tag, struct window_sum
 static void shard_sum(const struct breaker *breaker, const struct rules *rules, uint32_t shard,
                       uint32_t epoch, uint64_t current, struct window_sum *sum, int64_t *running)
 {
-    const struct cell *cells = slot_cells(breaker->region, breaker->slot, shard);
+    const struct cell *cells = breaker_cells(breaker, shard);
     uint32_t slices = ring_slices(breaker, rules), place = (uint32_t)(current % slices);
     uint32_t tag = window_tag(rules, epoch, current);
     for (uint32_t back = 0; back < slices && back <= current; back++, tag--) {
@@ -105,11 +105,8 @@ struct window_sum window_sum(const struct breaker *breaker, const struct rules *
     int64_t running[BREAKER_SLICES_MAX] = {0};
     uint64_t current = slice_of(rules, now_ns), length = word_load(&rules->slice_ns);
     uint64_t slow_ns = word_load(&rules->slow_call_ns);
-    for (uint64_t left = word_load(&region_head(breaker->region)->shards_used); left; left &= left - 1) {
-        uint32_t shard = (uint32_t)__builtin_ctzll(left);
-        if (shard <= breaker->region->shards)
-            shard_sum(breaker, rules, shard, epoch, current, &sum, running);
-    }
+    for (uint64_t left = breaker_shard_bits(breaker); left; left &= left - 1)
+        shard_sum(breaker, rules, (uint32_t)__builtin_ctzll(left), epoch, current, &sum, running);
     for (uint64_t back = 0; (flags & RULE_HUNG) && back < ring_slices(breaker, rules) && back <= current;
          back++)
         if (running[back] > 0 && (current - back + 1) * length + slow_ns <= now_ns)
@@ -119,9 +116,8 @@ struct window_sum window_sum(const struct breaker *breaker, const struct rules *
 
 void window_clear(const struct breaker *breaker)
 {
-    const struct breaker_region *region = breaker->region;
-    struct cell *cells = slot_cells(region, breaker->slot, 0);
-    for (uint64_t i = 0; i < (region->shards + UINT64_C(1)) * region->slices; i++)
+    struct cell *cells = breaker_cells(breaker, 0);
+    for (uint64_t i = 0; i < (uint64_t)breaker_shards(breaker) * breaker_slices(breaker); i++)
         for (int k = 0; k < 8; k++)
             word_store(&cells[i].count[k], 0);
 }

@@ -45,11 +45,19 @@ static inline void tagged_add(word *counter, uint32_t tag)
     word_add(counter, 1);
 }
 
+/* Add many. Only while nobody else counts there. */
+static inline void tagged_add_many(word *counter, uint32_t tag, uint32_t more)
+{
+    uint64_t value = word_load(counter);
+    bool is_older = value == 0 || (uint32_t)(value >> 32) - tag >= NEWER_SLICES;
+    word_store(counter, is_older ? (uint64_t)tag << 32 | more : value + more);
+}
+
 /* The number of slices in force, whatever another process wrote there. */
 static inline uint32_t ring_slices(const struct breaker *breaker, const struct rules *rules)
 {
     uint64_t slices = word_load(&rules->slices);
-    return slices >= 1 && slices <= breaker->region->slices ? (uint32_t)slices : 1;
+    return slices >= 1 && slices <= breaker_slices(breaker) ? (uint32_t)slices : 1;
 }
 
 /* Where a shard counts a slice. */
@@ -58,7 +66,7 @@ static inline struct cell *slice_cell(const struct breaker *breaker, const struc
 {
     uint64_t slices = word_load(&rules->slices);
     uint64_t place = slice - divide(slice, slices, word_load(&rules->slices_inverse)) * slices;
-    return &slot_cells(breaker->region, breaker->slot, shard)[place < breaker->region->slices ? place : 0];
+    return &breaker_cells(breaker, shard)[place < breaker_slices(breaker) ? place : 0];
 }
 
 /* Count a call that begins now; for windows that count hung calls. */

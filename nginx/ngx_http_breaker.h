@@ -46,6 +46,9 @@
 #define NGX_HTTP_BREAKER_STATUS_MIN    100 /* statuses that can be classified */
 #define NGX_HTTP_BREAKER_STATUS_MAX    599
 #define NGX_HTTP_BREAKER_SLICES_MAX    60   /* of a time window; the zone has room for so many */
+#define NGX_HTTP_BREAKER_KEY_SLICES    20   /* at least, of a breaker by key */
+#define NGX_HTTP_BREAKER_KEY_PROBES    16   /* … */
+#define NGX_HTTP_BREAKER_FULL_MS       60000 /* between two log lines that say that keys find no room */
 #define NGX_HTTP_BREAKER_STREAM_MS     1000 /* between two frames of ?format=stream */
 
 
@@ -91,6 +94,8 @@ typedef struct {
     ngx_shm_zone_t *zone;
     void *memory; /* the region inside the zone */
     size_t memory_size;
+    ngx_uint_t fresh;             /* made by this configuration, not kept from the one before */
+    ngx_msec_t full;              /* when this process last said that keys find no room */
     ngx_int_t workers;            /* as configured, to size the region */
     struct breaker_region region; /* this process's door to it */
     ngx_array_t breakers;         /* of ngx_http_breaker_t * */
@@ -195,6 +200,7 @@ struct ngx_http_breaker_ctx_s {
     unsigned replacing : 1; /* the answer under way is to be replaced */
     unsigned answering : 1; /* the answer under way is ours */
     unsigned error_page : 1;
+    unsigned exhausted : 1; /* no element of the chain was left */
     unsigned header_only : 1;
 };
 
@@ -265,6 +271,8 @@ ngx_int_t ngx_http_breaker_early_handler(ngx_http_request_t *r);
 ngx_http_breaker_ctx_t *ngx_http_breaker_find(ngx_http_request_t *r);
 
 ngx_uint_t ngx_http_breaker_is_idempotent(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf);
+void ngx_http_breaker_key(ngx_http_request_t *r, ngx_http_breaker_t *breaker, ngx_str_t *key, uint64_t now,
+                          struct breaker *ret_handle);
 unsigned ngx_http_breaker_flags(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf);
 ngx_int_t ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx);
 ngx_http_breaker_ctx_t *ngx_http_breaker_begin(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf,

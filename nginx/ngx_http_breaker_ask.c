@@ -13,6 +13,11 @@ ngx_http_breaker_cleanup(void *data)
     uint64_t now;
 
     now = ngx_http_breaker_now();
+
+    if (ctx->exhausted || ctx->taken.len) {
+        breaker_count_fallback(&ctx->handle, !ctx->exhausted, now);
+    }
+
     breaker_release(&ctx->handle, &ctx->permit, now);
     breaker_release(&ctx->breaker->streams, &ctx->stream, now);
     breaker_release(&ctx->breaker->fallbacks, &ctx->fallback, now);
@@ -121,6 +126,30 @@ ngx_http_breaker_flags(ngx_http_request_t *r, ngx_http_breaker_loc_conf_t *blcf)
 }
 
 
+/* The breaker of a key; those that find no room share their group's, and the log says so once a minute. */
+void
+ngx_http_breaker_key(ngx_http_request_t *r, ngx_http_breaker_t *breaker, ngx_str_t *key, uint64_t now,
+                     struct breaker *ret_handle)
+{
+    ngx_http_breaker_main_conf_t *mcf;
+
+    if (breaker_key(&breaker->handle, key->data, key->len, now, ret_handle) != BREAKER_E_CAPACITY) {
+        return;
+    }
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_breaker_module);
+
+    if (mcf->full && ngx_current_msec - mcf->full < NGX_HTTP_BREAKER_FULL_MS) {
+        return;
+    }
+
+    mcf->full = ngx_current_msec;
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                  "breaker_zone \"%V\" is full: %uD breakers by key are in use, further keys of \"%V\" share one",
+                  &mcf->zone->shm.name, breaker_keys_room(&mcf->region, NULL, NULL), &breaker->name);
+}
+
+
 /* NGX_OK: the call may be made. NGX_DECLINED: refused. */
 ngx_int_t
 ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
@@ -146,7 +175,7 @@ ngx_http_breaker_ask(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
     ctx->handle = breaker->handle;
 
     if (breaker->key && ngx_http_complex_value(r, breaker->key, &key) == NGX_OK && key.len) {
-        (void) breaker_key(&breaker->handle, key.data, key.len, now, &ctx->handle);
+        ngx_http_breaker_key(r, breaker, &key, now, &ctx->handle);
     }
 
     ctx->answer = breaker_acquire(&ctx->handle, now, ngx_http_breaker_flags(r, ctx->conf), &ctx->permit);

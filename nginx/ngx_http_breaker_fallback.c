@@ -139,6 +139,7 @@ ngx_http_breaker_fall_back(ngx_http_request_t *r, ngx_http_breaker_ctx_t *ctx)
 
     if (!ngx_http_breaker_reserve_fallback(r, ctx)) {
         ctx->answering = 1;
+        ctx->exhausted = ctx->conf->fallbacks != NULL;
         return ctx->refused ? ngx_http_breaker_send_refusal(r, ctx) : NGX_HTTP_BAD_GATEWAY;
     }
 

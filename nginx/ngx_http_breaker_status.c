@@ -43,6 +43,8 @@ ngx_http_breaker_export(ngx_http_request_t *r, enum breaker_format format, u_cha
     mcf = ngx_http_get_module_main_conf(r, ngx_http_breaker_module);
     tp = ngx_timeofday();
 
+    (void) breaker_region_sweep(&mcf->region); /* what is told as under way is: not the calls of killed workers */
+
     for (i = 0; i < NGX_HTTP_BREAKER_EXPORT_TRIES; i++) {
 
         if (breaker_export(&mcf->region, format, ngx_http_breaker_now(), (uint64_t) tp->sec * 1000 + tp->msec,

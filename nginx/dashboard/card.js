@@ -98,7 +98,8 @@ function countRow(name, count, limit) {
 
 function numbers(breaker) {
   const rules = rulesOf(breaker.config);
-  const {total, failures, slow, hung, consecutive} = breaker.window;
+  const {hung, consecutive} = breaker.window;
+  const {total, failures, slow} = breaker.window.total > 0 ? breaker.window : breaker.lately;
   const rows = [];
   if (rules.failure_rate > 0)
     rows.push(rateRow('failures', failures, {total, least: rules.min_calls, threshold: rules.failure_rate}));

@@ -18,8 +18,8 @@ PANELS = [
     ("Refused a second, by why", "reqps", "timeseries", 12,
      [('sum by (why) (rate(breaker_refused_total{breaker=~"$breaker"}[1m]))', "{{why}}")]),
     ("Failures in the window", "percent", "timeseries", 12,
-     [('100 * breaker_window_calls{breaker=~"$breaker",kind="failures"} / ignoring (kind) '
-       'breaker_window_calls{breaker=~"$breaker",kind="total"}', "{{breaker}}")]),
+     [('100 * breaker_lately_calls{breaker=~"$breaker",kind="failures"} / ignoring (kind) '
+       'breaker_lately_calls{breaker=~"$breaker",kind="total"}', "{{breaker}}")]),
     ("How long calls take: half of them, and all but one in a hundred", "s", "timeseries", 12,
      [(f'histogram_quantile({quantile}, sum by (breaker, le) (rate(breaker_call_seconds_bucket{{breaker=~"$breaker"}}[1m])))',
        f"{{{{breaker}}}} p{quantile * 100:.0f}") for quantile in (0.5, 0.99)]),

@@ -138,6 +138,21 @@ def ordinary_settings_pass_after_every_preset_and_before_it(scene):
 
 
 @test
+def nginx_t_says_how_many_breakers_a_zone_holds(scene):
+    for size, least in (("1m", 200), ("8m", 2000)):
+        right, text = says(site("key=$remote_addr", GOOD).replace("breakers 2m", f"breakers {size}"))
+        told = re.search(r'breaker_zone "breakers" of \d+ bytes holds (\d+) breakers and (\d+) by key', text)
+        assert right and told and int(told[1]) >= 3 and int(told[2]) >= least, text
+
+
+@test
+def a_key_may_have_any_window_and_any_number_of_probes(scene):
+    for rules in ("window=count:1000", "window=1m slices=60", "probes=100", "preset=resilience4j probes=20"):
+        right, text = says(site(f"key=$remote_addr {rules}", GOOD))
+        assert right and "[warn]" not in text, text
+
+
+@test
 def a_zone_that_is_too_small_says_what_it_holds(scene):
     right, text = says(site("", GOOD, http="".join(f"breaker x{i};" for i in range(60))).replace("breakers 2m", "breakers 32k"))
     assert not right and "enlarge" in text, text

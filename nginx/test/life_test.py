@@ -3,6 +3,7 @@
 import http.client
 import os
 import signal
+import socket
 import sys
 import threading
 
@@ -121,7 +122,7 @@ def counts_survive_a_reload_and_new_rules_win(scene):
 def a_reload_with_an_error_changes_nothing(scene):
     n, u = quick(scene)
     rules = open(n.dir + "/nginx.conf").read()
-    open(n.dir + "/nginx.conf", "w").write(rules.replace("consecutive=3", "consecutive=1 probes=99"))
+    open(n.dir + "/nginx.conf", "w").write(rules.replace("consecutive=3", "consecutive=1 probes=999"))
     n.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "probes" in n.error_log(), "the mistake is not logged")
     n.get("/x")
@@ -201,21 +202,90 @@ def each_key_has_a_breaker_of_its_own(scene):
 
 
 @test
-def keys_are_capped_and_further_ones_pass_untracked(scene):
+def keys_that_find_no_room_share_one_breaker_and_the_log_says_so_once(scene):
     u = scene.upstream()
-    conf = site(QUICK + " key=$arg_tenant key_idle=1h",
+    conf = site(QUICK.replace("open=300ms open_max=300ms", "open=1h open_max=1h") + " key=$arg_tenant key_idle=1h",
                 f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}")
     n = scene.nginx(conf.replace("breakers 2m", "breakers 512k"), workers=1)
     c = http.client.HTTPConnection("127.0.0.1", n.port, timeout=WAIT_S)
-    for i in range(600):
-        c.request("GET", f"/x?tenant=t{i}")
+
+    def get(tenant):
+        c.request("GET", f"/x?tenant={tenant}")
         r = c.getresponse()
         r.read()
-        assert r.status == 200
-    c.close()
+        return r.status
+    assert all(get(f"t{i}") == 200 for i in range(600))
     status = n.get("/breakers").json
-    assert len(status["breakers"]) < 600 and status["untracked"] > 0, (len(status["breakers"]), status["untracked"])
-    n.logged("decision=untracked")
+    keys = status["keys"]
+    assert 40 < keys["used"] == keys["room"] < 600, keys
+    assert keys["shared"] == 600 - keys["room"] and status["untracked"] == 0, status
+    assert n.error_log().count("is full") == 1, n.error_log()
+    u.mode = "500"
+    answers = [get(f"strange{i}") for i in range(9)]
+    assert answers == [500] * 3 + [503] * 6, answers
+    u.mode = "ok"
+    assert get("t1") == 200, "who has a breaker keeps it"
+    assert n.state("b") == "open"
+    metrics = n.get("/breakers?format=prometheus").body.decode()
+    assert f"breaker_keys_shared_total {keys['shared'] + 9}" in metrics, metrics
+    c.close()
+
+
+@test
+def a_zone_that_gets_another_size_keeps_what_is_open(scene):
+    u = scene.upstream(mode="500")
+    conf = site(QUICK.replace("open=300ms open_max=300ms", "open=1h open_max=1h"),
+                f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}")
+    n = scene.nginx(conf)
+    trip(n)
+    before = n.breaker("b")
+    for size in ("4m", "1m"):
+        n.reload(conf.replace("breakers 2m", f"breakers {size}"))
+        after = n.breaker("b")
+        assert after["state"] == "open" and after["calls"] == before["calls"] and after["epoch"] == before["epoch"], after
+        assert 0 < after["retry_after_ms"] <= before["retry_after_ms"], after
+        assert n.get("/x").status == 503
+
+
+@test
+def calls_of_killed_workers_are_not_told_as_under_way(scene):
+    u = scene.upstream(mode="hold")
+    conf = site(QUICK + " max_in_flight=50", f"location / {{ breaker_use b; proxy_pass http://127.0.0.1:{u.port}; }}")
+    n = scene.nginx(conf, workers=2)
+    n.reload()  # the shards of the first workers are free now: the next one takes one of those
+    clients = [socket.create_connection(("127.0.0.1", n.port)) for _ in range(6)]
+    for client in clients:
+        client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_for(lambda: n.breaker("b")["in_flight"] == 6, "six calls are not under way")
+    before = set(n.worker_pids())
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(set(n.worker_pids()) - before) == 2, "no new workers")
+    assert n.breaker("b")["in_flight"] == 0
+    for client in clients:
+        client.close()
+
+
+@test
+def what_hystrix_stream_counts_outlives_the_trip(scene):
+    u = scene.upstream(mode="500")
+    n = scene.nginx(site(QUICK.replace("open=300ms open_max=300ms", "open=1h open_max=1h"),
+                         f"location / {{ breaker_use b; breaker_fallback 503=/sorry; proxy_pass http://127.0.0.1:{u.port}; }}"
+                         " location = /sorry { internal; return 200 sorry; }"))
+    for _ in range(10):
+        n.get("/x")
+    assert n.state("b") == "open"
+    lately = n.breaker("b")["lately"]
+    assert lately["total"] == lately["failures"] == 3 and lately["refused"] == 7 and lately["fallbacks"] == 10, lately
+    assert n.breaker("b")["failure_rate"] == 100 and n.breaker("b")["window"]["total"] == 0
+    with socket.create_connection(("127.0.0.1", n.port), timeout=WAIT_S) as client:
+        client.sendall(b"GET /breakers?format=stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        frame = b""
+        while b"reportingHosts" not in frame.partition(b'"name":"b"')[2]:
+            frame += client.recv(65536)
+    for words in (b'"errorPercentage":100', b'"errorCount":3', b'"requestCount":3', b'"rollingCountShortCircuited":7',
+                  b'"rollingCountFallbackSuccess":10'):
+        assert words in frame, (words, frame)
 
 
 if __name__ == "__main__":
