@@ -36,6 +36,7 @@ src/journal/journal_signed_checkpoint_fuzz signed_checkpoint
 src/command/command_fields_fuzz command
 src/view/view_grammar_fuzz grammar
 src/view/view_definition_fuzz definition
+src/view/view_text_fuzz view_text
 src/replica/replica_wire_fuzz wire
 src/group/group_record_fuzz group
 src/http/http_text_fuzz http

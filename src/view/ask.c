@@ -135,13 +135,30 @@ static enum judgement judge(const struct view_set *set, const struct view_reques
     return JUDGE_REFUSE;
 }
 
+/* A spare worker looks at what there is; one more is started when all of them are at work. */
+static void wake_spare(struct view_set *set)
+{
+    if (set->idle_spare_count > 0) {
+        os_cond_signal(&set->asked_spare);
+        return;
+    }
+    for (size_t i = set->worker_count; i < set->worker_count + VIEW_SPARE_COUNT && !set->closing; i++) {
+        struct worker *worker = &set->workers[i];
+        if (worker->thread.started)
+            continue;
+        int r = os_thread_start(&worker->thread, "ask", worker_run, worker);
+        (void)r; /* without it the question waits for a worker */
+        return;
+    }
+}
+
 /* Something for a worker; when none is free, a spare one looks whether what is in the way takes long. */
 static void wake_worker(struct view_set *set)
 {
     if (set->idle_count > 0)
         os_cond_signal(&set->asked);
     else if (!set->watched)
-        os_cond_signal(&set->asked_spare);
+        wake_spare(set);
     else if (set->watch_ns > os_monotonic_ns() + VIEW_LONG_MS * OS_NS_PER_MS)
         os_cond_broadcast(&set->asked_spare); /* it waits for something later */
 }
@@ -436,6 +453,7 @@ static void wait_asked(struct worker *worker, uint64_t again_ns)
     uint64_t deadline_ns = past ? UINT64_MAX : nearest_deadline(set);
     bool watches = worker->spare && !set->watched && (deadline_ns != UINT64_MAX || again_ns != UINT64_MAX);
     set->idle_count += !past && !worker->spare;
+    set->idle_spare_count += worker->spare;
     if (watches) {
         set->watched = true;
         set->watch_ns = deadline_ns < again_ns ? deadline_ns : again_ns;
@@ -445,6 +463,7 @@ static void wait_asked(struct worker *worker, uint64_t again_ns)
     else if (!os_cond_wait_until(cond, &set->mutex, deadline_ns < again_ns ? deadline_ns : again_ns))
         ask_moved(set);
     set->idle_count -= !past && !worker->spare;
+    set->idle_spare_count -= worker->spare;
     if (watches)
         set->watched = false;
 }

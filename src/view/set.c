@@ -50,7 +50,8 @@ static int start_threads(struct view_set *set)
     for (size_t i = 0; r == 0 && i < set->worker_count + VIEW_SPARE_COUNT; i++) {
         set->workers[i].set = set;
         set->workers[i].spare = i >= set->worker_count;
-        r = os_thread_start(&set->workers[i].thread, "ask", worker_run, &set->workers[i]);
+        if (!set->workers[i].spare) /* the others when they are needed */
+            r = os_thread_start(&set->workers[i].thread, "ask", worker_run, &set->workers[i]);
     }
     set->historian.set = set;
     return r == 0 ? os_thread_start(&set->historian.thread, "historian", historian_run, &set->historian) : r;

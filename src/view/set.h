@@ -94,7 +94,7 @@ struct worker {
     } readers[WORKER_READER_COUNT_MAX];
     uint64_t question_count;
     bool stale; /* m: its connections, and the historian's copies, are to be closed */
-    bool spare; /* works only while a question takes long */
+    bool spare; /* works only while a question takes long, and is started when that happens first */
     uint64_t busy_ns;            /* m: since when it answers a question; 0: it does not */
     const struct target *target; /* m: of that question */
 };
@@ -129,6 +129,7 @@ struct view_set {
     struct request_list ready, ready_history, waiting;
     size_t request_count; /* in the three lists */
     size_t idle_count;    /* workers, without the spare ones, that wait for a question */
+    size_t idle_spare_count; /* spare ones that wait */
     bool watched;         /* a spare one waits for a question to have taken long, or for a deadline … */
     uint64_t watch_ns;    /* … at this moment */
     uint64_t past_served; /* questions the historian has answered */

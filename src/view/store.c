@@ -90,7 +90,7 @@ static int make_private(const char *path)
 {
     static const char *const endings[] = {"", "-wal", "-shm"};
     enum { MODE = 0600 };
-    if (strncmp(path, "file:", 5) == 0)
+    if (strncmp(path, "file:", 5) == 0 || strcmp(path, ":memory:") == 0)
         return 0;
     int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, MODE);
     if (fd >= 0)

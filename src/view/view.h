@@ -55,8 +55,8 @@ enum {
     VIEW_WAIT_MS_MAX = 30000,              /* … and at most */
     VIEW_TIME_MS_MAX = 5000,               /* of a question's SQL, and so of a read transaction */
     VIEW_LONG_MS = 100,        /* what runs longer leaves its worker's place to others */
-    VIEW_LONG_COUNT_MAX = 2,   /* of such questions of a view at once; its other questions wait, nobody else's do */
-    VIEW_SPARE_COUNT = 6,      /* workers for those places */
+    VIEW_LONG_COUNT_MAX = 2,   /* of such questions of a view at once; its other questions wait, nobody else's do … */
+    VIEW_SPARE_COUNT = 14,     /* … while no more than so many take long, of all views */
     VIEW_HISTORY_MS_MAX = 30000,           /* moving a scratch copy to the position as_of asks for */
     VIEW_APPLY_MS_MAX = 10000,             /* one event's statements: a runaway statement is a failing one */
     VIEW_SCRATCH_COUNT_MAX = 8,            /* scratch copies kept of each view */
