@@ -369,20 +369,36 @@ int client_stream(struct client *client, const struct client_request *request,
     return r;
 }
 
-int client_escape(struct buffer *buffer, const char *text)
+static int escape(struct buffer *buffer, unsigned char c)
 {
     static const char digits[] = "0123456789ABCDEF";
+    bool plain =
+        (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
+    char escaped[3] = {'%', digits[c >> 4], digits[c & 15]};
 
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        bool plain =
-            (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
-        char escaped[3] = {'%', digits[c >> 4], digits[c & 15]};
-        int r = plain ? buffer_append_byte(buffer, c) : buffer_append(buffer, escaped, sizeof escaped);
-        if (r < 0)
-            return r;
+    return plain ? buffer_append_byte(buffer, c) : buffer_append(buffer, escaped, sizeof escaped);
+}
+
+int client_escape(struct buffer *buffer, const char *text)
+{
+    int r = 0;
+
+    for (; r == 0 && *text; text++)
+        r = escape(buffer, (unsigned char)*text);
+    return r;
+}
+
+int client_escape_list(struct buffer *buffer, const char *text)
+{
+    int r = 0;
+
+    for (; r == 0 && *text; text++) {
+        if (*text == ',')
+            r = buffer_append_byte(buffer, ',');
+        else
+            r = escape(buffer, (unsigned char)(text[0] == '\\' && text[1] == ',' ? *++text : *text));
     }
-    return 0;
+    return r;
 }
 
 int client_open(struct client **ret_client)

@@ -64,6 +64,8 @@ const char *client_error(const struct client *client);
 
 /* Append `text` percent-encoded for a path segment or a query value. */
 int client_escape(struct buffer *buffer, const char *text);
+/* Likewise a list: its commas stay, and separate; one that belongs to a name is written `\,`. */
+int client_escape_list(struct buffer *buffer, const char *text);
 
 /* Print a problem (RFC 9457) as `daybook NAME: title: detail` and one line for each violation or conflict; with --json the
  * document itself on standard output. Returns CLI_NO for a 4xx, CLI_FAILED else. */

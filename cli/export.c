@@ -24,7 +24,7 @@ static const char *types, *tag, *stream, *format = "ndjson", *source;
 static const struct cli_option options[] = {
     {"--after", "POSITION", "only what stands after this position", CLI_NUMBER, &after, 0, 0},
     {"--until", "POSITION", "only what stands up to this position", CLI_NUMBER, &until, 0, 0},
-    {"--type", "A,B", "only these types", CLI_TEXT, &types, 0, 0},
+    {"--type", "A,B", "only these types (a comma in one: \\,)", CLI_TEXT, &types, 0, 0},
     {"--tag", "TAG", "only events with this tag", CLI_TEXT, &tag, 0, 0},
     {"--stream", "NAME", "only this stream", CLI_TEXT, &stream, 0, 0},
     {"--format", "NAME", "ndjson, or cloudevents: a batch of CloudEvents 1.0 (ndjson)", CLI_TEXT, &format, 0, 0},
@@ -79,7 +79,9 @@ static int add_parameter(struct buffer *path, const char *name, const char *valu
 {
     int r = value ? buffer_printf(path, "&%s=", name) : 0;
 
-    return r == 0 && value ? client_escape(path, value) : r;
+    if (r < 0 || !value)
+        return r;
+    return value == types ? client_escape_list(path, value) : client_escape(path, value);
 }
 
 static int make_path(struct buffer *path, const struct export *export)

@@ -20,7 +20,7 @@ static bool backward, from_now;
 
 static const struct cli_option read_options[] = {
     {"--stream", "NAME", "only this stream", CLI_TEXT, &stream, 0, 0},
-    {"--type", "A,B", "only these types", CLI_TEXT, &types, 0, 0},
+    {"--type", "A,B", "only these types (a comma in one: \\,)", CLI_TEXT, &types, 0, 0},
     {"--tag", "TAG", "only events with this tag", CLI_TEXT, &tag, 0, 0},
     {"--prefix", "TEXT", "only streams whose names begin so", CLI_TEXT, &prefix, 0, 0},
     {"--after", "POSITION", "begin after this position (a stream: after this version)", CLI_NUMBER, &after, 0,
@@ -31,7 +31,7 @@ static const struct cli_option read_options[] = {
 };
 static const struct cli_option tail_options[] = {
     {"--stream", "NAME", "only this stream", CLI_TEXT, &stream, 0, 0},
-    {"--type", "A,B", "only these types", CLI_TEXT, &types, 0, 0},
+    {"--type", "A,B", "only these types (a comma in one: \\,)", CLI_TEXT, &types, 0, 0},
     {"--tag", "TAG", "only events with this tag", CLI_TEXT, &tag, 0, 0},
     {"--prefix", "TEXT", "only streams whose names begin so", CLI_TEXT, &prefix, 0, 0},
     {"--after", "POSITION", "begin after this position", CLI_NUMBER, &after, 0, 0},
@@ -83,10 +83,11 @@ static int add_parameter(struct buffer *path, const char *name, const char *valu
     if (!value)
         return 0;
     int r = buffer_printf(path, "%c%s=", path->size && memchr(path->data, '?', path->size) ? '&' : '?', name);
-    return r < 0 ? r : client_escape(path, value);
+    if (r < 0)
+        return r;
+    return value == types ? client_escape_list(path, value) : client_escape(path, value);
 }
 
-/* Types are separated by commas, which therefore stay as they are. */
 static int make_path(struct buffer *path)
 {
     int r = buffer_append_string(path, stream ? "/v1/streams/" : "/v1/events");

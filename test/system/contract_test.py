@@ -429,6 +429,10 @@ def a_type_with_a_comma_is_asked_for_as_it_is_encoded():
             assert [one["position"] for one in events] == found, (query, events)
             with Subscription(server, f"/v1/events?{query}") as feed:
                 assert [frame["data"]["position"] for frame in feed.events(len(found))] == found, query
+        for types, found in (("a,b", ["a", "b"]), ("a\\,b", ["a,b"]), ("a\\,b,a", ["a,b", "a"])):
+            for command in ("read", "export"):
+                code, out, err = daybook(command, "--type", types, url=server.url)
+                assert code == 0 and [json.loads(line)["type"] for line in out.splitlines()] == found, (types, out, err)
 
 
 # The law that holds for commands: one key is one append, whatever is sent again (RFC draft Idempotency-Key).
