@@ -76,9 +76,18 @@ static int prepare_fence(struct journal_append *append, struct journal_turn *tur
 
 /* ---- obeying ---- */
 
+/* Without room for one fence the others are obeyed all the same: nobody reads what is erased (P7). */
+struct obeying {
+    struct vault *vault;
+    bool full;
+};
+
 static int obey(void *user, const struct vault_fence *fence)
 {
-    return vault_fence(user, fence);
+    struct obeying *obeying = user;
+    int r = vault_fence(obeying->vault, fence);
+    obeying->full |= r == -ENOSPC;
+    return r == -ENOSPC ? 0 : r;
 }
 
 int journal_obey_fences(struct journal *journal, uint64_t *after)
@@ -86,15 +95,18 @@ int journal_obey_fences(struct journal *journal, uint64_t *after)
     const struct journal_read read = {
         .stream = FENCE_STREAM, .by_position = true, .after = *after, .system = true};
     _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
+    struct obeying obeying = {.vault = journal->options.vault};
     struct journal_event event;
-    if (!journal->options.vault)
+    if (!obeying.vault)
         return 0;
     int r = journal_reader_new(journal, &read, &reader);
     while (r == 0 && (r = journal_reader_next(reader, &event)) == 0) {
-        r = keys_each_fence(&event, obey, journal->options.vault);
-        if (r == 0)
+        r = keys_each_fence(&event, obey, &obeying);
+        if (r == 0 && !obeying.full)
             *after = event.position;
     }
+    if (r == JOURNAL_E_END && obeying.full)
+        return -ENOSPC;
     if (r == JOURNAL_E_END)
         *after = journal_reader_examined(reader) > *after ? journal_reader_examined(reader) : *after;
     return r < 0 ? r : 0;
@@ -133,10 +145,13 @@ int journal_erase(struct journal *journal, struct bytes subject, struct journal_
     buffer_deinit(&erasing.data);
     if (r != 0)
         return r;
-    uint64_t after = erasing.key_count > 0 ? result.first - 1 : journal_head(journal);
+    if (erasing.key_count == 0 && !find_fence(vault, subject, &erasure))
+        return JOURNAL_E_NO_SUBJECT;
+    /* Again: it may not have been obeyed for good, for want of room. */
+    uint64_t first = erasing.key_count > 0 ? result.first : erasure.position, after = first > 0 ? first - 1 : 0;
     r = journal_obey_fences(journal, &after);
     if (r < 0)
-        return r;
+        return r == -ENOSPC ? JOURNAL_E_FULL : r;
     if (!find_fence(vault, subject, &erasure))
         return JOURNAL_E_NO_SUBJECT;
     erasure.again = erasing.key_count == 0;

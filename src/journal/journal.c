@@ -229,12 +229,13 @@ static int load_corrections(struct journal *journal)
     return r == -EBADMSG ? 0 : r;
 }
 
-/* Fences that a crash, or an older copy of the keys, has left to obey. Behind damage there is nothing to be read. */
+/* Fences that a crash, or an older copy of the keys, has left to obey. Behind damage there is nothing to be read, and on a full
+ * disk they are obeyed in memory: whoever asks again does the rest. */
 static int obey_fences(struct journal *journal)
 {
     uint64_t after = 0;
     int r = journal_obey_fences(journal, &after);
-    return r == -EBADMSG ? 0 : r;
+    return r == -EBADMSG || r == -ENOSPC ? 0 : r;
 }
 
 /* The index with what its folder says; in memory, if there is no folder. */

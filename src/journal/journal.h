@@ -357,12 +357,14 @@ enum { JOURNAL_E_NO_SUBJECT = 12 }; /* nothing was ever sealed for this subject 
 
 /* Erase a subject's data: fence its keys in the journal, durably, then destroy them. When it returns 0 nobody can read that
  * data from this journal and vault; what was derived from it is the caller's to clear. What is appended about the subject
- * afterwards is sealed with a new key. JOURNAL_E_NO_SUBJECT; the answers of an append; -errno: the fence may stand, and
- * asking again finishes it. A crash in between is finished by journal_open(). */
+ * afterwards is sealed with a new key. JOURNAL_E_NO_SUBJECT; the answers of an append, JOURNAL_E_FULL also when there is no room
+ * for the vault's fence: nobody reads the data any more, but the key is not destroyed yet; -errno: the fence may stand. Asking
+ * again finishes it. A crash in between is finished by journal_open(). */
 int journal_erase(struct journal *journal, struct bytes subject, struct journal_erasure *ret_erasure);
 
 /* Obey the fences that stand in the journal after `*after`, which is moved on: destroy their keys. For followers, whose
- * fences come with the log; journal_open() has done it for those it found. 0 or -errno. */
+ * fences come with the log; journal_open() has done it for those it found. 0; -ENOSPC: in memory, but not for good, and
+ * `*after` stands before the first of them; -errno. */
 int journal_obey_fences(struct journal *journal, uint64_t *after);
 
 /* --- a follower's ------------------------------------------------------------------------------------------------------ */

@@ -412,7 +412,12 @@ void handle_subject_erase(struct http_request *request)
     int r = journal_erase(server->journal, subject, &erasure);
     if (r == JOURNAL_E_NO_SUBJECT)
         http_answer_error(request, 404, "no-such-subject", "Nothing was ever sealed for this subject.");
-    else if (r != 0)
+    else if (r == JOURNAL_E_FULL) {
+        ask(server->eraser); /* it goes on by itself when there is room */
+        answer_journal(request, r,
+                       "There is no room on the disk to erase for good: the log, or keys/fences in the data folder, cannot grow. "
+                       "Make room and ask again.");
+    } else if (r != 0)
         answer_journal(request, r, NULL);
     else
         answer_report(request, &erasure, wait_until_done(server->eraser, erasure.position));

@@ -202,7 +202,8 @@ static int open_journal(struct server *server, char *ret_error)
     journal_options.vault = server->vault;
     r = journal_open(log, &journal_options, &server->journal, error);
     if (r != 0)
-        return start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
+        return start_error(ret_error, r, "%s%s%s", error[0] ? error : options->data_folder,
+                           error[0] ? "" : ", its log or index, cannot be opened: ", error[0] ? "" : strerror(-r));
     struct buffer id = {0};
     struct journal_id bytes = journal_id(server->journal);
     if (hex_encode(bytes_make(bytes.bytes, sizeof(bytes.bytes)), &id) == 0 && id.size < JOURNAL_ID_TEXT_SIZE)
@@ -240,7 +241,9 @@ static int open_views(struct server *server, char *ret_error)
     char error[VIEW_ERROR_SIZE] = "";
     int r = view_set_open(&options, &server->views, error);
 
-    return r == 0 ? 0 : start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
+    return r == 0 ? 0
+                  : start_error(ret_error, r, "views in %s: %s", server->options->data_folder,
+                                error[0] ? error : strerror(-r));
 }
 
 static int open_http(struct server *server, char *ret_error)

@@ -29,15 +29,15 @@ static bool is_new(struct vault *vault, struct vault_id fingerprint)
     return is_new;
 }
 
-static int write_fence(struct vault *vault, const struct vault_fence *fence)
+/* Put behind the last one; it is written with those that wait already. */
+static int push_fence(struct vault *vault, const struct vault_fence *fence)
 {
     const struct slot slot = {.kind = SLOT_FENCE,
                               .position = fence->position,
                               .time_us = fence->time_us,
                               .fingerprint = fence->fingerprint,
                               .subject = fence->subject};
-    int r = slot_file_push(&vault->fences_file, &slot);
-    return r == 0 ? slot_file_sync(vault->ops, &vault->fences_file) : r;
+    return slot_file_push(&vault->fences_file, &slot);
 }
 
 /* From here on nobody opens anything with it. Its place in the file if it must be overwritten yet; 0: it need not. */
@@ -66,15 +66,18 @@ static void note_wiped(struct vault *vault, struct vault_id fingerprint)
     os_rwlock_unlock(&vault->lock);
 }
 
-/* Keys that wait for their sync go first: what is overwritten must have been written. */
+/* Nobody uses the key from here on, also when there is no room for the fence: then it is written as soon as there is. Keys that
+ * wait for their sync go first: what is overwritten must have been written. */
 static int fence_durably(struct vault *vault, const struct vault_fence *fence)
 {
-    uint64_t place;
-    int r = slot_file_sync(vault->ops, &vault->keys_file);
-    if (r == 0 && is_new(vault, fence->fingerprint))
-        r = write_fence(vault, fence);
+    uint64_t place = 0;
+    int r = is_new(vault, fence->fingerprint) ? push_fence(vault, fence) : 0;
     if (r == 0)
         r = forget_key(vault, fence, &place);
+    if (r == 0)
+        r = slot_file_sync(vault->ops, &vault->keys_file);
+    if (r == 0)
+        r = slot_file_sync(vault->ops, &vault->fences_file);
     if (r < 0 || place == 0)
         return r;
     r = vault_destroy_slot(vault, place, fence->fingerprint, fence->subject);

@@ -123,7 +123,8 @@ struct vault_id vault_subject(struct vault *vault, struct bytes subject);
  * are fenced. `ret_fingerprints` has room for VAULT_SUBJECT_KEY_COUNT_MAX. The count; 0: no living key. */
 size_t vault_retire(struct vault *vault, struct bytes subject, struct vault_id *ret_fingerprints);
 
-/* Fence a key, durably, then destroy it (K2). Again with the same fingerprint: nothing changes. 0 or -errno. */
+/* Fence a key, durably, then destroy it (K2). Again with the same fingerprint: what is missing of it is done. 0; -ENOSPC: nobody
+ * uses the key any more, in this process, and it may be tried again; -errno. */
 int vault_fence(struct vault *vault, const struct vault_fence *fence);
 /* Note that nothing here is left of what the fences at this position concern. 0 or -errno. */
 int vault_fence_done(struct vault *vault, uint64_t position);

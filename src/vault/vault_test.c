@@ -284,6 +284,30 @@ static void a_fence_is_set_once_and_done_once(void **state)
     sim_disk_free(disk);
 }
 
+/* P7: nobody reads what is being erased, also while there is no room for its fence; asked again, one fence is written. */
+static void a_fence_without_room_ends_the_use_of_its_key_and_is_written_later(void **state)
+{
+    struct sim_disk *disk = sim_disk_new();
+    uint8_t sealed[128];
+    struct vault *vault = open_on(disk, FOLDER);
+    size_t size = seal(vault, "guest-17", sealed);
+    const struct vault_fence fence = {.fingerprint = key_of(vault, "guest-17"), .position = 9};
+    sim_disk_set_capacity(disk, sim_disk_used(disk));
+    assert_int_equal(vault_fence(vault, &fence), -ENOSPC);
+    assert_int_equal(vault_fence(vault, &fence), -ENOSPC);
+    assert_int_equal(unseal(vault, sealed, size), VAULT_E_ERASED);
+    assert_int_equal(vault_fence_done(vault, 9), -ENOSPC);
+    sim_disk_set_capacity(disk, 0);
+    assert_ok(vault_fence(vault, &fence));
+    assert_ok(vault_fence_done(vault, 9));
+    vault_close(vault);
+    assert_int_equal(sim_disk_content(disk, FOLDER "/fences")->size, 2 * SLOT_SIZE);
+    vault = open_on(disk, FOLDER);
+    assert_int_equal(unseal(vault, sealed, size), VAULT_E_ERASED);
+    vault_close(vault);
+    sim_disk_free(disk);
+}
+
 /* A fence for a key that is not here (yet) refuses it when it comes: a follower may hear of them in any order. */
 static void a_fenced_key_is_not_imported(void **state)
 {
@@ -453,6 +477,7 @@ int main(void)
         cmocka_unit_test(a_restored_key_that_is_fenced_is_destroyed_at_opening),
         cmocka_unit_test(a_backup_joins_the_fences_of_its_target),
         cmocka_unit_test(a_fence_is_set_once_and_done_once),
+        cmocka_unit_test(a_fence_without_room_ends_the_use_of_its_key_and_is_written_later),
         cmocka_unit_test(a_fenced_key_is_not_imported),
         cmocka_unit_test(a_key_that_is_missed_is_known_until_it_comes_or_is_fenced),
         cmocka_unit_test(a_vault_of_another_family_is_not_mixed_in),

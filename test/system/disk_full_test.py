@@ -90,4 +90,37 @@ def a_file_that_may_not_grow_is_a_full_disk_too():
             assert numbers(server) == done + [1000]
 
 
+def named(server, number):
+    event = {"type": "Named", "subject": f"guest-{number}", "data": {"guest": f"Secret-{number}"}}
+    return request(server, "POST", "/v1/append", {"events": [event]}).status
+
+
+def fill_up(place):
+    with open(place / "ballast", "ab", buffering=0) as file:
+        for step in (1 << 20, 4096, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(step)) == step:
+                    pass
+
+
+@tap.test
+def an_erasure_without_room_is_507_shows_nothing_more_and_is_finished_when_there_is_room():
+    with small_disk(90) as place, Server(data=place / "data") as server:
+        assert [named(server, number) for number in range(3)] == [201] * 3
+        fill_up(place)
+        for _ in range(2):  # asked again, it is still not done
+            answer = request(server, "DELETE", "/v1/subjects/guest-1", timeout=60)
+            assert answer.status == 507 and answer.json()["code"] == "disk-full", answer
+            assert "keys/fences" in answer.json()["detail"] and int(answer.headers["Retry-After"]) > 0, answer
+        server.kill()
+        server.start()  # and reads go on
+        shown = request(server, "GET", "/v1/events?limit=10")
+        assert shown.status == 200 and b"Secret-0" in shown.body and b"Secret-1" not in shown.body, shown
+        assert request(server, "DELETE", "/v1/subjects/guest-1", timeout=60).status == 507
+        (place / "ballast").unlink()
+        wait_for(lambda: b"daybook_erasures_open 0" in request(server, "GET", "/metrics").body, "it is finished by itself")
+        answer = request(server, "DELETE", "/v1/subjects/guest-1", timeout=60)
+        assert answer.status == 200 and answer.json()["complete"], answer
+
+
 tap.main()
