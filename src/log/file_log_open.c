@@ -441,7 +441,7 @@ int file_log_open(const char *folder, const struct file_log_options *options, st
         r = open_folder(log, error);
     if (r != 0) {
         if (r < 0 && error[0] == '\0')
-            (void)explain(error, r, "%s cannot be opened: %s", folder, strerrordesc_np(-r));
+            (void)explain(error, r, "%s cannot be opened: %s", folder, os_failure_text(r));
         if (ret_error)
             memcpy(ret_error, error, sizeof(error));
         return r;

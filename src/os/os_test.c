@@ -284,6 +284,15 @@ static void an_event_is_readable_while_it_is_raised(void **state)
     os_event_close(-1);
 }
 
+/* "Resource temporarily unavailable" helps nobody. */
+static void a_limit_that_is_too_small_is_named_with_its_cure(void **state)
+{
+    assert_non_null(strstr(os_failure_text(-EAGAIN), "ulimit -v"));
+    assert_non_null(strstr(os_failure_text(-ENOMEM), "ulimit -v"));
+    assert_non_null(strstr(os_failure_text(-EMFILE), "ulimit -n"));
+    assert_string_equal(os_failure_text(-ENOENT), "No such file or directory");
+}
+
 int main(void)
 {
 #define FILE_TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
@@ -300,6 +309,7 @@ int main(void)
         cmocka_unit_test(who_reads_under_a_lock_sees_no_half_done_write),
         cmocka_unit_test(a_thread_that_stands_back_does_so_alone),
         cmocka_unit_test(an_event_is_readable_while_it_is_raised),
+        cmocka_unit_test(a_limit_that_is_too_small_is_named_with_its_cure),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -191,6 +191,8 @@ static bool take_hello(struct connection *c, const struct wire_message *hello)
         return refuse(c, REPLICA_PARTED, "the journals have parted: the leader's chain at %llu is another",
                       (unsigned long long)head);
     note_first_head(c->replica, hello->head);
+    if (c->replica->keys)
+        key_copy_ask(c->replica->keys); /* which also tells the leader what is held here */
     if (!is_stalled(c->replica) || hello->head == head) /* else it is when something has come in */
         set_state(c->replica, REPLICA_FOLLOWING, "");
     return true;

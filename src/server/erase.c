@@ -425,6 +425,15 @@ void handle_subject_erase(struct http_request *request)
 
 /* ---- figures ---- */
 
+/* A leader's: keys that no follower has said to hold. The vault's own slot is none. */
+static uint64_t keys_uncopied(struct server *server, const struct vault_status *status)
+{
+    uint64_t copied = atomic_load(&server->keys_copied);
+
+    copied = copied > 0 ? copied : 1;
+    return status->slots_durable > copied ? status->slots_durable - copied : 0;
+}
+
 int eraser_metrics(struct server *server, struct buffer *out)
 {
     struct vault_status status;
@@ -437,7 +446,10 @@ int eraser_metrics(struct server *server, struct buffer *out)
                          "gauge\ndaybook_erasures %llu\n"
                          "# HELP daybook_erasures_open fences whose views are not rebuilt yet\n# TYPE "
                          "daybook_erasures_open gauge\n"
-                         "daybook_erasures_open %llu\n",
+                         "daybook_erasures_open %llu\n"
+                         "# HELP daybook_subject_keys_uncopied keys that no follower has said to hold since the start\n"
+                         "# TYPE daybook_subject_keys_uncopied gauge\ndaybook_subject_keys_uncopied %llu\n",
                          (unsigned long long)status.keys, (unsigned long long)status.fences,
-                         (unsigned long long)status.fences_open);
+                         (unsigned long long)status.fences_open,
+                         (unsigned long long)keys_uncopied(server, &status));
 }

@@ -57,6 +57,7 @@ struct server {
     struct scavenger *scavenger;
     struct eraser *eraser;
     struct vault *vault; /* keys of subjects */
+    _Atomic uint64_t keys_copied; /* slots that a follower has said it holds, since the start */
     struct groups *groups; /* NULL: a follower */
     struct consumers *consumers;
     struct clock_watch clock_watch;

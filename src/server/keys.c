@@ -19,6 +19,19 @@ static int write_keys(struct vault *vault, uint64_t after, struct buffer *body)
     return r;
 }
 
+/* Whoever asks for what comes after a place has stored, durably, what came before it. */
+static void note_copied(struct server *server, uint64_t after)
+{
+    struct vault_status status;
+    uint64_t known = atomic_load(&server->keys_copied);
+
+    vault_status(server->vault, &status);
+    if (after > status.slots_durable) /* it is not of these keys */
+        return;
+    while (after > known && !atomic_compare_exchange_weak(&server->keys_copied, &known, after))
+        continue;
+}
+
 void handle_keys(struct http_request *request)
 {
     struct buffer body = {0};
@@ -26,6 +39,7 @@ void handle_keys(struct http_request *request)
 
     if (parameters_refused(request) || !ask_u64(request, "after", 0, UINT64_MAX, &after))
         return;
+    note_copied(server_of(request), after);
     int r = write_keys(server_of(request)->vault, after, &body);
     http_header(request, "Cache-Control", "no-store");
     if (r < 0)

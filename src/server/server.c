@@ -21,6 +21,7 @@
 #include "log/file_log.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "os/thread.h"
 #include "server/internal.h"
 #include "server/listen.h"
 #include "server/notifier.h"
@@ -61,7 +62,7 @@ static int check_options(const struct server_options *options, char *ret_error)
     const char *address = options->socket_path ? "" : options->socket_fd > 0 ? passed : options->address;
     int r = options->socket_fd > 0 ? server_socket_address(options->socket_fd, passed, &(uint16_t){0}) : 0;
     if (r < 0)
-        return start_error(ret_error, r, "the socket that was passed cannot be used: %s", strerror(-r));
+        return start_error(ret_error, r, "the socket that was passed cannot be used: %s", os_failure_text(r));
     if (!options->token_file && !options->jwks_file && !address_is_loopback(address)) {
         start_error(ret_error, 0,
                     "%s can be reached from other machines: give --token-file FILE or --jwks FILE, or listen "
@@ -127,7 +128,7 @@ static int make_folders(const char *path)
         if (part[i] != '/' && part[i] != '\0')
             continue;
         part[i] = '\0';
-        if (mkdir(part, 0755) < 0 && errno != EEXIST)
+        if (mkdir(part, i == size ? 0700 : 0755) < 0 && errno != EEXIST)
             return error_from_errno();
         part[i] = path[i];
     }
@@ -164,7 +165,7 @@ static int open_vault(struct server *server, struct log *log, char *ret_error)
 
     if (r == 0)
         r = keys_open(log, folder, &options, &server->vault, error);
-    return r == 0 ? 0 : start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
+    return r == 0 ? 0 : start_error(ret_error, r, "%s", error[0] ? error : os_failure_text(r));
 }
 
 static int open_journal(struct server *server, char *ret_error)
@@ -188,12 +189,12 @@ static int open_journal(struct server *server, char *ret_error)
         r = make_folders(options->data_folder);
     if (r < 0)
         return start_error(ret_error, r, "cannot make the data folder %s: %s", options->data_folder,
-                           strerror(-r));
+                           os_failure_text(r));
     if (options->follow && (r = follower_prepare(server, folder, &log_options, ret_error)) != 0)
         return r;
     r = file_log_open(folder, &log_options, &log, error);
     if (r != 0)
-        return start_error(ret_error, r, "%s", error[0] ? error : strerror(-r));
+        return start_error(ret_error, r, "%s", error[0] ? error : os_failure_text(r));
     r = open_vault(server, log, ret_error);
     if (r != 0) {
         (void)log_close(log);
@@ -203,7 +204,7 @@ static int open_journal(struct server *server, char *ret_error)
     r = journal_open(log, &journal_options, &server->journal, error);
     if (r != 0)
         return start_error(ret_error, r, "%s%s%s", error[0] ? error : options->data_folder,
-                           error[0] ? "" : ", its log or index, cannot be opened: ", error[0] ? "" : strerror(-r));
+                           error[0] ? "" : ", its log or index, cannot be opened: ", error[0] ? "" : os_failure_text(r));
     struct buffer id = {0};
     struct journal_id bytes = journal_id(server->journal);
     if (hex_encode(bytes_make(bytes.bytes, sizeof(bytes.bytes)), &id) == 0 && id.size < JOURNAL_ID_TEXT_SIZE)
@@ -228,7 +229,7 @@ static int open_commands(struct server *server, char *ret_error)
     if (r < 0 || access(path, F_OK) < 0)
         return r;
     r = command_runtime_open(server->journal, path, &options, &server->commands, error);
-    return r == 0 ? 0 : start_error(ret_error, r, "%s: %s", path, error[0] ? error : strerror(-r));
+    return r == 0 ? 0 : start_error(ret_error, r, "%s: %s", path, error[0] ? error : os_failure_text(r));
 }
 
 static int open_views(struct server *server, char *ret_error)
@@ -243,7 +244,7 @@ static int open_views(struct server *server, char *ret_error)
 
     return r == 0 ? 0
                   : start_error(ret_error, r, "views in %s: %s", server->options->data_folder,
-                                error[0] ? error : strerror(-r));
+                                error[0] ? error : os_failure_text(r));
 }
 
 static int open_http(struct server *server, char *ret_error)
@@ -266,9 +267,9 @@ static int open_http(struct server *server, char *ret_error)
         http_options.folder = folder;
     int r = http_new(&http_options, &server->http);
     if (r < 0)
-        return start_error(ret_error, r, "cannot start: %s", strerror(-r));
+        return start_error(ret_error, r, "cannot start: %s", os_failure_text(r));
     r = server_listen(server, ret_error);
-    return r == 0 || ret_error[0] ? r : start_error(ret_error, r, "cannot listen: %s", strerror(-r));
+    return r == 0 || ret_error[0] ? r : start_error(ret_error, r, "cannot listen: %s", os_failure_text(r));
 }
 
 static int open_auth(struct server *server, char *ret_error)
@@ -319,7 +320,7 @@ static int open_all(struct server *server, char *ret_error)
     if (r == 0)
         r = door_new(server, &server->door);
     if (r < 0 && ret_error[0] == '\0')
-        start_error(ret_error, r, "cannot start: %s", strerror(-r));
+        start_error(ret_error, r, "cannot start: %s", os_failure_text(r));
     return r;
 }
 
@@ -414,7 +415,7 @@ int server_run(const struct server_options *options, char ret_error[SERVER_ERROR
         notifier_ready(&server);
         r = http_run(server.http);
         if (r < 0)
-            start_error(ret_error, r, "the HTTP server ended: %s", strerror(-r));
+            start_error(ret_error, r, "the HTTP server ended: %s", os_failure_text(r));
     }
     server_unlisten(&server);
     if (r != -ETIMEDOUT) /* somebody still works on a request: the process must end without taking its ground away */

@@ -203,12 +203,20 @@ int vault_sync(struct vault *vault)
 
 /* ---- figures ---- */
 
+static uint64_t count_durable(struct vault *vault)
+{
+    _os_locked_(&vault->file_lock);
+    return vault->keys_file.count - vault->keys_file.pending.size / SLOT_SIZE;
+}
+
 void vault_status(struct vault *vault, struct vault_status *ret_status)
 {
+    uint64_t slots_durable = count_durable(vault);
     os_rwlock_read(&vault->lock);
     *ret_status = (struct vault_status){.keys = vault->living_count,
                                         .destroyed = vault->key_count - vault->living_count,
                                         .fences = vault->fence_count,
+                                        .slots_durable = slots_durable,
                                         .fences_open = vault->open_count,
                                         .slots_broken = vault->slots_broken};
     os_rwlock_unlock(&vault->lock);

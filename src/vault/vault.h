@@ -179,6 +179,7 @@ bool vault_is_missing(struct vault *vault);
 
 struct vault_status {
     uint64_t keys, destroyed, fences, fences_open;
+    uint64_t slots_durable; /* of `keys`, the vault's own too: where vault_export() comes to its end */
     uint64_t slots_broken; /* did not hold when the vault was opened */
 };
 void vault_status(struct vault *vault, struct vault_status *ret_status);

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import pathlib
+import re
 import shutil
 import socket
 
@@ -479,6 +480,24 @@ def a_follower_that_may_not_have_keys_shows_events_as_sealed_and_says_why():
                                              None), "its view waits", 40)
                 assert "key" in view["error"]["detail"], view
                 assert rows(follower, "guests") == []
+
+
+def uncopied(server):
+    return int(re.search(rb"^daybook_subject_keys_uncopied (\d+)$", request(server, "GET", "/metrics").body, re.M).group(1))
+
+
+@tap.test
+def a_leader_says_how_many_keys_no_follower_holds():
+    with folder() as one, folder() as two, Server(data=one) as leader:
+        append(leader, "guest-1")
+        append(leader, "guest-2")
+        assert uncopied(leader) == 2
+        with Server(data=two, follow=leader):
+            wait_for(lambda: uncopied(leader) == 0, "the follower holds them", 30)
+            append(leader, "guest-3")
+            wait_for(lambda: uncopied(leader) == 0, "and the next one", 30)
+        append(leader, "guest-4")
+        assert uncopied(leader) == 1
 
 
 tap.main()
