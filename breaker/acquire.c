@@ -78,7 +78,7 @@ static int refuse(const struct breaker *breaker, struct breaker_permit *ret_perm
                                         [BREAKER_E_FORCED] = TOTAL_REFUSED_FORCED};
     uint32_t shard = lane_of(breaker->region);
     bool is_shadow = state_mode(state) == BREAKER_MODE_SHADOW;
-    latency_look(breaker, breaker_rules(breaker), now_ns);
+    latency_look(breaker, now_ns);
     word_add(&breaker_shard(breaker, shard)->total[is_shadow ? TOTAL_SHADOW_REFUSED : totals[answer]], 1);
     permit_make(ret_permit, is_shadow ? PERMIT_SHADOW : PERMIT_SPENT, state, shard, now_ns);
     return is_shadow ? 0 : answer;

@@ -34,10 +34,10 @@ uint64_t latency_bound_ns(uint32_t bucket);
 void latency_mark(const struct breaker *breaker, const struct rules *rules, uint64_t now_ns);
 
 /* Before anything is counted: is a mark to be written? */
-static inline void latency_look(const struct breaker *breaker, const struct rules *rules, uint64_t now_ns)
+static inline void latency_look(const struct breaker *breaker, uint64_t now_ns)
 {
     if (__builtin_expect(now_ns >= word_load(&((struct slot *)breaker->slot)->latency_due_ns), 0))
-        latency_mark(breaker, rules, now_ns);
+        latency_mark(breaker, breaker_rules(breaker), now_ns);
 }
 
 /* Count a call by how it ended and how long it took. */

@@ -129,7 +129,7 @@ struct slot {
     word version;    /* of a named one: rules[version & 1] are in force */
     word identity;   /* 0: no breaker here; never used twice */
     word hung_slice; /* the slice whose first acquire has looked for hung calls */
-    word group;      /* of a keyed breaker: its group's slot + 1 */
+    word latency_due_ns; /* when the next mark is to be written */
 
     /* written by failures, and by successes after a failure */
     word streak;   /* tagged with the epoch: failures in a row */
@@ -141,7 +141,7 @@ struct slot {
     word swept_ns; /* last look for the dead */
     word
         lenience; /* tagged: bad samples that cannot trip a rate, so that nobody has to sum the window for them */
-    word latency_due_ns; /* when the next mark is to be written */
+    word group; /* of a keyed breaker: its group's slot + 1 */
 
     word name[8];
 };

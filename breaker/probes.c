@@ -25,13 +25,14 @@ static void leases_settle(const struct breaker *breaker, const struct rules *rul
                           uint64_t now_ns)
 {
     struct slot *slot = breaker->slot;
+    word *probes = breaker_probe(breaker, 0);
     uint32_t epoch = state_epoch(state), allowed = probes_allowed(breaker, rules);
     uint64_t since = machine_since(slot, state, now_ns);
     for (uint32_t i = 0; i < allowed; i++) {
-        uint64_t probe = word_load(breaker_probe(breaker, i));
+        uint64_t probe = word_load(&probes[i]);
         if (probe_state(probe, epoch) != PROBE_OUT || now_ns < since + probe_end_ms(probe) * 1000000)
             continue;
-        if (word_swap(breaker_probe(breaker, i), &probe, probe_ended(rules, epoch)))
+        if (word_swap(&probes[i], &probe, probe_ended(rules, epoch)))
             word_add(&breaker_shard(breaker, breaker->region->shards)->total[TOTAL_LEASES_ENDED], 1);
     }
 }
@@ -41,10 +42,11 @@ struct probe_count probes_count(const struct breaker *breaker, const struct rule
 {
     struct slot *slot = breaker->slot;
     struct probe_count count = {.next_end_ns = UINT64_MAX};
+    const word *probes = breaker_probe(breaker, 0);
     uint32_t epoch = state_epoch(state), allowed = probes_allowed(breaker, rules);
     uint64_t since = machine_since(slot, state, now_ns);
     for (uint32_t i = 0; i < allowed; i++) {
-        uint64_t probe = word_load(breaker_probe(breaker, i)), end = since + probe_end_ms(probe) * 1000000;
+        uint64_t probe = word_load(&probes[i]), end = since + probe_end_ms(probe) * 1000000;
         if (probe_state(probe, epoch) == PROBE_OUT && now_ns >= end)
             probe = probe_ended(rules, epoch);
         unsigned is = probe_state(probe, epoch);
@@ -87,6 +89,8 @@ bool probes_judge(const struct breaker *breaker, const struct rules *rules, uint
     leases_settle(breaker, rules, state, now_ns);
     struct probe_count count = probes_count(breaker, rules, state, now_ns);
     uint64_t ended = count.ok + count.failed;
+    if (ended == 0)
+        return false;
     struct verdict bad = verdict_rules(breaker, rules, ended);
     uint64_t left = bad.of - ended;
     struct window_sum numbers = {.total = ended, .failures = count.failed, .slow = count.slow};
@@ -94,7 +98,7 @@ bool probes_judge(const struct breaker *breaker, const struct rules *rules, uint
         machine_move(breaker, rules, state, BREAKER_OPEN, BREAKER_REASON_PROBES_FAILED, &numbers, now_ns);
         return true;
     }
-    if (ended && count.failed + left < bad.failed && count.slow + left < bad.slow) {
+    if (count.failed + left < bad.failed && count.slow + left < bad.slow) {
         unsigned next = word_load(&rules->ramp_ns) ? BREAKER_RAMP : BREAKER_CLOSED;
         machine_move(breaker, rules, state, next, BREAKER_REASON_PROBES_OK, &numbers, now_ns);
         return true;
@@ -109,12 +113,13 @@ uint64_t probe_take(const struct breaker *breaker, const struct rules *rules, ui
     uint32_t epoch = state_epoch(state), allowed = probes_allowed(breaker, rules);
     uint64_t since = machine_since(slot, state, now_ns);
     uint64_t elapsed = now_ns > since ? now_ns - since : 0;
+    word *probes = breaker_probe(breaker, 0);
     uint64_t end_ms = (elapsed + word_load(&rules->probe_lease_ns) + 999999) / 1000000;
     for (uint32_t i = 0; i < allowed; i++) {
-        uint64_t probe = word_load(breaker_probe(breaker, i));
+        uint64_t probe = word_load(&probes[i]);
         while (probe_state(probe, epoch) == PROBE_FREE && (int32_t)((uint32_t)(probe >> 32) - epoch) <= 0) {
             uint64_t taken = probe_pack(epoch, PROBE_OUT, end_ms);
-            if (word_swap(breaker_probe(breaker, i), &probe, taken)) {
+            if (word_swap(&probes[i], &probe, taken)) {
                 *ret_number = (uint8_t)i;
                 return taken;
             }

@@ -116,7 +116,7 @@ static int report_counted(const struct breaker *breaker, const struct breaker_pe
         return BREAKER_E_STALE;
     if (permit->flags & PERMIT_PLACE)
         place_give(breaker, permit->shard);
-    latency_look(breaker, rules, now);
+    latency_look(breaker, now);
     if (how == TOTAL_NEUTRAL || (result->flags & BREAKER_NEVER_SLOW)) /* its time says nothing */
         word_add(&shard->total[how], 1);
     else
@@ -166,7 +166,7 @@ void breaker_count_fallback(const struct breaker *breaker, int has_served, uint6
 {
     if (!breaker->slot || breaker_is_gone(breaker))
         return;
-    latency_look(breaker, breaker_rules(breaker), machine_clock(breaker->slot, now_ns));
+    latency_look(breaker, machine_clock(breaker->slot, now_ns));
     struct shard *shard = breaker_shard(breaker, lane_of(breaker->region));
     word_add(&shard->total[has_served ? TOTAL_FALLBACK : TOTAL_FALLBACK_FAILED], 1);
 }
