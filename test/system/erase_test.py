@@ -353,7 +353,7 @@ def a_follower_is_listed_by_the_address_it_comes_from_and_with_what_it_has_been_
     with Server() as leader:
         append(leader, "guest-17")
         fence = erase(leader, "guest-17")["position"]
-        for after, sent in ((0, fence), (fence, fence), (fence + 7, 0)):  # the last has more than its leader: it is sent nothing
+        for after, sent in ((0, fence), (fence, fence)):
             with socket.create_connection(("127.0.0.1", leader.port), timeout=20) as connection:
                 connection.sendall(f"GET /v1/log?after={after} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 assert connection.recv(12) == b"HTTP/1.1 200"
@@ -361,6 +361,9 @@ def a_follower_is_listed_by_the_address_it_comes_from_and_with_what_it_has_been_
                 expected = [{"address": own, "sent": sent, "fence_sent": sent >= fence}]
                 wait_for(lambda: followers(leader, "guest-17") == expected, f"after {after}: it has been sent {sent}", 40)
             wait_for(lambda: followers(leader, "guest-17") == [], "it is listed no more", 40)
+        # One that has more than its leader is sent nothing, and is none.
+        assert request(leader, "GET", f"/v1/log?after={fence + 7}").json()["code"] == "beyond-head"
+        assert followers(leader, "guest-17") == []
 
 
 @tap.test
