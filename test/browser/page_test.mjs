@@ -129,7 +129,8 @@ await run({
   }),
 
   'a guest arrives and leaves; another never comes': visit(async page => {
-    const number = await hotel.reserve({room_type: 'Double', arrival: day(0), nights: 2, guest: 'Anna Schmidt'});
+    await turnTo(page, monthOf(today())); // who checks in arrives today
+    const number = await hotel.reserve({room_type: 'Double', arrival: today(), nights: 2, guest: 'Anna Schmidt'});
     await page.click(`[data-reservation="${number}"]`);
     await page.click('[data-action="CheckIn"]');
     await page.locator('dialog .badge.checked_in').waitFor();
@@ -138,6 +139,7 @@ await run({
     await page.locator('dialog .badge.checked_out').waitFor();
     assert.equal(await page.locator('dialog [data-action]').count(), 0);
     await page.keyboard.press('Escape');
+    await turnTo(page, MONTH);
     const missing = await hotel.reserve({room_type: 'Double', arrival: day(1), nights: 2, guest: 'Nobody'});
     await page.click(`[data-reservation="${missing}"]`);
     await page.click('[data-action="MarkNoShow"]');
