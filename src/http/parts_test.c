@@ -53,6 +53,26 @@ static void the_router_compares_segment_by_segment(void **state)
     assert_int_equal(find("GET", "/v1/streams/%c3%28", &match, allow), HTTP_E_PATH);
 }
 
+/* A pattern ends where its string ends, whatever stands in the path: a sanitizer sees who reads on. */
+static void a_nul_in_a_path_is_a_byte_like_any_other(void **state)
+{
+    static const struct {
+        const char *path;
+        size_t size;
+    } paths[] = {{"/v1/events\0", 11}, {"/\0", 2}, {"/\0/v1/events", 13}, {"/v1/events\0/query", 17}};
+    uint8_t memory[64];
+    struct http_match match;
+    char allow[HTTP_ALLOW_SIZE_MAX];
+
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(http_route_find(routes, 6, "GET", bytes_make(paths[i].path, paths[i].size), memory,
+                                         &match, allow),
+                         HTTP_E_NOT_FOUND);
+    struct bytes stream = bytes_make("/v1/streams/a\0b", 15);
+    assert_int_equal(http_route_find(routes, 6, "GET", stream, memory, &match, allow), 0);
+    assert_true(bytes_equal(match.params[0], bytes_make("a\0b", 3)));
+}
+
 static void a_wrong_method_is_told_the_right_ones(void **state)
 {
     struct http_match match;
@@ -196,6 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_router_compares_segment_by_segment),
+        cmocka_unit_test(a_nul_in_a_path_is_a_byte_like_any_other),
         cmocka_unit_test(a_wrong_method_is_told_the_right_ones),
         cmocka_unit_test(a_page_of_another_origin_is_known_by_what_its_browser_says),
         cmocka_unit_test(a_query_is_decoded_strictly),

@@ -31,12 +31,13 @@ static size_t depth(struct bytes path)
     return count;
 }
 
-/* Whether the path begins as the pattern does before its first parameter: what most patterns of a table fail at once. */
+/* Whether the path begins as the pattern does before its first parameter: what most patterns of a table fail at once. The
+ * pattern ends in NUL and the path is counted: a NUL in the path is no end of it. */
 static bool begins_alike(const char *pattern, struct bytes path)
 {
     size_t at = 0;
 
-    while (at < path.size && pattern[at] == (char)path.data[at] && pattern[at] != '{')
+    while (at < path.size && pattern[at] == (char)path.data[at] && pattern[at] != '{' && pattern[at] != '\0')
         at++;
     return pattern[at] == '{' || (pattern[at] == '\0' && at == path.size);
 }
