@@ -17,6 +17,7 @@ static bool keys_lost;
 static const char *jwks, *issuer, *audience;
 static uint64_t scavenge_every, scrub = SERVER_SCRUB_RATE_DEFAULT;
 static bool limits_wanted;
+static const char *memory;
 
 /* --host NAME[,NAME…]; `text` is cut up. */
 static int read_hosts(struct server_options *options, char *text)
@@ -48,6 +49,26 @@ static int read_limits(struct server_options *options)
                              (int)name_size, at);
         at += size + (at[size] == ',');
     }
+    return CLI_DONE;
+}
+
+/* --memory SIZE: a number with K, M or G behind it, or of bytes. */
+static int read_memory(struct server_options *options)
+{
+    static const char units[] = "KMG";
+    char *end = NULL;
+    const char *unit;
+
+    if (!memory)
+        return CLI_DONE;
+    errno = 0;
+    unsigned long long size = *memory >= '0' && *memory <= '9' ? strtoull(memory, &end, 10) : 0;
+    unit = end && *end ? strchr(units, *end) : NULL;
+    if (!end || errno || size > UINT64_MAX >> 31 || (*end && (!unit || end[1])))
+        return cli_error(CLI_USAGE, "--memory takes a size such as 256M, not \"%s\"", memory);
+    options->memory = size << (unit ? 10 * (unit - units + 1) : 0);
+    if (options->memory < SERVER_MEMORY_MIN)
+        return cli_error(CLI_USAGE, "--memory %s: the server needs at least 64M", memory);
     return CLI_DONE;
 }
 
@@ -98,6 +119,8 @@ static int read_options(struct server_options *options, char *host_text)
     options->async = strcmp(durability, "async") == 0;
     if (code == CLI_DONE && host_text)
         code = read_hosts(options, host_text);
+    if (code == CLI_DONE)
+        code = read_memory(options);
     return code == CLI_DONE ? read_limits(options) : code;
 }
 
@@ -146,6 +169,8 @@ static const struct cli_option options_table[] = {
     {"--durability", "MODE",
      "sync: answered when on the disk; async: before, and shown then; a power cut loses up to a second (sync)", CLI_TEXT, &durability,
      0, 0},
+    {"--memory", "SIZE", "what the server may use, such as 256M; limits follow from it (what there is)", CLI_TEXT,
+     &memory, 0, 0},
     {"--limit", "NAME=N,…", "change limits", CLI_TEXT, &limits, 0, 0},
     {"--limits", NULL, "list the limits and stop", CLI_FLAG, &limits_wanted, 0, 0},
     {"--log", "json", "one JSON line a request, on standard error", CLI_TEXT, &log_format, 0, 0},

@@ -97,6 +97,11 @@ void http_answer_soon(struct http_request *request)
 void http_answer(struct http_request *request, unsigned status, const char *type, struct buffer *body)
 {
     buffer_deinit(&request->answer);
+    if (!pressure_answer_fits(request, body->size)) {
+        buffer_deinit(body);
+        http_memory_refuse(request);
+        return;
+    }
     request->answer = *body;
     *body = (struct buffer){.size_max = body->size_max};
     request->answer_text = NULL;

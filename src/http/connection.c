@@ -35,6 +35,7 @@ void connection_phase_set(struct http_connection *connection, enum connection_ph
     uint64_t ms_max = phase_ms_max(&connection->http->options.limits, phase);
 
     connection->phase = phase;
+    pressure_place(connection, !connection->gone && (phase == PHASE_IDLE || (phase == PHASE_HEADER && !connection->request)));
     connection->deadline_ms = ms_max == 0 ? UINT64_MAX : connection->http->now_ms + ms_max;
 }
 
@@ -47,11 +48,12 @@ static struct tcp_info connection_figures(const struct http_connection *connecti
     return info;
 }
 
-/* libmicrohttpd finds the socket ended and cleans up. */
-static void connection_shut(struct http_connection *connection)
+void connection_shut(struct http_connection *connection)
 {
     connection->deadline_ms = UINT64_MAX;
+    connection->http->leaving_count += !connection->gone;
     connection->gone = true;
+    pressure_place(connection, false);
     shutdown(connection->fd, SHUT_RDWR);
 }
 
@@ -65,8 +67,9 @@ void connection_cut(struct http_connection *connection, unsigned status, const c
             0 &&
         buffer_printf(&head,
                       "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
-                      "Connection: close\r\n\r\n%.*s",
-                      status, http_status_phrase(status), body.size, BYTES_PRINT(buffer_bytes(&body))) == 0) {
+                      "%sConnection: close\r\n\r\n%.*s",
+                      status, http_status_phrase(status), body.size,
+                      status == 503 ? "Retry-After: 1\r\n" : "", BYTES_PRINT(buffer_bytes(&body))) == 0) {
         ssize_t sent = send(connection->fd, head.data, head.size, MSG_DONTWAIT | MSG_NOSIGNAL);
         (void)sent; /* a courtesy */
         connection->http->counters.answers[status / 100]++;
@@ -193,7 +196,7 @@ static struct http_connection *connection_new(struct http *http, struct MHD_Conn
     connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     peer_note(connection);
     connection_phase_set(connection, PHASE_HEADER);
-    connection->surplus = http->connection_count >= http->options.limits.connection_count_max;
+    connection->surplus = http->next_is_surplus;
     connection->next = http->connections;
     if (connection->next)
         connection->next->previous = connection;
@@ -213,7 +216,9 @@ static void connection_free(struct http_connection *connection)
         http->connections = connection->next;
     if (connection->next)
         connection->next->previous = connection->previous;
+    pressure_place(connection, false);
     http->connection_count--;
+    http->leaving_count -= connection->gone;
     http->counters.connections_open = http->connection_count;
     free(connection);
 }
@@ -299,6 +304,7 @@ static enum MHD_Result request_send(struct http_request *request)
     request->queued = true;
     connection_phase_set(request->connection, PHASE_SENDING);
     request->connection->bytes_acked = 0;
+    request->connection->pressed = false;
     result = MHD_queue_response(request->connection->mhd, request->status, response);
     MHD_destroy_response(response); /* libmicrohttpd keeps its own reference */
     return result;
@@ -312,6 +318,7 @@ static enum MHD_Result header_received(struct http_request *request, const char 
     uint64_t size = 0;
 
     connection_phase_set(request->connection, PHASE_BODY);
+    request->connection->moved_ms = request->http->now_ms;
     request_begin(request, method);
     if (!request->answered)
         return MHD_YES;
@@ -329,6 +336,7 @@ static enum MHD_Result header_received(struct http_request *request, const char 
 
 static enum MHD_Result body_received(struct http_request *request, const char *data, size_t size)
 {
+    request->connection->moved_ms = request->http->now_ms;
     request_body(request, data, size);
     if (request->received <= request->http->options.limits.discard_size_max + request->body_size_max)
         return MHD_YES;

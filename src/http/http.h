@@ -30,6 +30,9 @@
  *    source holds, and are asked for more only when the client has taken what it got.
  * T4 nobody is streamed to for longer than authorize() lets them in: a stream that it refuses now ends within AUTHORIZE_MS, as
  *    its source does it (withdraw), or cut.
+ * T4 memory for all bodies that are not whole is bounded together (bodies_size_max), and so is memory for all answers that are not
+ *    sent (answers_size_max): what finds no room is answered 503 with Retry-After, and who does not move while it is
+ *    nearly all taken is ended.
  */
 
 #include <stdbool.h>
@@ -52,6 +55,7 @@ enum {
                                * body, else 415: no page of another origin can send that unasked (origin.c, O3) */
     HTTP_ANY_HOST = 4u,       /* answered whatever Host says: for probes */
     HTTP_PUBLIC = 8u,         /* answered without asking options.authorize */
+    HTTP_LARGE = 16u,         /* its answer may be large: refused when memory for answers is short (T4) */
 };
 
 enum { HTTP_PARAM_COUNT_MAX = 4 };
@@ -95,6 +99,9 @@ struct http_counters {
     uint64_t connections, connections_open, connections_refused, connections_timed_out;
     uint64_t requests, requests_open, answers[6]; /* by hundreds of the status: answers[2] are 2xx */
     uint64_t bytes_received;                      /* of bodies */
+    uint64_t connections_evicted;                 /* unused, closed to make room for another */
+    uint64_t connections_pressed;                 /* ended because they did not move while memory was short */
+    uint64_t bodies_size, bodies_refused, answers_size, answers_refused; /* T4 */
     uint64_t worker_queue;
 };
 
@@ -237,6 +244,22 @@ void http_answer_stream(struct http_request *request, unsigned status, const cha
                         const struct http_source *source, void *user);
 /* The waiting source has more, or wants to end. Loop only; harmless when it does not wait. */
 void http_wake(struct http_request *request);
+
+/* ---- memory that answers hold (T4) ---- */
+
+/* http_answer() counts its buffer by itself. Who keeps other memory for an answer that is being sent counts it here: `*held`
+ * is what is counted for him now, 0 at first, and 0 again before he ends. Any thread, one at a time for a `held`. */
+enum http_share { HTTP_SHARE_ALL, HTTP_SHARE_HALF /* what can be made smaller, or in pieces, leaves the other half alone */ };
+/* Hold `size` bytes from now on; false: there is no room for more, and nothing changes. Less always succeeds. */
+_must_check_ bool http_memory_take(struct http *http, size_t *held, size_t size, enum http_share share);
+/* The same for what is held already, room or not. */
+void http_memory_set(struct http *http, size_t *held, size_t size);
+/* More than half is taken: keep pieces small. */
+bool http_memory_is_tight(const struct http *http);
+/* All is taken: true when the request has been answered 503. For who begins a large answer after having waited. */
+bool http_memory_refused(struct http_request *request);
+/* Answer it so: there was no room. What was said in header fields so far is forgotten. */
+void http_memory_refuse(struct http_request *request);
 
 /* ---- pieces that stand alone ---- */
 

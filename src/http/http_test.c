@@ -17,7 +17,7 @@
 
 #include "http/http.h"
 
-enum { ANSWER_SIZE_MAX = 1 << 20, WAIT_S = 10 };
+enum { ANSWER_SIZE_MAX = 1 << 20, WAIT_S = 10, LARGE_SIZE = 16 << 20 /* more than sockets take */ };
 
 /* ---- the server under test ---- */
 
@@ -40,6 +40,17 @@ static void handle_echo(struct http_request *request)
     assert_int_equal(buffer_append_byte(&body, '|'), 0);
     assert_int_equal(buffer_append_bytes(&body, http_request_body(request)), 0);
     http_answer(request, 201, "text/plain", &body);
+}
+
+static void handle_large(struct http_request *request)
+{
+    struct buffer body = {0};
+    uint8_t *text;
+
+    assert_int_equal(buffer_extend(&body, LARGE_SIZE, &text), 0);
+    memset(text, 'x', LARGE_SIZE);
+    http_header(request, "Cache-Control", "immutable");
+    http_answer(request, 200, "text/plain", &body);
 }
 
 static void handle_peer(struct http_request *request)
@@ -163,6 +174,8 @@ static const struct http_route routes[] = {
     {"GET", "/tagged", handle_tagged},
     {"GET", "/count", handle_count},
     {"GET", "/silent", handle_silent},
+    {"GET", "/large", handle_large, HTTP_LARGE},
+    {"POST", "/large/{word}", handle_echo},
     {"GET", "/soon", handle_soon},
 };
 
@@ -406,16 +419,113 @@ static void one_connection_too_many_gets_503_and_the_others_go_on(void **state)
 
     start(&fixture, allow_two);
     int first = client_open(&fixture), second = client_open(&fixture);
-    client_send(first, "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client_send(first, "GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n");
     char byte;
     assert_int_equal(recv(first, &byte, 1, 0), 1); /* both have been accepted, for it is done in order */
-    client_send(second, "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client_send(second, "GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_int_equal(recv(second, &byte, 1, 0), 1);
     assert_contains(ask(&fixture, REQUEST("GET /hello")), "too-many-connections");
     close(first);
+    while (!strstr(ask(&fixture, REQUEST("GET /hello")), "hello"))
+        ; /* until it has been noticed that the first is gone */
+    close(second);
+    stop(&fixture);
+}
+
+/* Nothing is lost with a connection on which nothing is asked. */
+static void the_connection_unused_for_longest_makes_room_for_a_new_one(void **state)
+{
+    struct fixture fixture;
+    struct http_counters counters;
+    char byte;
+
+    start(&fixture, allow_two);
+    int first = client_open(&fixture), second = client_open(&fixture);
+    for (int i = 0; i < 2; i++) {
+        client_send(i == 0 ? first : second, "GET /peer HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_int_equal(recv(i == 0 ? first : second, &byte, 1, 0), 1);
+    }
+    assert_contains(ask(&fixture, REQUEST("GET /hello")), "hello");
+    client_read_all(first); /* to its end: it has been closed */
     client_send(second, REQUEST("GET /hello"));
     assert_contains(client_read_all(second), "hello");
+    http_counters(fixture.http, &counters);
+    assert_int_equal(counters.connections_evicted, 1);
+    assert_int_equal(counters.answers[5], 0);
+    close(first);
     close(second);
+    stop(&fixture);
+}
+
+static void small_bodies_total(struct http_options *options)
+{
+    options->limits.bodies_size_max = 262144;
+}
+
+static uint64_t bodies_size(const struct fixture *fixture)
+{
+    struct http_counters counters;
+
+    http_counters(fixture->http, &counters);
+    return counters.bodies_size;
+}
+
+static void bodies_that_stop_halfway_leave_room_for_small_ones(void **state)
+{
+    static char half[150000];
+    struct fixture fixture;
+
+    memset(half, ' ', sizeof(half) - 1);
+    start(&fixture, small_bodies_total);
+    int stopped = client_open(&fixture);
+    client_send(stopped, "POST /large/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 180000\r\n\r\n");
+    client_send(stopped, half);
+    while (bodies_size(&fixture) < sizeof(half) - 1)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    const char *refused = ask(&fixture, REQUEST("POST /large/x", "Expect: 100-continue\r\nContent-Length: 100000\r\n"));
+    assert_contains(refused, "HTTP/1.1 503");
+    assert_contains(refused, "too-many-bodies");
+    assert_contains(refused, "Retry-After: 1");
+    assert_contains(ask(&fixture, REQUEST("POST /large/x", "Content-Length: 2\r\n") "hi"), "x|hi");
+    close(stopped);
+    while (bodies_size(&fixture) > 0)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    stop(&fixture);
+}
+
+static void two_large_answers(struct http_options *options)
+{
+    options->limits.answers_size_max = 3 * LARGE_SIZE / 2;
+}
+
+static uint64_t answers_size(const struct fixture *fixture)
+{
+    struct http_counters counters;
+
+    http_counters(fixture->http, &counters);
+    return counters.answers_size;
+}
+
+static void answers_that_nobody_takes_are_bounded_together(void **state)
+{
+    struct fixture fixture;
+
+    start(&fixture, two_large_answers);
+    int lazy = client_open(&fixture);
+    client_send(lazy, "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    while (answers_size(&fixture) < LARGE_SIZE)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    const char *refused = ask(&fixture, REQUEST("GET /large"));
+    assert_contains(refused, "HTTP/1.1 503");
+    assert_contains(refused, "too-many-answers");
+    assert_contains(refused, "Retry-After: 1");
+    if (strstr(refused, "immutable"))
+        fail_msg("what was said of the answer is said of its refusal: %s", refused);
+    assert_contains(ask(&fixture, REQUEST("GET /hello")), "hello");
+    close(lazy);
+    while (answers_size(&fixture) > 0)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_contains(ask(&fixture, REQUEST("GET /large")), "HTTP/1.1 200");
     stop(&fixture);
 }
 
@@ -599,6 +709,9 @@ int main(void)
         cmocka_unit_test(an_entity_tag_saves_the_body),
         cmocka_unit_test(who_is_too_slow_is_told_and_let_go),
         cmocka_unit_test(one_connection_too_many_gets_503_and_the_others_go_on),
+        cmocka_unit_test(the_connection_unused_for_longest_makes_room_for_a_new_one),
+        cmocka_unit_test(bodies_that_stop_halfway_leave_room_for_small_ones),
+        cmocka_unit_test(answers_that_nobody_takes_are_bounded_together),
         cmocka_unit_test(a_client_that_leaves_a_silent_stream_is_noticed),
         cmocka_unit_test(draining_ends_endless_streams_and_idle_connections),
         cmocka_unit_test(answers_that_come_soon_are_sent_however_many_wait),

@@ -32,6 +32,10 @@ struct http_connection {
     bool left;            /* the client has closed its side, or all of it */
     bool gone;            /* shut down: nothing more is sent */
     bool surplus;         /* above connection_count_max: only good for a 503 */
+    bool unused;          /* nothing is asked on it: in the list of those that make room for others */
+    bool pressed;         /* pressed_mark is set */
+    uint64_t pressed_mark, moved_ms; /* when its client last took or sent something, as far as pressure.c looked */
+    struct http_connection *unused_next, *unused_previous;
     struct http_request *request;
     struct http_connection *next, *previous;
     char peer[48];
@@ -79,6 +83,7 @@ struct http_request {
     size_t parameter_count;
     struct buffer body;
     size_t body_size_max;
+    size_t body_held, answer_held; /* what pressure.c has counted */
     uint64_t received; /* bytes of body, kept or not */
     uint64_t started_us;
     struct request_memory *memory;
@@ -126,7 +131,9 @@ struct http {
     uint64_t authorize_ms; /* when who is being streamed to is looked at again */
     bool authorize_again;  /* and all of them, whatever they were given */
     struct http_connection *connections;
-    size_t connection_count;
+    size_t connection_count, leaving_count; /* of those: shut already */
+    struct http_connection *unused_first, *unused_last;
+    bool next_is_surplus;
     struct http_request *spare;
     size_t spare_count;
     size_t polled_count, orphan_count;
@@ -141,7 +148,8 @@ struct http {
     struct http_task *tasks, **tasks_tail;
     struct {
         atomic_uint_fast64_t connections, connections_open, connections_refused, connections_timed_out,
-            requests, requests_open, answers[6], bytes_received;
+            connections_evicted, connections_pressed, requests, requests_open, answers[6], bytes_received,
+            bodies_size, bodies_refused, answers_size, answers_refused;
     } counters;
 };
 
@@ -157,6 +165,9 @@ void connection_drain(struct http *http, bool all);
 /* Answer over the bare socket, where libmicrohttpd lets nobody answer, and end the connection. */
 void connection_cut(struct http_connection *connection, unsigned status, const char *code,
                     const char *detail);
+
+/* End it without a word: libmicrohttpd finds the socket ended and cleans up. */
+void connection_shut(struct http_connection *connection);
 
 /* A watched client has closed its side. */
 void connection_left(struct http *http, int fd);
@@ -184,6 +195,23 @@ struct MHD_Response *answer_response(struct http_request *request);
 /* Whether a request was made by a page of another origin: what `Sec-Fetch-Site`, `Origin` and `Host` say, each NULL when
  * it is missing. False for a safe method. */
 bool origin_is_foreign(const char *method, const char *site, const char *origin, const char *host);
+
+/* pressure.c */
+/* Counts an answer of this size for the request; false: there is no room for it, and it is to be refused. Any thread. */
+bool pressure_answer_fits(struct http_request *request, size_t size);
+/* Counts the request's body, now of this size; false: there is no room. */
+bool pressure_body_fits(struct http_request *request, uint64_t size);
+/* Whether a body of this size would find room now. */
+bool pressure_body_may_fit(const struct http_request *request, uint64_t size);
+void pressure_body_refuse(struct http_request *request);
+/* Nothing is counted for the request any more. */
+void pressure_release(struct http_request *request);
+/* Ends who holds memory and does not move, where it is nearly all taken. */
+void pressure_sweep(struct http *http, uint64_t now_ms);
+/* Whether nothing is asked on the connection, and it may have to make room for another. */
+void pressure_place(struct http_connection *connection, bool unused);
+/* Sees that there is a place for one more connection; false: there is none. */
+bool pressure_make_place(struct http *http);
 
 /* files.c */
 void files_answer(struct http_request *request);

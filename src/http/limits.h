@@ -10,12 +10,15 @@
 
 /* X(name, default, unit, sentence) */
 #define HTTP_LIMITS(X)                                                                                       \
-    X(connection_count_max, 4096, "connections", "open at once; one more is answered 503 and closed")        \
+    X(connection_count_max, 4096, "connections",                                                             \
+      "open at once; one more takes the place of the one unused for longest, or is answered 503")            \
     X(header_size_max, 8192, "bytes", "request line and header fields together; more is 431")                \
     X(header_count_max, 100, "fields", "header fields of a request; more is 431")                            \
     X(target_size_max, 8192, "bytes", "path and query of a request; more is 414")                            \
     X(parameter_count_max, 64, "parameters", "of a query string; more is 400")                               \
     X(body_size_max, 8388608, "bytes", "body of a request, where its route allows no less; more is 413")     \
+    X(bodies_size_max, 67108864, "bytes", "of bodies not yet whole, all together; one more is 503")          \
+    X(answers_size_max, 134217728, "bytes", "of answers not yet sent, all together; one more is 503")        \
     X(discard_size_max, 33554432, "bytes", "of a refused body read on; then the connection is cut")          \
     X(header_ms_max, 10000, "ms", "from the first byte of a request to the end of its header; then 408")     \
     X(body_ms_max, 60000, "ms", "from the end of the header to the end of the body; then 408")               \

@@ -25,6 +25,7 @@ enum {
     SWEEP_MS = 100,        /* between two looks at deadlines */
     ACCEPT_PAUSE_MS = 100, /* without file descriptors */
     POLLED_PAUSE_MS = 1,
+    UNSENT_SIZE_MAX = 128 * 1024, /* kept in the kernel for a client, besides what is on its way to it */
 };
 
 uint64_t http_now_us(void)
@@ -210,15 +211,18 @@ static void accept_refuse(struct http *http, int fd)
 
 static void accept_one(struct http *http, int fd, const struct sockaddr *address, socklen_t size)
 {
-    int on = 1;
+    int on = 1, unsent_size_max = UNSENT_SIZE_MAX;
     unsigned user_timeout_ms = (unsigned)http->options.limits.write_ms_max;
 
     http->counters.connections++;
-    if (http->connection_count >= http->options.limits.connection_count_max + SURPLUS_COUNT) {
+    http->next_is_surplus = !pressure_make_place(http);
+    if (http->connection_count - http->leaving_count >=
+        http->options.limits.connection_count_max + SURPLUS_COUNT) {
         accept_refuse(http, fd);
         return;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_size_max, sizeof(unsent_size_max));
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     if (MHD_add_connection(http->daemon, fd, address, size) != MHD_YES)
@@ -351,6 +355,7 @@ static int loop_turn(struct http *http)
     timers_run(http, now_ms);
     if (now_ms >= http->sweep_ms) {
         connection_sweep(http, now_ms);
+        pressure_sweep(http, now_ms);
         http->sweep_ms = now_ms + SWEEP_MS;
     }
     http->stirred = false;
@@ -399,6 +404,12 @@ void http_counters(const struct http *http, struct http_counters *ret_counters)
         .connections_open = http->counters.connections_open,
         .connections_refused = http->counters.connections_refused,
         .connections_timed_out = http->counters.connections_timed_out,
+        .connections_evicted = http->counters.connections_evicted,
+        .connections_pressed = http->counters.connections_pressed,
+        .bodies_size = http->counters.bodies_size,
+        .bodies_refused = http->counters.bodies_refused,
+        .answers_size = http->counters.answers_size,
+        .answers_refused = http->counters.answers_refused,
         .requests = http->counters.requests,
         .requests_open = http->counters.requests_open,
         .bytes_received = http->counters.bytes_received,

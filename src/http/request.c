@@ -111,6 +111,7 @@ void request_free(struct http_request *request)
         request->memory = memory->next;
         free(memory);
     }
+    pressure_release(request);
     request->http->counters.requests_open--;
     request->http->file_count -= request->is_file;
     if (request->file_fd >= 0)
@@ -422,6 +423,8 @@ static void check_body(struct http_request *request)
              (bytes_parse_u64(bytes_from_string(length), &size) != 0 || size > request->body_size_max))
         http_answer_error(request, 413, "body-too-large", "The body may have %zu bytes.",
                           request->body_size_max);
+    else if (length && !pressure_body_may_fit(request, size))
+        pressure_body_refuse(request);
 }
 
 static void check_origin(struct http_request *request)
@@ -474,16 +477,30 @@ void request_begin(struct http_request *request, const char *method)
         parse_query(request);
 }
 
+/* It is refused: what has come of it is of no use. */
+static void body_forget(struct http_request *request)
+{
+    buffer_deinit(&request->body);
+    pressure_release(request);
+}
+
 void request_body(struct http_request *request, const void *data, size_t size)
 {
     request->received += size;
     request->http->counters.bytes_received += size;
     if (request->discarding)
         return;
+    if (request->received <= request->body_size_max && !pressure_body_fits(request, request->received)) {
+        request->discarding = true;
+        body_forget(request);
+        pressure_body_refuse(request);
+        return;
+    }
     int r = buffer_append(&request->body, data, size);
     if (r == 0)
         return;
     request->discarding = true;
+    body_forget(request);
     if (r == -E2BIG)
         http_answer_error(request, 413, "body-too-large", "The body may have %zu bytes.",
                           request->body_size_max);
@@ -503,6 +520,8 @@ void request_dispatch(struct http_request *request)
 {
     const struct http_route *route = request->match.route;
 
+    if (route && route->flags & HTTP_LARGE && http_memory_refused(request))
+        return;
     if (!route) {
         files_answer(request);
     } else if (!(route->flags & HTTP_BLOCKING)) {

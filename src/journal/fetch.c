@@ -2,6 +2,7 @@
 
 int fetch_init(struct fetch *fetch, struct log *log)
 {
+    fetch->log = log;
     fetch->log_reader = NULL;
     fetch->at = 0;
     fetch->lost = false;
@@ -12,7 +13,7 @@ int fetch_init(struct fetch *fetch, struct log *log)
     return r > 0 ? -EIO : r;
 }
 
-void fetch_deinit(struct fetch *fetch)
+void fetch_rest(struct fetch *fetch)
 {
     if (fetch->log_reader)
         log_reader_free(fetch->log_reader);
@@ -22,11 +23,23 @@ void fetch_deinit(struct fetch *fetch)
     buffer_deinit(&fetch->plain);
 }
 
+void fetch_deinit(struct fetch *fetch)
+{
+    fetch_rest(fetch);
+}
+
 static int go_before(struct fetch *fetch, uint64_t position)
 {
-    if (fetch->at + 1 == position && !fetch->lost)
+    int r;
+
+    if (!fetch->log_reader) {
+        r = log_reader_new(fetch->log, position - 1, &fetch->log_reader);
+        r = r > 0 ? -EIO : r;
+    } else if (fetch->at + 1 == position && !fetch->lost) {
         return 0;
-    int r = log_reader_seek(fetch->log_reader, position - 1);
+    } else {
+        r = log_reader_seek(fetch->log_reader, position - 1);
+    }
     if (r == 0) {
         fetch->at = position - 1;
         fetch->lost = false;

@@ -7,7 +7,8 @@
 #include "journal/seal.h"
 
 struct fetch {
-    struct log_reader *log_reader;
+    struct log *log;
+    struct log_reader *log_reader; /* NULL: at rest */
     uint64_t at; /* the log reader stands after this position */
     bool lost;   /* the last step failed: seek before the next */
     struct codec_tags tags;
@@ -19,6 +20,9 @@ struct fetch {
 /* 0 or -errno. */
 _must_check_ int fetch_init(struct fetch *fetch, struct log *log);
 void fetch_deinit(struct fetch *fetch);
+
+/* Give back what it has read ahead; the next event is sought anew. */
+void fetch_rest(struct fetch *fetch);
 
 /* The event at `position`, which is not above the log's head. Valid until the next call. -EBADMSG: it cannot be read;
  * -errno. */

@@ -284,6 +284,8 @@ int journal_reader_new(struct journal *journal, const struct journal_read *read,
 int journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event);
 /* Every position up to and including this one has been shown or passed over. Forward readers only. */
 uint64_t journal_reader_examined(const struct journal_reader *reader);
+/* Give back the memory it has read ahead into: for who will not read on soon. What comes next is the same. */
+void journal_reader_rest(struct journal_reader *reader);
 void journal_reader_free(struct journal_reader *reader);
 static inline void journal_reader_freep(struct journal_reader **reader)
 {

@@ -201,6 +201,11 @@ int journal_reader_new(struct journal *journal, const struct journal_read *read,
     return 0;
 }
 
+void journal_reader_rest(struct journal_reader *reader)
+{
+    fetch_rest(&reader->fetch);
+}
+
 void journal_reader_free(struct journal_reader *reader)
 {
     if (!reader)

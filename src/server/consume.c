@@ -28,6 +28,7 @@ struct fetch {
     bool done;                /* the text is whole */
     struct buffer text;
     size_t offset;
+    size_t held; /* counted for batch and text (http_memory_take) */
 };
 
 struct consumers {
@@ -42,6 +43,7 @@ static struct fetch *fetch_of(struct crowd_member *member)
 
 static void fetch_free(struct fetch *fetch)
 {
+    http_memory_set(fetch->errand.http, &fetch->held, 0);
     buffer_deinit(&fetch->text);
     buffer_deinit(&fetch->batch.out);
     free(fetch->batch.tokens);
@@ -88,6 +90,7 @@ static void look_run(struct errand *errand)
     struct fetch *fetch = (struct fetch *)errand;
 
     fetch->answer = groups_fetch(fetch->consumers->server->groups, &fetch->batch);
+    http_memory_set(errand->http, &fetch->held, 2 * fetch->batch.out.size);
 }
 
 static int write_text(struct fetch *fetch)
@@ -252,7 +255,9 @@ void handle_group_fetch(struct http_request *request)
     struct group_body body = {.count = GROUP_FETCH_COUNT_DEFAULT};
     struct fetch *fetch = NULL;
 
-    if (group_refused(request) || !group_body_read(request, GROUP_BODY_FETCH, &body))
+    /* Before events are leased, not when they are there. */
+    if (http_memory_refused(request) || group_refused(request) ||
+        !group_body_read(request, GROUP_BODY_FETCH, &body))
         return;
     if (crowd_enter(&server->consumers->crowd, request, server->options->limits.group_waiting_count_max,
                     "too-many-consumers", "As many consumers wait as the server takes.")) {

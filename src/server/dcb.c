@@ -238,7 +238,7 @@ void handle_dcb_read(struct http_request *request)
                                 .direction = options.backwards ? JOURNAL_BACKWARD : JOURNAL_FORWARD};
     http_header(request, "Cache-Control", "no-cache");
     answer_position(request, head);
-    lines_answer(request, &read, lowest, highest, options.limit, &form);
+    lines_answer(request, &read, lowest, highest, options.limit, &form, NULL);
 }
 
 /* ---- appending ---- */

@@ -30,6 +30,7 @@ struct catch_up {
     struct journal_reader *reader;
     struct buffer piece;
     size_t offset;
+    size_t held; /* counted for piece and reader (http_memory_take) */
     uint64_t end; /* every position up to it is in the piece or was passed over */
     uint64_t told;
     int failure;

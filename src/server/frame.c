@@ -19,9 +19,20 @@ void frame_unref(struct frame *frame)
 {
     if (!frame || --frame->refs > 0)
         return;
+    if (frame->pinned_in)
+        http_memory_set(frame->pinned_in, &frame->held, 0);
     free(frame->tags);
     free(frame->text);
     free(frame);
+}
+
+void frame_leave(struct frame *frame, struct http *http)
+{
+    if (frame->refs > 1) {
+        frame->pinned_in = http;
+        http_memory_set(http, &frame->held, frame_size(frame));
+    }
+    frame_unref(frame);
 }
 
 int frame_text(const struct server *server, const struct journal_event *event, struct buffer *out,

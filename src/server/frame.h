@@ -12,6 +12,8 @@ struct frame {
     struct bytes rest;             /* "id: …\ndata: …\n\n" */
     struct bytes *tags;
     uint8_t *text;
+    struct http *pinned_in; /* it is in no row, and counted there: only clients that are slow hold it */
+    size_t held;
 };
 
 /* Whether an `event:` line with this type would be taken for something else: a frame of the server's, or what an EventSource
@@ -20,6 +22,8 @@ bool frame_type_misleads(struct bytes type);
 /* With one reference, the caller's. 0, -ENOMEM, -E2BIG. */
 _must_check_ int frame_new(const struct server *server, const struct journal_event *event,
                            struct frame **ret_frame);
+/* It leaves its row: what others still hold of it is counted as memory of answers from now on. */
+void frame_leave(struct frame *frame, struct http *http);
 /* NULL is fine. */
 void frame_unref(struct frame *frame);
 /* Bytes it takes. */

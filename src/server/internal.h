@@ -286,10 +286,17 @@ struct lines_form {
     int (*write)(const struct journal_event *event, struct buffer *out); /* one event; < 0: failure */
 };
 
+/* A piece of a stream of events for one client, which may be slow. Where memory for answers is tight it is to be small
+ * (true), and what the reader has read ahead is given back; `held` counts both. */
+enum { PIECE_SMALL_SIZE = 16384, PIECE_READER_SIZE = 262144 /* what a reader may have read ahead */ };
+bool piece_begin(struct http *http, struct buffer *piece);
+void piece_end(struct http *http, const struct buffer *piece, struct journal_reader *reader, size_t *held);
+
 /* Answer with the events of a read, no further than the inclusive bounds (positions, or versions of its stream). `form`
- * lasts for ever; NULL: NDJSON. */
+ * lasts for ever; NULL: NDJSON. `tail` is copied and stands behind all; NULL: nothing does. 503 when memory for answers is
+ * full. */
 void lines_answer(struct http_request *request, const struct journal_read *read, uint64_t lowest,
-                  uint64_t highest, uint64_t limit, const struct lines_form *form);
+                  uint64_t highest, uint64_t limit, const struct lines_form *form, const char *tail);
 
 /* ---- door.c: who is let in ---- */
 

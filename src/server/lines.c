@@ -1,7 +1,9 @@
 /* Events as application/x-ndjson or another form, as many as there are: read piece by piece on a worker, sent as fast as
- * the client takes them. Memory is one piece, however long the answer. */
+ * the client takes them. Memory is one piece and what the reader has read ahead, however long the answer; where memory for
+ * answers is short a small piece, and nothing read ahead. */
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "journal/event_json.h"
 #include "server/errand.h"
@@ -20,6 +22,8 @@ struct lines {
     size_t piece_size;
     struct buffer piece;
     size_t offset;
+    size_t held; /* counted for it (http_memory_take) */
+    char *tail;  /* what ends it besides the form's end; its own; NULL: nothing */
     int end; /* HTTP_SOURCE_END or _FAILED; 0: there is more */
 };
 
@@ -27,6 +31,8 @@ static void lines_free(struct lines *lines)
 {
     journal_reader_free(lines->reader);
     buffer_deinit(&lines->piece);
+    http_memory_set(lines->errand.http, &lines->held, 0);
+    free(lines->tail);
     free(lines);
 }
 
@@ -49,19 +55,44 @@ static int lines_next(struct lines *lines)
     return r < 0 || lines->form->write(&event, &lines->piece) < 0 ? HTTP_SOURCE_FAILED : 0;
 }
 
+bool piece_begin(struct http *http, struct buffer *piece)
+{
+    bool small = http_memory_is_tight(http);
+
+    if (small && piece->capacity > 2 * PIECE_SMALL_SIZE)
+        buffer_deinit(piece);
+    else
+        buffer_clear(piece);
+    return small;
+}
+
+void piece_end(struct http *http, const struct buffer *piece, struct journal_reader *reader, size_t *held)
+{
+    size_t ahead = PIECE_READER_SIZE;
+
+    if (http_memory_is_tight(http)) {
+        journal_reader_rest(reader);
+        ahead = 0;
+    }
+    http_memory_set(http, held, piece->size + ahead);
+}
+
 static void lines_run(struct errand *errand)
 {
     struct lines *lines = (struct lines *)errand;
 
-    buffer_clear(&lines->piece);
+    if (piece_begin(lines->errand.http, &lines->piece))
+        lines->piece_size = lines->piece_size < PIECE_SMALL_SIZE ? lines->piece_size : PIECE_SMALL_SIZE;
     lines->offset = 0;
     if (!lines->begun && buffer_append_string(&lines->piece, lines->form->begin) < 0)
         lines->end = HTTP_SOURCE_FAILED;
     lines->begun = true;
     while (lines->end == 0 && lines->piece.size < lines->piece_size)
         lines->end = lines_next(lines);
-    if (lines->end == HTTP_SOURCE_END && buffer_append_string(&lines->piece, lines->form->end) < 0)
+    if (lines->end == HTTP_SOURCE_END && (buffer_append_string(&lines->piece, lines->form->end) < 0 ||
+                                          buffer_append_string(&lines->piece, lines->tail ? lines->tail : "") < 0))
         lines->end = HTTP_SOURCE_FAILED;
+    piece_end(lines->errand.http, &lines->piece, lines->reader, &lines->held);
 }
 
 static int write_line(const struct journal_event *event, struct buffer *out)
@@ -111,7 +142,7 @@ static void lines_release(void *user)
 }
 
 void lines_answer(struct http_request *request, const struct journal_read *read, uint64_t lowest,
-                  uint64_t highest, uint64_t limit, const struct lines_form *form)
+                  uint64_t highest, uint64_t limit, const struct lines_form *form, const char *tail)
 {
     static const struct lines_form ndjson = {
         .type = "application/x-ndjson", .begin = "", .between = "", .end = "", .write = write_line};
@@ -120,7 +151,17 @@ void lines_answer(struct http_request *request, const struct journal_read *read,
     struct lines *lines = calloc(1, sizeof(*lines));
     int r = lines ? journal_reader_new(server->journal, read, &lines->reader) : -ENOMEM;
 
+    if (r == 0 && tail)
+        r = (lines->tail = strdup(tail)) ? 0 : -ENOMEM;
+    if (r == 0 && !http_memory_take(server->http, &lines->held, PIECE_SMALL_SIZE, HTTP_SHARE_ALL)) {
+        lines->errand.http = server->http;
+        lines_free(lines);
+        http_memory_refuse(request);
+        return;
+    }
     if (r != 0) {
+        if (lines)
+            journal_reader_free(lines->reader);
         free(lines);
         answer_journal(request, r, NULL);
         return;

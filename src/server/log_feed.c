@@ -30,6 +30,7 @@ struct log_stream {
     struct wire_sender *sender; /* the errand's while it is out */
     struct buffer out;
     size_t offset;
+    size_t held;                /* counted for `out` (http_memory_take) */
     int answer;                 /* of the last fill */
     bool idle;                  /* all has been sent that there was */
     bool moved;                 /* the head has moved since the last fill began */
@@ -111,6 +112,7 @@ static void stream_free(struct log_stream *stream)
     crowd_leave(&stream->feed->crowd);
     wire_sender_free(stream->sender);
     buffer_deinit(&stream->out);
+    http_memory_set(stream->errand.http, &stream->held, 0);
     free(stream);
 }
 
@@ -120,6 +122,7 @@ static void stream_run(struct errand *errand)
 
     buffer_clear(&stream->out);
     stream->answer = wire_sender_fill(stream->sender, &stream->out);
+    http_memory_set(errand->http, &stream->held, stream->out.size);
 }
 
 static void stream_back(struct errand *errand)

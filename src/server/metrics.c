@@ -15,7 +15,7 @@ struct figures {
     struct journal_status journal;
     struct feed_figures feed;
     struct scavenger_figures scavenge;
-    uint64_t followers, consumers, pages_again;
+    uint64_t followers, consumers, pages_again, memory;
     struct view_counters views;
     struct command_metrics commands;
     bool has_commands;
@@ -32,6 +32,7 @@ static void figures_take(struct server *server, struct figures *figures)
     figures->followers = log_feed_open_count(server->log_feed);
     figures->consumers = consumers_open_count(server->consumers);
     figures->pages_again = server->pages_again;
+    figures->memory = server->options->memory;
     view_set_counters(server->views, &figures->views);
     figures->has_commands = server->commands != NULL;
     if (server->commands)
@@ -79,6 +80,14 @@ static void figures_take(struct server *server, struct figures *figures)
     X(scavenge_events_total, counter, "events whose bodies they took", f->scavenge.gone)                     \
     X(scavenge_body_bytes_total, counter, "of these bodies", f->scavenge.body_bytes)                         \
     X(scavenge_room_bytes_total, counter, "of these, given back to the disk", f->scavenge.room_bytes)        \
+    X(memory_bytes, gauge, "the server may use: --memory or what there is", f->memory)                        \
+    X(http_bodies_bytes, gauge, "of bodies not yet whole", f->http.bodies_size)                              \
+    X(http_bodies_refused_total, counter, "bodies that found no room", f->http.bodies_refused)               \
+    X(http_answers_bytes, gauge, "of answers not yet sent", f->http.answers_size)                            \
+    X(http_answers_refused_total, counter, "answers that found no room", f->http.answers_refused)            \
+    X(http_connections_evicted_total, counter, "unused ones closed for a new one", f->http.connections_evicted) \
+    X(http_connections_pressed_total, counter, "ended for standing still while memory was short",            \
+      f->http.connections_pressed)                                                                           \
     X(subscribers, gauge, "open subscriptions", f->feed.open)                                                \
     X(group_waiting, gauge, "fetches from consumer groups that wait or are under way", f->consumers)           \
     X(subscription_events_total, counter, "events handed to subscribers", f->feed.delivered)                 \

@@ -17,7 +17,8 @@ enum { AS_PAGE, AS_SUBSCRIPTION, AS_LINES };
 
 enum {
     INLINE_COUNT_MAX = 100,     /* events a page may ask for to be begun on the loop */
-    INLINE_SIZE_MAX = 64 * 1024 /* bytes of events after which a worker goes on with it */
+    INLINE_SIZE_MAX = 64 * 1024, /* bytes of events after which a worker goes on with it */
+    PAGE_WHOLE_SIZE = 32 * 1024, /* a page above is sent in pieces when memory for answers is tight */
 };
 
 /* What was asked; lives as long as the request. The bounds are inclusive; positions, or versions of a stream. */
@@ -36,6 +37,7 @@ struct reading {
     struct journal_reader *reader;
     struct page page;    /* what came of it so far; of one that was kept all but the events */
     struct bytes events; /* of the page, when it is finished */
+    size_t held;         /* counted for the page */
     void (*answer)(struct reading *reading, int r);
 };
 
@@ -183,6 +185,8 @@ static void page_on_worker(struct http_task *task)
     struct reading *reading = (struct reading *)((char *)task - offsetof(struct reading, task));
     int r;
 
+    if (http_memory_refused(reading->request)) /* it has waited for its turn */
+        return;
     page_fill(reading, SIZE_MAX, &r);
     reading->events = buffer_bytes(&reading->page.events);
     reading->answer(reading, r);
@@ -220,9 +224,74 @@ static void page_start(struct reading *reading)
         answer_busy(reading->request);
 }
 
-static void page_answer(struct reading *reading, const struct buffer *tail)
+/* A large page while much memory is taken: it has been read to know where it ends, and is read once more, piece by piece, as
+ * its client takes it. */
+static void page_in_pieces(struct reading *reading, struct buffer *tail)
+{
+    static const struct lines_form form = {.type = "application/json",
+                                           .begin = "{\"events\":[",
+                                           .between = ",",
+                                           .end = "]",
+                                           .write = event_json_write};
+    const char *text = buffer_append_byte(tail, '}') == 0 ? buffer_string(tail) : NULL;
+    bool backward = reading->read.direction == JOURNAL_BACKWARD;
+    uint64_t last = reading->page.last;
+
+    buffer_deinit(&reading->page.events);
+    journal_reader_free(take_ptr(reading->reader));
+    if (text)
+        lines_answer(reading->request, &reading->read, backward ? last : reading->lowest,
+                     backward ? reading->highest : last, reading->page.count, &form, text);
+    else
+        answer_failure(reading->request, -ENOMEM);
+}
+
+/* In memory as one, where it is small or there is room. */
+static bool page_fits(struct reading *reading)
+{
+    struct http *http = http_request_server(reading->request);
+
+    return reading->page.events.size <= PAGE_WHOLE_SIZE ||
+           http_memory_take(http, &reading->held, reading->page.events.size, HTTP_SHARE_HALF);
+}
+
+/* The events were read for this answer alone: what stands before them is put in front, so that there are not two of them. */
+static void page_answer_own(struct reading *reading, const struct buffer *tail)
+{
+    static const char begin[] = "{\"events\":[";
+    struct buffer body = reading->page.events;
+    size_t size = body.size;
+    int r = buffer_reserve(&body, sizeof(begin) + tail->size + 2);
+
+    reading->page.events = (struct buffer){0};
+    if (r == 0) {
+        memmove(body.data + sizeof(begin) - 1, body.data, size);
+        memcpy(body.data, begin, sizeof(begin) - 1);
+        body.size += sizeof(begin) - 1;
+        r = buffer_append_byte(&body, ']');
+    }
+    r = r < 0 ? r : buffer_append_bytes(&body, buffer_bytes(tail));
+    r = r < 0 ? r : buffer_append_byte(&body, '}');
+    http_memory_set(http_request_server(reading->request), &reading->held, 0); /* http_answer() counts it */
+    if (r < 0)
+        answer_failure(reading->request, r);
+    else
+        http_answer(reading->request, 200, "application/json", &body);
+    buffer_deinit(&body);
+}
+
+static void page_answer(struct reading *reading, struct buffer *tail)
 {
     struct http_request *request = reading->request;
+
+    if (!page_fits(reading)) {
+        page_in_pieces(reading, tail);
+        return;
+    }
+    if (reading->page.events.size > PAGE_WHOLE_SIZE) {
+        page_answer_own(reading, tail);
+        return;
+    }
     struct buffer body = http_answer_buffer(request);
     int r = buffer_append_string(&body, "{\"events\":[");
 
@@ -336,7 +405,7 @@ static void lines_start(struct reading *reading)
     http_header(reading->request, "Vary", "Accept");
     answer_position(reading->request, reading->head);
     lines_answer(reading->request, &reading->read, reading->lowest, reading->highest,
-                 reading->limit_given ? reading->limit : UINT64_MAX, NULL);
+                 reading->limit_given ? reading->limit : UINT64_MAX, NULL, NULL);
 }
 
 static void journal_start(struct reading *reading)

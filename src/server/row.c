@@ -12,7 +12,7 @@ static void drop_first(struct row *row)
 
     row->floor = frame->position;
     row->size -= frame_size(frame);
-    frame_unref(frame);
+    frame_leave(frame, row->server->http);
     row->first++;
     row->count--;
 }

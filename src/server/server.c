@@ -24,11 +24,16 @@
 #include "os/thread.h"
 #include "server/internal.h"
 #include "server/listen.h"
+#include "server/memory.h"
 #include "server/notifier.h"
 #include "server/pages.h"
 #include "vault/vault.h"
 
-enum { LAYER_ERROR_SIZE = VIEW_ERROR_SIZE };
+enum {
+    LAYER_ERROR_SIZE = VIEW_ERROR_SIZE,
+    VIEW_TIGHT_SIZE = 16384,      /* of an answer of a view in memory while that is tight */
+    DESCRIPTOR_OWN_COUNT = 256,   /* files of log, views and answers */
+};
 
 /* Says why it did not work; returns SERVER_E_START, or the failure. */
 _printf_(3, 4) static int start_error(char *ret_error, int r, const char *format, ...)
@@ -232,13 +237,22 @@ static int open_commands(struct server *server, char *ret_error)
     return r == 0 ? 0 : start_error(ret_error, r, "%s: %s", path, error[0] ? error : os_failure_text(r));
 }
 
+static size_t on_answer_memory(void *user)
+{
+    const struct server *server = user;
+
+    return http_memory_is_tight(server->http) ? VIEW_TIGHT_SIZE : VIEW_ANSWER_MEMORY_MAX;
+}
+
 static int open_views(struct server *server, char *ret_error)
 {
     const struct view_options options = {.app_folder = server->options->app_folder,
                                          .data_folder = server->options->data_folder,
                                          .journal = server->journal,
                                          .follower = server->options->follow != NULL,
-                                         .on_notice = on_notice};
+                                         .answer_memory = on_answer_memory,
+                                         .on_notice = on_notice,
+                                         .user = server};
     char error[VIEW_ERROR_SIZE] = "";
     int r = view_set_open(&options, &server->views, error);
 
@@ -369,7 +383,7 @@ static void catch_signals(struct http *http)
 }
 
 /* As many descriptors as the system lets us have: one for each connection, and those of log and views. */
-static void raise_descriptors(void)
+static void raise_descriptors(struct server_options *options)
 {
     struct rlimit limit;
 
@@ -378,6 +392,8 @@ static void raise_descriptors(void)
         setrlimit(RLIMIT_NOFILE,
                   &limit); /* else it stays as it was, and accepting pauses when there are none left */
     }
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2 * DESCRIPTOR_OWN_COUNT)
+        server_limit_lower(options, "connection_count_max", limit.rlim_cur - DESCRIPTOR_OWN_COUNT);
 }
 
 static void say_ready(const struct server *server)
@@ -403,11 +419,14 @@ static void say_ready(const struct server *server)
 
 int server_run(const struct server_options *options, char ret_error[SERVER_ERROR_SIZE])
 {
-    struct server server = {.options = options, .started_us = os_monotonic_ns() / 1000};
+    struct server_options fitted = *options;
+    struct server server = {.options = &fitted, .started_us = os_monotonic_ns() / 1000};
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk, not an end */
-    raise_descriptors();
+    raise_descriptors(&fitted);
+    memory_fit(&fitted);
+    memory_thrift(fitted.memory);
     int r = open_all(&server, ret_error);
     if (r == 0) {
         catch_signals(server.http);

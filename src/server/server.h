@@ -45,12 +45,15 @@ struct server_options {
     bool async;      /* log/log.h LOG_ASYNC: acknowledged before it is synced */
     bool keys_lost;  /* start although the keys of sealed events are missing: their data is given up */
     bool ready_json; /* the line that says where as a JSON document */
+    uint64_t memory;  /* bytes the server may use (memory.h); 0: what there is */
     struct http_limits http_limits;
     struct server_limits limits;
+    uint64_t limits_set; /* bits of the rows that were set by name, in the order of the tables */
 };
 
 enum { SERVER_SCAVENGE_S_MAX = 30 * 86400 };
 #define SERVER_SCRUB_RATE_DEFAULT (UINT64_C(4) << 20)
+#define SERVER_MEMORY_MIN (UINT64_C(64) << 20)
 #define SERVER_SCRUB_RATE_MAX     (UINT64_C(1) << 40)
 
 /* Everything's default: the loopback address, port 7070, ./data. */
@@ -58,6 +61,9 @@ void server_options_init(struct server_options *options);
 
 /* Set a limit by name, whichever table it is in. LIMITS_E_UNKNOWN. */
 int server_limit_set(struct server_options *options, const char *name, size_t name_size, uint64_t value);
+
+/* Lower a limit that was not set, whichever table it is in; one that is lower already stays. */
+void server_limit_lower(struct server_options *options, const char *name, uint64_t value);
 
 /* Call `each` with every row of both tables. */
 void server_limit_each(void (*each)(void *user, const struct limit_row *row), void *user);

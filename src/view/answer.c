@@ -76,6 +76,8 @@ static void run(struct reader *reader, struct reader_question *question, const s
     question->folder = set->folder;
     question->time_ms = set->options.time_ms_max;
     question->size_max = set->options.answer_size_max;
+    question->memory_max = set->options.answer_memory ? set->options.answer_memory(set->options.user)
+                                                      : VIEW_ANSWER_MEMORY_MAX;
     answer->answer = reader_run(reader, question, ret_positions, answer);
     answer->offset = offset;
     if (answer->answer == VIEW_E_TIMEOUT)

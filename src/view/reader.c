@@ -335,7 +335,8 @@ static int run_rows(struct reader *reader, const struct reader_question *questio
     if (r != 0)
         return r;
     struct rows rows;
-    r = rows_init(&rows, question->format, question->folder, question->size_max, statement);
+    r = rows_init(&rows, question->format, question->folder, question->size_max, question->memory_max,
+                  statement);
     if (r == 0) {
         int code = question->bind(question->user, statement, false);
         r = code == SQLITE_OK ? write_rows(reader, question, statement, &rows, answer)

@@ -32,6 +32,7 @@ struct reader_question {
     const char *folder; /* for spooling */
     uint32_t time_ms;
     uint64_t size_max; /* bytes of the answer */
+    size_t memory_max; /* of them in memory */
 };
 
 struct reader;

@@ -47,7 +47,7 @@ static int spill(struct rows *rows)
 
 static int spill_if_full(struct rows *rows)
 {
-    return rows->buffer.size < (rows->fd < 0 ? VIEW_ANSWER_MEMORY_MAX : PIECE_SIZE) ? 0 : spill(rows);
+    return rows->buffer.size < (rows->fd < 0 ? rows->memory_max : PIECE_SIZE) ? 0 : spill(rows);
 }
 
 /* --- columns ------------------------------------------------------------------------------------------------------------------ */
@@ -104,10 +104,10 @@ static int write_titles(struct rows *rows)
 }
 
 int rows_init(struct rows *rows, enum view_format format, const char *folder, uint64_t size_max,
-              sqlite3_stmt *statement)
+              size_t memory_max, sqlite3_stmt *statement)
 {
     int count = sqlite3_column_count(statement);
-    *rows = (struct rows){.format = format, .folder = folder, .size_max = size_max, .fd = -1};
+    *rows = (struct rows){.format = format, .folder = folder, .size_max = size_max, .memory_max = memory_max, .fd = -1};
     buffer_init(&rows->buffer, size_max);
     rows->columns = calloc((size_t)count + 1, sizeof(struct rows_column));
     if (!rows->columns)

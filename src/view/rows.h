@@ -24,6 +24,7 @@ struct rows {
     enum view_format format;
     const char *folder; /* for the file; the caller's */
     uint64_t size_max;  /* of the answer */
+    size_t memory_max;  /* of it in memory; more is spooled */
     struct rows_column *columns;
     size_t column_count;
     struct buffer buffer; /* all of it, or what is not in the file yet */
@@ -34,7 +35,7 @@ struct rows {
 
 /* Begin the answer of a prepared statement. 0 or -errno; rows_deinit() is right after both. */
 int rows_init(struct rows *rows, enum view_format format, const char *folder, uint64_t size_max,
-              sqlite3_stmt *statement);
+              size_t memory_max, sqlite3_stmt *statement);
 /* Write the row the statement stands at. 0, ROWS_E_TOO_LARGE, -errno. */
 int rows_add(struct rows *rows, sqlite3_stmt *statement);
 /* End the answer and hand it over: body, or file and size. 0, ROWS_E_TOO_LARGE, -errno. */

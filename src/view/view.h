@@ -106,6 +106,7 @@ struct view_options {
     /* Limits below their constants; 0: those. */
     uint32_t time_ms_max, history_ms_max, apply_ms_max;
     uint64_t answer_size_max;
+    size_t (*answer_memory)(void *user); /* bytes an answer may keep in memory, asked for each; NULL: VIEW_ANSWER_MEMORY_MAX */
     void (*on_notice)(void *user, enum view_notice_kind kind, const char *view,
                       const char *sentence); /* may be NULL */
     void *user;

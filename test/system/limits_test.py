@@ -119,16 +119,89 @@ def write_ms_max():
 @tap.test
 def connection_count_max():
     with limited("connection_count_max", 3) as server:
-        first = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=10) for _ in range(3)]
-        for connection in first:
+        idle = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=10) for _ in range(3)]
+        for connection in idle:
             assert request(connection, "GET", "/health").status == 200
+        feeds = [Subscription(server) for _ in range(3)]  # each takes the place of one that is not used
+        for feed in feeds:
+            assert feed.next()
+        for connection in idle:
+            assert connection.sock.recv(1) == b""
         answer = request(server, "GET", "/health")
         assert answer.status == 503 and answer.json()["code"] == "too-many-connections", answer
         assert answer.headers["Retry-After"] == "1"
-        assert request(first[0], "GET", "/health").status == 200
-        for connection in first:
-            connection.close()
+        for feed in feeds:
+            feed.close()
         wait_for(lambda: request(server, "GET", "/health").status == 200, "there is room again")
+
+
+@tap.test
+def bodies_size_max():
+    with limited("bodies_size_max", 200000) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as stopped:
+            stopped.sendall(b"POST /v1/append HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                            b"Content-Length: 140000\r\n\r\n" + b" " * 100000)
+            wait_for(lambda: metric(server, "http_bodies_bytes") >= 100000, "half a body has come")
+            answer = request(server, "POST", "/v1/append", {"events": [{"type": "A", "data": "x" * 70000}]})
+            assert answer.status == 503 and answer.json()["code"] == "too-many-bodies", answer
+            assert answer.headers["Retry-After"] == "1" and metric(server, "http_bodies_refused_total") == 1
+            append(server, 1)
+        wait_for(lambda: metric(server, "http_bodies_bytes") == 0, "the body is forgotten with its client")
+        append(server, "x" * 70000)
+
+
+@tap.test
+def answers_size_max():
+    with limited("answers_size_max", 70000) as server:
+        append(server, *["x" * 50000] * 2)
+        page = "/v1/events?limit=2"
+        whole = request(server, "GET", page)
+        assert whole.status == 200 and len(whole.json()["events"]) == 2, whole  # in pieces: it is larger than that
+        for n in range(40):
+            append(server, *["x" * 40000] * 20)
+        lazy = []
+        for _ in range(12):
+            lazy.append(socket.socket())
+            lazy[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            lazy[-1].connect(("127.0.0.1", server.port))
+            lazy[-1].sendall(get("/v1/events?limit=10000"))
+
+        def refused():
+            answer = request(server, "GET", page)
+            return answer if answer.status == 503 else None
+
+        answer = wait_for(refused, "answers that nobody takes fill it")
+        assert answer.json()["code"] == "too-many-answers" and answer.headers["Retry-After"] == "1", answer
+        assert answer.headers["Cache-Control"] == "no-store", answer.headers
+        append(server, 1)
+        for one in lazy:
+            one.close()
+        wait_for(lambda: request(server, "GET", page).status == 200, "there is room again")
+
+
+@tap.test
+def a_page_in_pieces_says_what_a_page_in_one_says():
+    """Where memory is tight a page is read twice; every byte of it is as in one piece."""
+    for options in ([], ["--limit", "answers_size_max=600000"]):
+        with Server(options=options) as server:
+            for n in range(30):
+                answer = request(server, "POST", "/v1/append", {"events": [
+                    {"stream": f"s-{n % 2}", "type": "A", "data": f"{m}" * 9000} for m in range(10)]})
+                assert answer.status == 201, answer
+            pages = []
+            for path in ("/v1/events?limit=150", "/v1/events?limit=10000", "/v1/events?limit=50&direction=backward",
+                         "/v1/events?after=100&before=200&limit=1000", "/v1/streams/s-1?limit=100",
+                         "/v1/streams/s-1?from=20&to=90&direction=backward&limit=50", "/v1/streams/s-0?from=140&limit=50"):
+                answer = request(server, "GET", path)
+                body = answer.json()
+                assert answer.status == 200, (path, answer)
+                for event in body["events"]:
+                    del event["time"], event["id"]
+                pages.append((path, answer.status, body, answer.headers["Link"], answer.headers["Daybook-Position"]))
+        if not options:
+            whole = pages
+    for one, other in zip(whole, pages):
+        assert one == other, (one[0], str(one)[:300], str(other)[:300])
 
 
 @tap.test
