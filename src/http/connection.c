@@ -305,27 +305,28 @@ static enum MHD_Result request_send(struct http_request *request)
     connection_phase_set(request->connection, PHASE_SENDING);
     request->connection->bytes_acked = 0;
     request->connection->pressed = false;
-    result = MHD_queue_response(request->connection->mhd, request->status, response);
+    result = mhd_queue(request->connection->mhd, request->status, response);
     MHD_destroy_response(response); /* libmicrohttpd keeps its own reference */
     return result;
 }
 
 /* The header is there. A request that is refused already may still have a body coming: it is read and thrown away, for a
  * connection closed with bytes unread takes the answer with it; unless the client waits for a word, or it is too long. */
-static enum MHD_Result header_received(struct http_request *request, const char *method)
+static enum MHD_Result header_received(struct http_request *request, const char *method,
+                                       const char *version)
 {
     const char *expect, *length;
     uint64_t size = 0;
 
     connection_phase_set(request->connection, PHASE_BODY);
     request->connection->moved_ms = request->http->now_ms;
-    request_begin(request, method);
+    request_begin(request, method, version);
     if (!request->answered)
         return MHD_YES;
     request->discarding = true;
     expect = http_request_header(request, "Expect");
     length = http_request_header(request, "Content-Length");
-    if (expect || request->status == 501 ||
+    if (expect || request->unframed ||
         (length && bytes_parse_u64(bytes_from_string(length), &size) != 0) ||
         size > request->http->options.limits.discard_size_max) {
         http_header(request, "Connection", "close");
@@ -385,7 +386,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const 
     if (!request->polled || request->answered)
         request->http->stirred = true;
     if (!request->method)
-        return header_received(request, method);
+        return header_received(request, method, version);
     if (*size > 0) {
         size_t piece = *size;
         *size = 0;

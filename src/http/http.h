@@ -16,11 +16,9 @@
  * thread brings work to the loop with http_post(). What a request was asked (header, query, body) may be read by the
  * thread that presently works on it; answering is allowed on any thread.
  *
- * Answers http gives by itself, as problem+json: 400 for a malformed target, query or Host, 403 to a page of another origin
- * (origin.c), 404, 405 with Allow, 408,
- * 413, 414, 415, 421 for an unknown Host, 431, 501 for an unknown transfer coding, 503 for too many connections or when draining. What libmicrohttpd
- * refuses before any of our code sees it (a request line or a header field that cannot be read) gets its own short
- * answer with the right status; README.md lists them.
+ * Answers http gives by itself, as problem+json: 400 for a malformed or ambiguous header (framing.c), target, query or Host, 403 to a
+ * page of another origin (origin.c), 404, 405 with Allow, 408, 413, 414, 415, 417, 421 for an unknown Host, 431, 501 for an unknown transfer coding, 503 for too many connections or when draining. What libmicrohttpd
+ * refuses before any of our code sees it (a header that cannot be read) becomes a problem too (mhd_errors.c).
  *
  * Invariants:
  * T1 a request is answered exactly once; a second answer is a bug and asserted.
@@ -190,6 +188,9 @@ int http_request_accepts(const struct http_request *request, const char *const *
 bool http_request_is_streamed(const struct http_request *request);
 /* For options.authorize: ask again after so long, if the answer is still being streamed then. UINT64_MAX, and without it: never. */
 void http_request_authorized_for(struct http_request *request, uint64_t ms);
+/* Since its first line was there; and the status it is answered with, 0 before. Loop only. */
+uint64_t http_request_age_us(const struct http_request *request);
+unsigned http_request_status(const struct http_request *request);
 /* Memory that lives as long as the request; NULL when there is none. Zeroed. */
 void *http_request_alloc(struct http_request *request, size_t size);
 /* Let `release(user)` be called when the request's life ends. */

@@ -96,6 +96,7 @@ struct http_request {
     bool orphaned; /* was polled, and its connection has ended: freed when its answer comes */
     uint64_t authorized_until_ms; /* when authorize is to be asked again; 0: it was not asked */
     bool withdrawn;               /* it was, and refused */
+    bool unframed;   /* refused, and where its body ends is not certain: nothing more is read */
     bool discarding; /* the answer stands already; the rest of the body is thrown away */
 
     /* the answer */
@@ -177,7 +178,7 @@ struct http_request *request_new(struct http_connection *connection, const char 
 void request_free(struct http_request *request);
 void request_spares_free(struct http *http);
 /* The header is there: find the route, check what can be checked. Answers by itself when something is wrong. */
-void request_begin(struct http_request *request, const char *method);
+void request_begin(struct http_request *request, const char *method, const char *version);
 void request_body(struct http_request *request, const void *data, size_t size);
 /* The body is there: hand the request to its route, a file, or nobody. */
 void request_dispatch(struct http_request *request);
@@ -212,6 +213,14 @@ void pressure_sweep(struct http *http, uint64_t now_ms);
 void pressure_place(struct http_connection *connection, bool unused);
 /* Sees that there is a place for one more connection; false: there is none. */
 bool pressure_make_place(struct http *http);
+
+/* framing.c */
+/* Whether the header in memory is all that was sent, in the form of RFC 9112: 400 when not. */
+bool framing_is_exact(struct MHD_Connection *mhd, const char *method, const char *target, const char *version);
+
+/* mhd_errors.c */
+/* MHD_queue_response() for our own answers; what libmicrohttpd queues by itself becomes a problem. */
+enum MHD_Result mhd_queue(struct MHD_Connection *mhd, unsigned status, struct MHD_Response *response);
 
 /* files.c */
 void files_answer(struct http_request *request);

@@ -12,7 +12,7 @@
 #define HTTP_LIMITS(X)                                                                                       \
     X(connection_count_max, 4096, "connections",                                                             \
       "open at once; one more takes the place of the one unused for longest, or is answered 503")            \
-    X(header_size_max, 8192, "bytes", "request line and header fields together; more is 431")                \
+    X(header_size_max, 12288, "bytes", "request line and header fields together; more is 431")                \
     X(header_count_max, 100, "fields", "header fields of a request; more is 431")                            \
     X(target_size_max, 8192, "bytes", "path and query of a request; more is 414")                            \
     X(parameter_count_max, 64, "parameters", "of a query string; more is 400")                               \

@@ -159,6 +159,16 @@ int http_request_on_end(struct http_request *request, void (*release)(void *user
 
 /* ---- what was asked ---- */
 
+uint64_t http_request_age_us(const struct http_request *request)
+{
+    return http_now_us() - request->started_us;
+}
+
+unsigned http_request_status(const struct http_request *request)
+{
+    return request->status;
+}
+
 struct http *http_request_server(const struct http_request *request)
 {
     return request->http;
@@ -274,9 +284,15 @@ static void split_target(struct http_request *request)
     request->query = bytes_from_string(*begin ? begin + 1 : begin);
 }
 
+/* Fields that may come once: of two of them one reader takes the first, another the last. */
+static const char *const single_names[] = {"host",   "content-length", "transfer-encoding", "content-type",  "authorization",
+                                           "origin", "sec-fetch-site", "expect",            "content-encoding"};
+enum { SINGLE_HOST, SINGLE_LENGTH, SINGLE_ENCODING, SINGLE_COUNT = sizeof(single_names) / sizeof(single_names[0]) };
+
 struct header_counts {
-    size_t fields, hosts, lengths, encodings, spaced;
-    bool chunked;
+    size_t fields;
+    unsigned single[SINGLE_COUNT];
+    bool repeated;
 };
 
 static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const char *name, const char *value)
@@ -284,32 +300,53 @@ static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const c
     struct header_counts *counts = user;
 
     counts->fields++;
-    counts->spaced += name[strcspn(name, " \t")] != '\0';
-    counts->hosts += strcasecmp(name, "Host") == 0;
-    counts->lengths += strcasecmp(name, "Content-Length") == 0;
-    if (strcasecmp(name, "Transfer-Encoding") == 0) {
-        counts->encodings++;
-        counts->chunked = value && strcasecmp(value, "chunked") == 0;
+    for (size_t i = 0; i < SINGLE_COUNT; i++) {
+        if ((name[0] | 0x20) != single_names[i][0] || strcasecmp(name, single_names[i]) != 0)
+            continue;
+        counts->repeated = counts->repeated || counts->single[i] > 0;
+        counts->single[i]++;
     }
     return MHD_YES;
 }
 
-/* Fields that must not come twice or together, and names with white space: what two readers may read in two ways (RFC 9112
- * §3.2, §5.1, §6.1, §6.3). */
-static void check_ambiguous(struct http_request *request, const struct header_counts *counts)
+/* What two readers may read in two ways (RFC 9112 §3.2, §6.1, §6.3): answered at once, for where it ends is not certain. */
+static void check_ambiguous(struct http_request *request, const struct header_counts *counts, const char *version)
 {
-    if (counts->hosts > 1 || counts->lengths > 1 || (counts->lengths && counts->encodings) || counts->spaced)
+    const char *encoding = http_request_header(request, "Transfer-Encoding");
+    bool both = counts->single[SINGLE_LENGTH] && counts->single[SINGLE_ENCODING];
+
+    if (encoding && !both && counts->single[SINGLE_ENCODING] > 1)
+        http_answer_error(request, 501, "transfer-encoding", "Transfer-Encoding may stand there once.");
+    else if (counts->repeated || both || (encoding && strcmp(version, "HTTP/1.1") != 0))
         http_answer_error(
             request, 400, "ambiguous-header",
-            "Host and Content-Length may stand there once, Content-Length not beside Transfer-Encoding, and "
-            "no white space in the name of a field.");
-    else if (counts->encodings > 1 || (counts->encodings && !counts->chunked))
+            "Host, Content-Length, Content-Type, Authorization and their like may stand there once, Content-Length not "
+            "beside Transfer-Encoding, which is of HTTP/1.1.");
+    else if (encoding && strcasecmp(encoding, "chunked") != 0)
         http_answer_error(request, 501, "transfer-encoding",
                           "The one Transfer-Encoding known here is chunked.");
+    request->unframed = request->answered;
+}
+
+static void check_framing(struct http_request *request, const struct header_counts *counts, const char *version)
+{
+    const char *expect = http_request_header(request, "Expect");
+
+    if (!framing_is_exact(request->connection->mhd, request->method, request->target, version)) {
+        http_answer_error(request, 400, "malformed-request",
+                          "The header is not as RFC 9112 has it: lines end in CR LF and are not folded, a name is a token "
+                          "with its colon right behind it, a value has no control characters, one space stands between "
+                          "the parts of the first line.");
+        request->unframed = true;
+        return;
+    }
+    check_ambiguous(request, counts, version);
+    if (!request->answered && expect && strcasecmp(expect, "100-continue") != 0)
+        http_answer_error(request, 417, "expectation-failed", "The one expectation met here is 100-continue.");
 }
 
 /* Sizes and counts. */
-static void check_header(struct http_request *request)
+static void check_header(struct http_request *request, const char *version)
 {
     const struct http_limits *limits = &request->http->options.limits;
     struct header_counts counts = {0};
@@ -333,7 +370,7 @@ static void check_header(struct http_request *request)
         http_answer_error(request, 431, "too-many-header-fields",
                           "A request may have %" PRIu64 " header fields.", limits->header_count_max);
     } else {
-        check_ambiguous(request, &counts);
+        check_framing(request, &counts, version);
     }
     if (request->answered)
         http_header(request, "Connection", "close");
@@ -352,6 +389,7 @@ static void check_host(struct http_request *request)
     }
     switch (http_host_check(host, options->hosts, options->host_count)) {
     case HTTP_E_HOST_INVALID:
+        http_header(request, "Connection", "close");
         http_answer_error(request, 400, "host-invalid", "The Host field is missing or is not a host.");
         break;
     case HTTP_E_HOST_UNKNOWN:
@@ -410,8 +448,14 @@ static void check_body(struct http_request *request)
     const struct http_route *route = request->match.route;
     const char *type = http_request_header(request, "Content-Type");
     const char *length = http_request_header(request, "Content-Length");
+    const char *coding = http_request_header(request, "Content-Encoding");
     uint64_t size;
 
+    if (coding && strcasecmp(coding, "identity") != 0) {
+        http_header(request, "Accept-Encoding", "identity"); /* RFC 9110 §12.5.3, §15.5.16 */
+        http_answer_error(request, 415, "content-encoding", "A body is taken as it is, without Content-Encoding.");
+        return;
+    }
     request->body_size_max = request->http->options.limits.body_size_max;
     if (route && route->body_size_max > 0 && route->body_size_max < request->body_size_max)
         request->body_size_max = route->body_size_max;
@@ -454,13 +498,13 @@ static void check_authorized(struct http_request *request)
                                         : "This token does not allow that.");
 }
 
-void request_begin(struct http_request *request, const char *method)
+void request_begin(struct http_request *request, const char *method, const char *version)
 {
     unsigned flags;
 
     request->method = method; /* libmicrohttpd's memory, for as long as the request */
     split_target(request);
-    check_header(request);
+    check_header(request, version);
     if (!request->answered)
         find_route(request);
     flags = request->match.route ? request->match.route->flags : 0;
