@@ -15,6 +15,7 @@
 #include "journal/journal.h"
 #include "server/auth.h"
 #include "server/server.h"
+#include "server/times.h"
 #include "view/view.h"
 
 enum {
@@ -63,6 +64,7 @@ struct server {
     struct clock_watch clock_watch;
     struct journal_id leader_id; /* a new follower's log is made with it */
     struct pages *pages;  /* the loop's, like the next */
+    struct times times;
     uint64_t pages_again; /* answered with a page that was kept */
     struct http *http;
     uint64_t started_us;

@@ -1,13 +1,16 @@
-/* GET /metrics: OpenMetrics 1.0 text. A family is a row of metric_families[] below or a small function; names end in
+/* GET /metrics: text of Prometheus, or OpenMetrics 1.0 for who asks for it; the two differ in the name of a counter's family
+ * and in the end, so that one is made of the other. A family is a row of metric_families[] below or a small function; names end in
  * their unit, counters in _total. */
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "os/clock.h"
 #include "server/internal.h"
 
 #define OPENMETRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#define PLAIN_TYPE       "text/plain; version=0.0.4; charset=utf-8"
 
 /* The state of everything at one moment. */
 struct figures {
@@ -193,9 +196,49 @@ static int write_commands(const struct figures *f, struct buffer *out)
         r, buffer_printf(out, "daybook_command_retries_total %" PRIu64 "\n", f->commands.retries));
 }
 
+/* One line of OpenMetrics, as the text format 0.0.4 has it: a counter's family is named as its sample is. */
+static int plain_line(struct bytes line, bool *counter, struct buffer *out)
+{
+    static const char type[] = "# TYPE ", help[] = "# HELP ", end[] = " counter\n";
+    size_t name = sizeof(type) - 1, size = line.size;
+    bool is_type = bytes_starts_with(line, BYTES_LITERAL("# TYPE "));
+
+    if (size > 0 && line.data[0] != '#')
+        *counter = false;
+    if (is_type)
+        *counter = size > sizeof(end) && memcmp(line.data + size - (sizeof(end) - 1), end, sizeof(end) - 1) == 0;
+    if (!*counter || (!is_type && !bytes_starts_with(line, bytes_from_string(help))))
+        return buffer_append_bytes(out, line);
+    while (name < size && line.data[name] != ' ')
+        name++;
+    int r = buffer_append(out, line.data, name);
+    r = r < 0 ? r : buffer_append_string(out, "_total");
+    return r < 0 ? r : buffer_append_bytes(out, bytes_slice(line, name, SIZE_MAX));
+}
+
+static int make_plain(struct buffer *body)
+{
+    struct bytes rest = buffer_bytes(body);
+    struct buffer plain = {0};
+    bool counter = false;
+    int r = 0;
+
+    while (rest.size > 0 && r == 0) {
+        const uint8_t *newline = memchr(rest.data, '\n', rest.size);
+        size_t size = newline ? (size_t)(newline - rest.data) + 1 : rest.size;
+        r = plain_line(bytes_slice(rest, 0, size), &counter, &plain);
+        rest = bytes_slice(rest, size, SIZE_MAX);
+    }
+    buffer_deinit(body);
+    *body = plain;
+    return r;
+}
+
 void handle_metrics(struct http_request *request)
 {
     struct server *server = server_of(request);
+    static const char *const types[] = {"text/plain", "application/openmetrics-text"};
+    bool open = http_request_accepts(request, types, 2) == 1;
     struct buffer body = {0};
     struct figures figures;
     int r;
@@ -203,17 +246,20 @@ void handle_metrics(struct http_request *request)
     figures_take(server, &figures);
     r = write_plain(&figures, &body);
     r = r < 0 ? r : write_answers(&figures, &body);
+    r = r < 0 ? r : times_write(&server->times, &body);
     r = r < 0 ? r : write_views(server, &body);
     r = r < 0 ? r : write_commands(&figures, &body);
     r = r < 0 ? r : group_metrics(server, &body);
     if (r == 0 && server->follower)
         r = follower_metrics(server->follower, &body);
     r = r < 0 ? r : eraser_metrics(server, &body);
-    r = r < 0 ? r : buffer_append_string(&body, "# EOF\n");
+    if (r == 0)
+        r = open ? buffer_append_string(&body, "# EOF\n") : make_plain(&body);
     http_header(request, "Cache-Control", "no-store");
+    http_header(request, "Vary", "Accept");
     if (r < 0)
         answer_failure(request, r);
     else
-        http_answer(request, 200, OPENMETRICS_TYPE, &body);
+        http_answer(request, 200, open ? OPENMETRICS_TYPE : PLAIN_TYPE, &body);
     buffer_deinit(&body);
 }

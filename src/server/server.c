@@ -94,8 +94,9 @@ static int check_options(const struct server_options *options, char *ret_error)
 
 static void on_decorate(void *user, struct http_request *request)
 {
-    const struct server *server = user;
+    struct server *server = user;
 
+    times_count(&server->times, http_request_route(request), http_request_status(request), http_request_age_us(request));
     http_header(request, "Daybook-Journal", server->journal_id);
     http_header(request, "Daybook-Role", server->options->follow ? "follower" : "leader");
     if (!http_header_is_set(request, "Daybook-Position"))

@@ -1,7 +1,9 @@
 """The contract: every route, every kind of answer, as API documents promise it."""
 import base64
 import json
+import shutil
 import socket
+import subprocess
 import urllib.parse
 import uuid
 
@@ -546,25 +548,58 @@ def the_applications_pages_are_served_and_nothing_else_of_its_folder():
 
 # ---- operations ----
 
+def samples_of(text):
+    samples, families = {}, {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            assert line.split()[2] not in families, line
+            families[line.split()[2]] = line.split()[3]
+        elif not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            samples[name] = float(value)
+    return samples, families
+
+
 @tap.test
-def metrics_are_open_metrics_and_count():
-    with Server() as server:
+def metrics_are_text_of_prometheus_and_open_metrics_for_who_asks():
+    plain, open_metrics = "text/plain; version=0.0.4; charset=utf-8", "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    scraper = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+    with Server(app=HOTEL) as server:
         append(server, event("A"))
         append(server, event("A"), streams={"x": 7})
-        answer = request(server, "GET", "/metrics")
-        assert answer.headers["Content-Type"].startswith("application/openmetrics-text"), dict(answer.headers)
-        text = answer.body.decode()
-        assert text.endswith("# EOF\n")
-        samples, families = {}, set()
-        for line in text.splitlines():
-            if line.startswith("# TYPE "):
-                assert line.split()[2] not in families, line
-                families.add(line.split()[2])
-            elif not line.startswith("#"):
-                name, value = line.rsplit(" ", 1)
-                samples[name] = float(value)
-        assert samples["daybook_journal_position"] == 1 and samples["daybook_append_conflicts_total"] >= 1, text
-        assert samples["daybook_log_syncs_total"] >= 1, text
+        for accept, wanted in ((None, plain), ("*/*", plain), ("text/plain", plain), ("text/html", plain), (scraper, open_metrics),
+                               ("application/openmetrics-text; version=1.0.0", open_metrics)):
+            answer = request(server, "GET", "/metrics", headers={"Accept": accept} if accept else None)
+            assert answer.headers["Content-Type"] == wanted and answer.headers["Vary"] == "Accept", (accept, answer.headers)
+            text = answer.body.decode()
+            assert text.endswith("# EOF\n") == (wanted == open_metrics), text[-100:]
+            samples, families = samples_of(text)
+            assert samples["daybook_journal_position"] == 1 and samples["daybook_append_conflicts_total"] >= 1, text
+            assert samples["daybook_log_syncs_total"] >= 1, text
+            for name, kind in families.items():
+                assert kind != "counter" or name.endswith("_total") == (wanted == plain), name
+        if shutil.which("promtool"):
+            text = request(server, "GET", "/metrics").body
+            checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
+            assert checked.returncode == 0 and not checked.stderr, checked.stderr.decode()
+
+
+@tap.test
+def how_long_requests_take_is_counted_by_what_was_asked_and_what_came_of_it():
+    with Server() as server:
+        for n in range(3):
+            append(server, event("A"))
+        for path in ("/v1/events", "/v1/streams/none", "/nothing", "/" + "x" * 300):
+            request(server, "GET", path)
+        samples, families = samples_of(request(server, "GET", "/metrics").body.decode())
+        name = "daybook_http_request_seconds"
+        assert families[name] == "histogram"
+        counts = {key[len(name + "_count"):]: value for key, value in samples.items() if key.startswith(name + "_count")}
+        assert counts == {'{route="append",status="2xx"}': 3, '{route="read",status="2xx"}': 1,
+                          '{route="read",status="4xx"}': 1, '{route="page",status="4xx"}': 2}, counts
+        buckets = [value for key, value in samples.items() if key.startswith(name + '_bucket{route="append"')]
+        assert buckets == sorted(buckets) and buckets[-1] == 3 and len(buckets) == 15, buckets
+        assert samples[name + '_sum{route="append",status="2xx"}'] > 0
 
 
 @tap.test
