@@ -1,9 +1,11 @@
 #include "server/memory.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { LINE_SIZE_MAX = 4096, PATH_SIZE_MAX = LINE_SIZE_MAX + 64 };
@@ -11,6 +13,7 @@ enum { LINE_SIZE_MAX = 4096, PATH_SIZE_MAX = LINE_SIZE_MAX + 64 };
 #define SCARCE_SIZE        (UINT64_C(1) << 30)
 #define MMAP_THRESHOLD     (128 * 1024)
 #define SCARCE_ARENA_COUNT 2
+#define SCARCE_STACK_SIZE  (1024 * 1024)
 
 /* ---- what there is ---- */
 
@@ -34,13 +37,14 @@ static uint64_t least(uint64_t a, uint64_t b)
 }
 
 /* The least limit of a group and those above it. */
-static uint64_t group_limit(uint64_t memory, const char *root, const char *group, const char *name)
+static uint64_t group_limit(uint64_t memory, const char *folder, const char *controller, const char *group,
+                            const char *name)
 {
     char path[PATH_SIZE_MAX];
     size_t size = strlen(group);
 
     for (;;) {
-        if (snprintf(path, sizeof(path), "%s%.*s/%s", root, (int)size, group, name) < (int)sizeof(path))
+        if (snprintf(path, sizeof(path), "%s%s%.*s/%s", folder, controller, (int)size, group, name) < (int)sizeof(path))
             memory = least(memory, limit_read(path));
         if (size == 0)
             return memory;
@@ -50,10 +54,9 @@ static uint64_t group_limit(uint64_t memory, const char *root, const char *group
     }
 }
 
-uint64_t memory_found(void)
+uint64_t memory_within(uint64_t memory, const char *groups_file, const char *limits_folder)
 {
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    FILE *file = fopen("/proc/self/cgroup", "re");
+    FILE *file = fopen(groups_file, "re");
     char line[LINE_SIZE_MAX];
 
     while (file && fgets(line, sizeof(line), file)) {
@@ -62,13 +65,30 @@ uint64_t memory_found(void)
         if (!group)
             continue;
         if (group == kind + 1)
-            memory = group_limit(memory, "/sys/fs/cgroup", group + 1, "memory.max");
+            memory = group_limit(memory, limits_folder, "", group + 1, "memory.max");
         else if (strncmp(kind, ":memory:", 8) == 0)
-            memory = group_limit(memory, "/sys/fs/cgroup/memory", group + 1, "memory.limit_in_bytes");
+            memory = group_limit(memory, limits_folder, "/memory", group + 1, "memory.limit_in_bytes");
     }
     if (file)
         (void)fclose(file);
     return memory;
+}
+
+/* Three quarters of the address space, where that is limited (ulimit -v): programs and libraries take of it too. */
+static uint64_t space_limit(uint64_t memory)
+{
+    struct rlimit space;
+
+    if (getrlimit(RLIMIT_AS, &space) < 0 || space.rlim_cur == RLIM_INFINITY)
+        return memory;
+    return least(memory, space.rlim_cur / 4 * 3);
+}
+
+uint64_t memory_found(void)
+{
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+    return space_limit(memory_within(memory, "/proc/self/cgroup", "/sys/fs/cgroup"));
 }
 
 /* ---- what follows ---- */
@@ -78,7 +98,7 @@ static const struct {
     uint64_t divisor; /* of the memory: what is left is the limit, if the default is not less */
 } shares[] = {
     {"connection_count_max", 64 * 1024}, {"subscription_count_max", 128 * 1024},
-    {"group_waiting_count_max", 256 * 1024}, {"bodies_size_max", 8},
+    {"group_waiting_count_max", 256 * 1024}, {"bodies_size_max", 12}, /* one that is read takes several times its size */
     {"answers_size_max", 8}, {"body_size_max", 32},
     {"page_size_max", 64}, {"page_cache_size_max", 32},
     {"subscription_buffer_size_max", 32}, {"stream_piece_size_max", 512},
@@ -94,10 +114,25 @@ void memory_fit(struct server_options *options)
         server_limit_lower(options, shares[i].limit, options->memory / shares[i].divisor);
 }
 
+/* A thread reserves 8 MiB for its stack and an arena 64 MiB, of which next to nothing is used. */
+static void thrift_with_space(void)
+{
+    pthread_attr_t attributes;
+
+    mallopt(M_ARENA_MAX, 1);
+    if (pthread_attr_init(&attributes) != 0)
+        return;
+    if (pthread_attr_setstacksize(&attributes, SCARCE_STACK_SIZE) == 0)
+        (void)pthread_setattr_default_np(&attributes);
+    (void)pthread_attr_destroy(&attributes);
+}
+
 void memory_thrift(uint64_t memory)
 {
     if (memory > SCARCE_SIZE)
         return;
     mallopt(M_ARENA_MAX, SCARCE_ARENA_COUNT);
+    if (space_limit(SCARCE_SIZE) < SCARCE_SIZE)
+        thrift_with_space();
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD); /* and no more: else what was freed once is kept the next time */
 }

@@ -8,8 +8,11 @@
 
 #include "server/server.h"
 
-/* The memory of the machine, or what the control groups of this process allow where that is less; in bytes. */
+/* The memory of the machine, or what the control groups of this process, or the limit of its address space, allow where that
+ * is less; in bytes. */
 uint64_t memory_found(void);
+/* The same of a machine with so much memory, where the process's groups stand in this file, and their limits in this folder. */
+uint64_t memory_within(uint64_t memory, const char *groups_file, const char *limits_folder);
 
 /* options->memory, found when 0 and at least SERVER_MEMORY_MIN, and every limit that follows from it and was not set. */
 void memory_fit(struct server_options *options);

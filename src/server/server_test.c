@@ -3,10 +3,13 @@
 #include "lib/cmocka_all.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/internal.h"
+#include "server/memory.h"
 #include "server/tokens.h"
 
 static const struct server server = {.journal_id = "0123456789abcdef0123456789abcdef"};
@@ -218,9 +221,87 @@ static void every_route_says_what_it_is(void **state)
     }
 }
 
+/* ---- memory ---- */
+
+static void write_text(const char *folder, const char *name, const char *text)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void make_folder(const char *folder, const char *name)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    assert_int_equal(mkdir(path, 0700), 0);
+}
+
+/* The law: the least of the machine's memory and the limits of the process's group and all above it, in either version. */
+static void what_there_is_of_memory_is_what_the_control_groups_allow(void **state)
+{
+    char folder[] = "/tmp/daybook-memory-XXXXXX", groups[512], command[600];
+    const uint64_t machine = UINT64_C(8) << 30;
+
+    assert_non_null(mkdtemp(folder));
+    snprintf(groups, sizeof(groups), "%s/groups", folder);
+    assert_true(memory_within(machine, groups, folder) == machine); /* no such file */
+    for (const char *const *name = (const char *const[]){"a", "a/b", "memory", "memory/c", NULL}; *name; name++)
+        make_folder(folder, *name);
+    write_text(folder, "groups", "0::/a/b\n");
+    assert_true(memory_within(machine, groups, folder) == machine);
+    write_text(folder, "a/b/memory.max", "max\n");
+    assert_true(memory_within(machine, groups, folder) == machine);
+    write_text(folder, "a/memory.max", "268435456\n");
+    assert_true(memory_within(machine, groups, folder) == 268435456); /* of the group above */
+    write_text(folder, "a/b/memory.max", "134217728\n");
+    assert_true(memory_within(machine, groups, folder) == 134217728);
+    assert_true(memory_within(1000, groups, folder) == 1000);
+    write_text(folder, "groups", "9:name=systemd:/a\n4:memory:/c\n0::/\n");
+    write_text(folder, "memory/memory.limit_in_bytes", "9223372036854771712\n"); /* none, in version 1 */
+    assert_true(memory_within(machine, groups, folder) == machine);
+    write_text(folder, "memory/c/memory.limit_in_bytes", "67108864\n");
+    assert_true(memory_within(machine, groups, folder) == 67108864);
+    write_text(folder, "groups", "nonsense\n:\n4:memory\n0:");
+    assert_true(memory_within(machine, groups, folder) == machine);
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+static void limits_follow_from_the_memory_and_stay_as_they_were_set(void **state)
+{
+    struct server_options options;
+
+    server_options_init(&options);
+    options.memory = UINT64_C(64) << 30;
+    memory_fit(&options);
+    assert_int_equal(options.http_limits.answers_size_max, 128 << 20); /* the default: there is more than enough */
+    assert_int_equal(options.http_limits.connection_count_max, 4096);
+    server_options_init(&options);
+    assert_int_equal(server_limit_set(&options, "page_size_max", 13, 4194304), 0);
+    options.memory = 1; /* less than any: as with the least */
+    memory_fit(&options);
+    assert_int_equal(options.memory, 64 << 20);
+    assert_int_equal(options.http_limits.connection_count_max, 1024);
+    assert_int_equal(options.http_limits.answers_size_max, 8 << 20);
+    assert_int_equal(options.http_limits.body_size_max, 2 << 20);
+    assert_int_equal(options.limits.page_size_max, 4194304); /* it was set */
+    assert_int_equal(options.limits.subscription_count_max, 512);
+    server_options_init(&options);
+    memory_fit(&options);
+    assert_true(options.memory >= 64 << 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_there_is_of_memory_is_what_the_control_groups_allow),
+        cmocka_unit_test(limits_follow_from_the_memory_and_stay_as_they_were_set),
         cmocka_unit_test(a_cursor_is_read_back_as_it_was_written),
         cmocka_unit_test(cursors_of_others_and_nonsense_are_told_apart),
         cmocka_unit_test(a_filter_matches_by_the_rule_of_queries),
