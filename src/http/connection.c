@@ -81,13 +81,13 @@ void connection_cut(struct http_connection *connection, unsigned status, const c
 
 static void connection_expire(struct http_connection *connection)
 {
-    struct tcp_info figures;
+    uint64_t mark;
 
     switch (connection->phase) {
     case PHASE_SENDING:
-        figures = connection_figures(connection);
-        if (figures.tcpi_bytes_acked != connection->bytes_acked) {
-            connection->bytes_acked = figures.tcpi_bytes_acked;
+        mark = connection_taken_mark(connection);
+        if (mark != connection->taken_mark) {
+            connection->taken_mark = mark;
             connection_phase_set(connection, PHASE_SENDING);
             return;
         }
@@ -303,7 +303,7 @@ static enum MHD_Result request_send(struct http_request *request)
         return MHD_NO;
     request->queued = true;
     connection_phase_set(request->connection, PHASE_SENDING);
-    request->connection->bytes_acked = 0;
+    request->connection->taken_mark = 0;
     request->connection->pressed = false;
     result = mhd_queue(request->connection->mhd, request->status, response);
     MHD_destroy_response(response); /* libmicrohttpd keeps its own reference */

@@ -28,7 +28,7 @@
  *    source holds, and are asked for more only when the client has taken what it got.
  * T4 nobody is streamed to for longer than authorize() lets them in: a stream that it refuses now ends within AUTHORIZE_MS, as
  *    its source does it (withdraw), or cut.
- * T4 memory for all bodies that are not whole is bounded together (bodies_size_max), and so is memory for all answers that are not
+ * T5 memory for all bodies that are not whole is bounded together (bodies_size_max), and so is memory for all answers that are not
  *    sent (answers_size_max): what finds no room is answered 503 with Retry-After, and who does not move while it is
  *    nearly all taken is ended.
  */
@@ -53,7 +53,7 @@ enum {
                                * body, else 415: no page of another origin can send that unasked (origin.c, O3) */
     HTTP_ANY_HOST = 4u,       /* answered whatever Host says: for probes */
     HTTP_PUBLIC = 8u,         /* answered without asking options.authorize */
-    HTTP_LARGE = 16u,         /* its answer may be large: refused when memory for answers is short (T4) */
+    HTTP_LARGE = 16u,         /* its answer may be large: refused when memory for answers is short (T5) */
 };
 
 enum { HTTP_PARAM_COUNT_MAX = 4 };
@@ -99,7 +99,7 @@ struct http_counters {
     uint64_t bytes_received;                      /* of bodies */
     uint64_t connections_evicted;                 /* unused, closed to make room for another */
     uint64_t connections_pressed;                 /* ended because they did not move while memory was short */
-    uint64_t bodies_size, bodies_refused, answers_size, answers_refused; /* T4 */
+    uint64_t bodies_size, bodies_refused, answers_size, answers_refused; /* T5 */
     uint64_t worker_queue;
 };
 
@@ -246,7 +246,7 @@ void http_answer_stream(struct http_request *request, unsigned status, const cha
 /* The waiting source has more, or wants to end. Loop only; harmless when it does not wait. */
 void http_wake(struct http_request *request);
 
-/* ---- memory that answers hold (T4) ---- */
+/* ---- memory that answers hold (T5) ---- */
 
 /* http_answer() counts its buffer by itself. Who keeps other memory for an answer that is being sent counts it here: `*held`
  * is what is counted for him now, 0 at first, and 0 again before he ends. Any thread, one at a time for a `held`. */

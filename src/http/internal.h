@@ -27,7 +27,7 @@ struct http_connection {
     int fd;
     enum connection_phase phase;
     uint64_t deadline_ms;
-    uint64_t bytes_acked; /* when progress was last seen */
+    uint64_t taken_mark; /* when progress was last seen */
     bool watched;         /* in our epoll set, for its leaving */
     bool left;            /* the client has closed its side, or all of it */
     bool gone;            /* shut down: nothing more is sent */
@@ -167,6 +167,8 @@ void connection_drain(struct http *http, bool all);
 void connection_cut(struct http_connection *connection, unsigned status, const char *code,
                     const char *detail);
 
+/* A number that changes when the client takes something: by TCP what it has acknowledged, else what is left to take. */
+uint64_t connection_taken_mark(const struct http_connection *connection);
 /* End it without a word: libmicrohttpd finds the socket ended and cleans up. */
 void connection_shut(struct http_connection *connection);
 

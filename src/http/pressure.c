@@ -135,8 +135,7 @@ void pressure_release(struct http_request *request)
 
 /* ---- who holds it and does not move ---- */
 
-/* A number that changes when the client takes something: by TCP what it has acknowledged, else what is left to take. */
-static uint64_t taken_mark(const struct http_connection *connection)
+uint64_t connection_taken_mark(const struct http_connection *connection)
 {
     struct tcp_info info = {0};
     socklen_t size = sizeof(info);
@@ -150,7 +149,7 @@ static uint64_t taken_mark(const struct http_connection *connection)
 
 static bool answer_stalls(struct http_connection *connection, uint64_t now_ms)
 {
-    uint64_t mark = taken_mark(connection);
+    uint64_t mark = connection_taken_mark(connection);
 
     if (!connection->pressed || mark != connection->pressed_mark)
         connection->moved_ms = now_ms;

@@ -222,7 +222,7 @@ static void write_response(struct json_writer *w, const struct route_about *abou
 }
 
 /* What any request may be answered: by http, or because the server is unwell. */
-static const unsigned common_statuses[] = {400, 401, 403, 405, 408, 413, 414, 415, 421, 431, 500, 503};
+static const unsigned common_statuses[] = {400, 401, 403, 405, 408, 413, 414, 415, 417, 421, 431, 500, 503, 505};
 
 static void write_responses(struct json_writer *w, const struct route_about *about)
 {
