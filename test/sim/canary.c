@@ -259,6 +259,16 @@ static int pieces_close(struct log *log)
     return r;
 }
 
+static uint64_t pieces_synced(struct log *log)
+{
+    return log_synced(below(log));
+}
+
+static void pieces_on_synced(struct log *log, void (*moved)(void *user), void *user)
+{
+    log_on_synced(below(log), moved, user);
+}
+
 static struct log *cut_into_pieces(struct log *log)
 {
     static const struct log_ops ops = {
@@ -269,6 +279,8 @@ static struct log *cut_into_pieces(struct log *log)
         .status = pieces_status,
         .counters = pieces_counters,
         .chain_at = pieces_chain_at,
+        .synced = pieces_synced,
+        .on_synced = pieces_on_synced,
         .close = pieces_close,
     };
     struct pieces *pieces = calloc(1, sizeof(*pieces));
