@@ -122,7 +122,7 @@ def send(g, method, path, tls):
 
 def http2(g, method, path):
     lines = [word for name, value in FORGED[:-1] for word in ("-H", f"{name}: {value}")]
-    subprocess.run(["curl", "-sk", "--http2", "-m", "5", "-X", method, "-o", "/dev/null", "-H", "Authorization: Bearer x", *lines, f"https://127.0.0.1:{g.tls_port}{path}"], check=True, timeout=20)
+    subprocess.run(["curl", "-sk", "--http2", "-m", str(WAIT_S), "-X", method, "-o", "/dev/null", "-H", "Authorization: Bearer x", *lines, f"https://127.0.0.1:{g.tls_port}{path}"], check=True, timeout=2 * WAIT_S)
 
 
 def check(services, name, where):

@@ -195,8 +195,8 @@ def an_answer_that_is_not_http_reaches_no_client_over_http_1_0_or_http_2(scene):
         listen 127.0.0.1:{port} ssl http2; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;""")
     for path in ("/ssh-plain", "/only-100-plain"):
         for version in ("--http1.0", "--http1.1", "--http2"):
-            text = subprocess.run(["curl", "-sk", version, "-m", "5", "-w", "%{http_code} %{http_version}",
-                                   f"https://127.0.0.1:{port}{path}"], capture_output=True, timeout=20).stdout
+            text = subprocess.run(["curl", "-sk", version, "-m", str(WAIT_S), "-w", "%{http_code} %{http_version}",
+                                   f"https://127.0.0.1:{port}{path}"], capture_output=True, timeout=2 * WAIT_S).stdout
             assert re.search(rb"(502|503) (1.0|1.1|2)$", text) and b"SSH" not in text, (path, version, text)
     shutil.rmtree(folder)
 
@@ -221,13 +221,13 @@ def other_protocols_than_http_towards_a_stranger_fail_too(scene):
 
 @test
 def tls_where_there_is_none_and_none_where_there_is_fail(scene):
-    folder, port = certificate(), free_port()
+    folder, stranger, port = certificate(), certificate(), free_port()
     speaker = scene.add(Speaker(("ssh", "silence")))
     plain = scene.upstream()
     tls = {"to-plain": f"https://127.0.0.1:{plain.port}", "to-ssh": f"https://127.0.0.1:{speaker.ports['ssh']}",
            "to-silence": f"https://127.0.0.1:{speaker.ports['silence']}", "unverified": f"https://127.0.0.1:{port}"}
     n = scene.nginx(site(OPENS, "".join(f"""location /{name} {{ breaker_use {name}; proxy_pass {to}; proxy_connect_timeout 300ms;
-        proxy_ssl_verify on; proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt; }}\n""" for name, to in tls.items()),
+        proxy_ssl_verify on; proxy_ssl_trusted_certificate {stranger}/cert.pem; }}\n""" for name, to in tls.items()),
         http="".join(f"breaker {name} {OPENS};\n" for name in tls) + f"""server {{ listen 127.0.0.1:{port} ssl;
             ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem; return 200; }}""").replace("breakers 2m", "breakers 8m"))
     for name in tls:
@@ -235,6 +235,7 @@ def tls_where_there_is_none_and_none_where_there_is_fail(scene):
         assert statuses[3] == 503 and set(statuses[:3]) <= {502, 504}, (name, statuses)
     assert plain.count() == 0
     shutil.rmtree(folder)
+    shutil.rmtree(stranger)
 
 
 @test

@@ -34,13 +34,13 @@ class Ready:
                              **(ours if self.tls else {}), **values)
         if edit:
             conf.write_text(edit(conf.read_text()))
-        if hurry != 1:
+        if hurry != 1 and not WRAPPER:
             conf.write_text(re.sub(r"(proxy_\w+_timeout) (\d+)s;", lambda m: f"{m[1]} {int(m[2]) * 1000 // hurry}ms;", conf.read_text()))
         if STATIC:      # the module is part of the program
             conf.write_text(conf.read_text().replace("load_module ", "# load_module "))
         if WRAPPER:     # valgrind sets no limits, and needs patience
             text = re.sub(r"worker_rlimit_nofile \d+;", "", conf.read_text())
-            conf.write_text(re.sub(r"(proxy_\w+_timeout|keepalive_timeout) \d+s;", r"\1 60s;", text))
+            conf.write_text(re.sub(r"(proxy_\w+_timeout|keepalive_timeout|client_header_timeout) \d+s;", r"\1 60s;", text))
         self.log = f"{self.dir}/stderr"
         self.process = subprocess.Popen([*wrapper(self.dir), NGINX, *gateway.command(self.dir)[1:]], stdin=subprocess.DEVNULL,
                                         stderr=open(self.log, "w"), env=environment(self.dir))
