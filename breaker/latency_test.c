@@ -171,6 +171,22 @@ static void an_evicted_breaker_leaves_no_times_behind(void **state)
     world_end(&w);
 }
 
+/* A key follows its group: what it tells is of the new window, and not a quarter of the old one later. */
+static void a_shorter_window_counts_at_once_for_keys_too(void **state)
+{
+    WORLD(w, "window=1h");
+    struct breaker group = w.breaker;
+    assert_int_equal(breaker_key(&group, "one", 3, w.now, &w.breaker), 0);
+    timed(&w, 5, MS, BREAKER_OK, 0);
+    assert_int_equal(breaker_config_parse(&w.config, "window=1s", NULL), 0);
+    assert_int_equal(breaker_configure(&group, &w.config, w.now, NULL), 0);
+    w.now += 10 * SEC;
+    timed(&w, 3, MS, BREAKER_OK, 0);
+    assert_int_equal(latency_of(&w).count, 3);
+    assert_int_equal(look(&w).lately.total, 3);
+    world_end(&w);
+}
+
 /* Each format tells the same. */
 static void every_export_has_them(void **state)
 {
@@ -209,6 +225,7 @@ int main(void)
         cmocka_unit_test(a_half_written_mark_is_left_out),
         cmocka_unit_test(rubbish_in_the_marks_is_survived),
         cmocka_unit_test(an_evicted_breaker_leaves_no_times_behind),
+        cmocka_unit_test(a_shorter_window_counts_at_once_for_keys_too),
         cmocka_unit_test(every_export_has_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,6 +54,16 @@ static bool geometry_is_same(const struct breaker_config *a, const struct breake
            (a->window_count || a->slices == b->slices) && a->hung == b->hung;
 }
 
+/* The next marks are due by another window: of the breaker, and of those made by key that follow it. */
+static void marks_are_due(const struct breaker *breaker)
+{
+    struct breaker_region *region = breaker->region;
+    word_store(&((struct slot *)breaker->slot)->latency_due_ns, 0);
+    for (uint32_t i = region->breakers; i < region_entries(region) && slot_is_used(region, i); i++)
+        if (slot_home(region, i) == breaker->slot)
+            word_store(&region_slot(region, i)->latency_due_ns, 0);
+}
+
 /* The configuration in force is never written: the other of two is, and then put into force. */
 void rules_install(const struct breaker *breaker, const struct breaker_config *config, bool is_new)
 {
@@ -66,7 +76,7 @@ void rules_install(const struct breaker *breaker, const struct breaker_config *c
     if (is_new || !geometry_is_same(&before, config))
         geometry++;
     rules_write(&home->rules[(version + 1) & 1], config, geometry, version + 1);
-    word_store(&home->slot.latency_due_ns, 0);
+    marks_are_due(breaker);
     if (geometry != word_load(&now->geometry))
         window_clear(breaker);
     atomic_store_explicit(&home->slot.version, version + 1, memory_order_release);
