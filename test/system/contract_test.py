@@ -680,7 +680,7 @@ def tokens_are_asked_for_when_there_is_a_file_of_them():
 def what_cannot_be_served_is_refused_at_the_start_with_a_reason():
     with folder() as place:
         for options, code, words in ((["--listen", "0.0.0.0:0"], 2, "token-file"), (["--limit", "nothing=1"], 2, "nothing"),
-                                     (["--listen", "127.0.0.1:x"], 2, "port"), (["--listen", "nowhere:0"], 2, "token-file"),
+                                     (["--listen", "127.0.0.1:x"], 2, "port"), (["--listen", "nowhere:0"], 2, "is no address"),
                                      (["--token-file", str(place / "none")], 3, "none"),
                                      (["--limit", "heartbeat_ms=60000"], 2, "heartbeat"),
                                      (["--limit", "group_ack_delay_ms=4294967497"], 2, "up to 600000")):
