@@ -89,6 +89,8 @@ def accepted_suites(port):
 
 @test
 def of_tls_1_2_only_suites_with_forward_secrecy_and_authenticated_encryption_are_accepted(scene):
+    if WRAPPER:
+        raise Skip("hundreds of handshakes, and nothing of the module in them")
     for kind, key in (("ec", "ECDSA"), ("rsa", "RSA")):
         wanted = {f"ECDHE-{key}-{cipher}" for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")}
         for g in (api(scene, key_kind=kind)[0], sidecar(scene, key_kind=kind)[0]):
