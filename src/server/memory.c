@@ -99,9 +99,9 @@ static const struct {
 } shares[] = {
     {"connection_count_max", 64 * 1024}, {"subscription_count_max", 128 * 1024},
     {"group_waiting_count_max", 256 * 1024}, {"bodies_size_max", 12}, /* one that is read takes several times its size */
-    {"answers_size_max", 8}, {"body_size_max", 32},
+    {"answers_size_max", 16}, {"body_size_max", 32},
     {"page_size_max", 64}, {"page_cache_size_max", 32},
-    {"subscription_buffer_size_max", 32}, {"stream_piece_size_max", 512},
+    {"subscription_buffer_size_max", 32}, {"stream_piece_size_max", 1024},
 };
 
 void memory_fit(struct server_options *options)

@@ -288,7 +288,7 @@ static void limits_follow_from_the_memory_and_stay_as_they_were_set(void **state
     memory_fit(&options);
     assert_int_equal(options.memory, 64 << 20);
     assert_int_equal(options.http_limits.connection_count_max, 1024);
-    assert_int_equal(options.http_limits.answers_size_max, 8 << 20);
+    assert_int_equal(options.http_limits.answers_size_max, 4 << 20);
     assert_int_equal(options.http_limits.body_size_max, 2 << 20);
     assert_int_equal(options.limits.page_size_max, 4194304); /* it was set */
     assert_int_equal(options.limits.subscription_count_max, 512);

@@ -79,7 +79,7 @@ def everything_at_once(server, scale):
             memory = now["daybook_memory_bytes"]
             assert now["daybook_http_bodies_bytes"] <= memory / 12, now
             # beyond the limit at most what was being made: a piece for each worker, and what it had read ahead
-            assert now["daybook_http_answers_bytes"] <= memory / 8 + 3 * (1 << 21), now
+            assert now["daybook_http_answers_bytes"] <= memory / 16 + 3 * (1 << 21), now
         for kind, counts in crowd.outcomes().items():
             print(f"# {kind}: {dict(counts)}")
             assert set(counts) <= POLITE[kind], (kind, counts)
@@ -123,7 +123,7 @@ def a_feed_whose_client_does_not_read_holds_little_however_long_it_is():
             wait_for(lambda: crowd.turn() or figures(server).get("daybook_subscribers", 0) > 0, "they are subscribed")
             fill(server)
             now = figures(server)
-            assert now["daybook_http_answers_bytes"] <= (64 << 20) / 8 + 3 * (1 << 21), now
+            assert now["daybook_http_answers_bytes"] <= (64 << 20) / 16 + 3 * (1 << 21), now
             newcomers(server, 1)
 
 
