@@ -27,8 +27,8 @@ static void on_progress(void *user, uint64_t done, uint64_t total)
 /* 1 for what another call would answer again, 3 for what went wrong on the way. */
 static int fail(int answer, const char *error)
 {
-    bool refused =
-        answer == FILE_LOG_E_EXISTS || answer == FILE_LOG_E_DIVERGED || answer == FILE_LOG_E_LOCKED;
+    bool refused = answer == FILE_LOG_E_EXISTS || answer == FILE_LOG_E_DIVERGED || answer == FILE_LOG_E_LOCKED ||
+                   answer == JOURNAL_TOOLS_E_KEYS;
 
     return cli_error(refused ? CLI_NO : CLI_FAILED, "%s",
                      error[0] ? error : strerror(answer < 0 ? -answer : EIO));

@@ -135,6 +135,9 @@ static int find_head(struct client *client, struct export *export)
     if (client_send(client, &request, &answer) < 0)
         return cli_error(CLI_FAILED, "%s", client_error(client));
     int code = answer.status == 200 ? CLI_DONE : client_print_problem(&answer);
+    if (code == CLI_DONE && after > answer.position) /* else what comes there later would never be exported */
+        code = cli_error(CLI_NO, "position %" PRIu64 " lies beyond the head, which is %" PRIu64
+                         ": what was there is lost, or was never here", after, answer.position);
     export->head = until > 0 && until < answer.position ? until : answer.position;
     snprintf(export->source, sizeof export->source, CLOUDEVENTS_SOURCE_PREFIX "%.36s", answer.journal);
     client_answer_deinit(&answer);

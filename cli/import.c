@@ -448,6 +448,8 @@ static int run(int argument_count, char **arguments)
         return cli_error(CLI_USAGE, "--format takes ndjson or cloudevents, not \"%s\"", format);
     if (restart && batch_name)
         return cli_error(CLI_USAGE, "--restart is an import of its own, and --batch names one: give another NAME");
+    if (batch_name && batch_name[0] == '\0')
+        return cli_error(CLI_USAGE, "--batch takes a name: what is empty would be one batch with every other import of no name");
     _cleanup_(freep) struct import *import = calloc(1, sizeof *import);
     return import ? run_with(import, arguments[0], array) : cli_error(CLI_FAILED, "no memory");
 }

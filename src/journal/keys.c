@@ -113,6 +113,119 @@ static int say_lost(uint64_t position, const char *folder, char *ret_error)
     return KEYS_E_LOST;
 }
 
+/* ---- keys that are not in a file that holds ---- */
+
+#define GIVEN_UP "given-up" /* DATA/keys/given-up: up to which position keys may be missing, in decimal */
+
+static int read_given_up(const char *folder, uint64_t *ret_position)
+{
+    _cleanup_(buffer_deinit) struct buffer text = {0};
+    char path[OS_PATH_SIZE_MAX];
+    *ret_position = 0;
+    int r = os_path(path, folder, GIVEN_UP);
+    if (r == 0)
+        r = os_file_read_whole(os_file_real(), path, &text);
+    if (r < 0)
+        return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+    /* What cannot be read has given up nothing. */
+    if (text.size > 0 && bytes_parse_u64(bytes_make(text.data, text.size - 1), ret_position) != 0)
+        *ret_position = 0;
+    return 0;
+}
+
+static int write_given_up(const char *folder, uint64_t position)
+{
+    char text[32];
+    int size = snprintf(text, sizeof(text), "%" PRIu64 "\n", position);
+    return os_file_replace(os_file_real(), folder, GIVEN_UP, bytes_make(text, (size_t)size));
+}
+
+static uint64_t head_of(struct log *log)
+{
+    struct log_status status;
+    log_status(log, &status);
+    return status.head;
+}
+
+/* The first sealed event behind `after` whose key the vault has not, whatever the log says of it. */
+static int suspect(struct log *log, struct vault *vault, uint64_t after, uint64_t *ret_position)
+{
+    _cleanup_(log_reader_freep) struct log_reader *reader = NULL;
+    struct log_record record;
+    int r = log_reader_new(log, after, &reader);
+    *ret_position = 0;
+    while (r == 0 && (r = log_reader_next(reader, &record)) == 0) {
+        if ((record.flags & LOG_RECORD_STUB) || !vault_misses(vault, record.body))
+            continue;
+        *ret_position = record.position;
+        return 0;
+    }
+    return r == LOG_E_END || r == -EBADMSG ? 0 : r > 0 ? -EIO : r;
+}
+
+static void take_first(void *user, const struct vault_damage *damage)
+{
+    uint64_t *first = user;
+    if (!damage->torn && damage->position > 0 && (*first == 0 || damage->position < *first))
+        *first = damage->position;
+}
+
+/* Fences of the whole log, keys that are used behind `after`. */
+static int gather_behind(struct log *log, uint64_t after, struct vault_evidence *evidence)
+{
+    _cleanup_(log_reader_freep) struct log_reader *reader = NULL;
+    struct log_record record;
+    int r = log_reader_new(log, 0, &reader);
+    while (r == 0 && (r = log_reader_next(reader, &record)) == 0) {
+        r = keys_add_record(evidence, &record);
+        if (record.position <= after)
+            hashmap_deinit(&evidence->used);
+    }
+    return r == LOG_E_END || r == -EBADMSG ? 0 : r > 0 ? -EIO : r;
+}
+
+int keys_find_missing(struct log *log, struct vault *vault, const char *folder, const char *source,
+                      uint64_t *ret_position)
+{
+    _cleanup_(vault_evidence_deinit) struct vault_evidence evidence = {0};
+    uint64_t head = head_of(log), after, given_up, first = 0;
+    int r = read_given_up(source, &given_up);
+    if (r < 0)
+        return r;
+    after = head > KEYS_LOOK_COUNT ? head - KEYS_LOOK_COUNT : 0;
+    after = after > given_up ? after : given_up;
+    r = suspect(log, vault, after, &first);
+    if (r == 0 && first > 0) { /* a fence may stand in the log alone */
+        after = first - 1;
+        first = 0;
+        r = gather_behind(log, after, &evidence);
+        if (r == 0)
+            r = vault_check(folder, NULL, &evidence, take_first, &first, NULL);
+    }
+    if (r == 0)
+        *ret_position = first;
+    return r > 0 ? -EBADMSG : r;
+}
+
+/* A vault that lacks the newest keys opens in every slot. */
+static int refuse_missing(struct log *log, struct vault *vault, const char *folder, bool give_up, char *ret_error)
+{
+    uint64_t position = 0;
+    int r = keys_find_missing(log, vault, folder, folder, &position);
+    if (r == 0 && position > 0 && give_up)
+        r = write_given_up(folder, head_of(log));
+    if (r < 0)
+        (void)snprintf(ret_error, 256, "the keys in %.150s cannot be held against the log: %s", folder,
+                       strerrordesc_np(-r));
+    if (r != 0 || position == 0 || give_up)
+        return r;
+    (void)snprintf(ret_error, 256,
+                   "event %" PRIu64 " is about a subject, and its key is not in %.80s/keys, which has lost its end or is an older "
+                   "copy: put back the newest, or give it up (--keys-lost)",
+                   position, folder);
+    return KEYS_E_LOST;
+}
+
 struct asking {
     struct log *log;
     bool follower;
@@ -143,6 +256,14 @@ int keys_open(struct log *log, const char *folder, const struct keys_options *op
         (void)snprintf(ret_error, 256, "the log, or %.150s, cannot be read: %s", folder, strerrordesc_np(-r));
         return r;
     }
-    return position > 0 ? say_lost(position, folder, ret_error)
-                        : vault_open(folder, &vault_options, ret_vault, ret_error);
+    if (position > 0)
+        return say_lost(position, folder, ret_error);
+    struct vault *vault;
+    r = vault_open(folder, &vault_options, &vault, ret_error);
+    if (r == 0 && !options->follower && !options->read_only &&
+        (r = refuse_missing(log, vault, folder, options->give_up, ret_error)) != 0)
+        vault_close(vault);
+    if (r == 0)
+        *ret_vault = vault;
+    return r;
 }

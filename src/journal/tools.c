@@ -119,6 +119,46 @@ static int copy_keys(const char *data_folder, char *log_folder, const char *targ
     return r == 0 ? answer_of_vault(vault_backup(from, into, NULL, &witness, ret_error)) : r;
 }
 
+static int refuse_incomplete(const char *keys, const char *data_folder, struct log *log, struct vault *vault, char *ret_error)
+{
+    char own[OS_PATH_SIZE_MAX];
+    uint64_t position = 0;
+    int r = os_path(own, data_folder, "keys");
+    if (r == 0)
+        r = keys_find_missing(log, vault, keys, own, &position);
+    if (r != 0 || position == 0 || !ret_error)
+        return r != 0 || position == 0 ? r : JOURNAL_TOOLS_E_KEYS;
+    (void)snprintf(ret_error, 256,
+                   "every event is in the copy, but neither there nor in %.100s/keys is the key of event %" PRIu64
+                   ": daybook verify tells of all that are missing",
+                   data_folder, position);
+    return JOURNAL_TOOLS_E_KEYS;
+}
+
+/* Whether the copy has the keys of its newest events. */
+static int check_keys(const char *data_folder, char *target_log, const char *target, char *ret_error)
+{
+    const struct file_log_options log_options = {.read_only = true};
+    const struct vault_options vault_options = {.read_only = true};
+    char keys[OS_PATH_SIZE_MAX];
+    struct vault *vault;
+    struct log *log;
+    if (has_log_head(data_folder))
+        return 0;
+    int r = os_path(keys, target, "keys");
+    if (r == 0)
+        r = file_log_open(target_log, &log_options, &log, ret_error);
+    if (r != 0)
+        return r;
+    r = answer_of_vault(vault_open(keys, &vault_options, &vault, ret_error));
+    if (r == 0) {
+        r = refuse_incomplete(keys, data_folder, log, vault, ret_error);
+        vault_close(vault);
+    }
+    (void)log_close(log);
+    return r;
+}
+
 /* Fences stand in the vault and in the log: each knows of what the other has lost. `fences` kept apart has no log. */
 static int join_fences(const char *from, const char *data_folder, char *ret_error)
 {
@@ -158,7 +198,9 @@ int journal_backup(const char *data_folder, const char *target, journal_tools_pr
     tools_wait_for_the_floor();
     r = file_log_backup(source_log, target_log, NULL, on_progress, user, ret_copied, ret_error);
     /* Keys after the log: then every event that was copied has its key in the copy, or a fence. */
-    return r == 0 ? copy_keys(data_folder, target_log, target, ret_error) : r;
+    if (r == 0)
+        r = copy_keys(data_folder, target_log, target, ret_error);
+    return r == 0 ? check_keys(data_folder, target_log, target, ret_error) : r;
 }
 
 /* ---- restore ---- */

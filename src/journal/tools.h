@@ -21,6 +21,7 @@ enum {
 enum {
     JOURNAL_TOOLS_E_LINE = 32, /* import: a line is no event, or was refused; the report says which and why */
     JOURNAL_TOOLS_E_KEY = 33,  /* a file has no key for checkpoints in it */
+    JOURNAL_TOOLS_E_KEYS = 34, /* the copy is made, and lacks a key of a subject that its source lacks, too */
 };
 
 /* Told now and then: units done, units in all (0: unknown). */
@@ -29,7 +30,8 @@ typedef void journal_tools_progress(void *user, uint64_t done, uint64_t total);
 /* Copy the journal of `data_folder`, also one that is being written to by another process, up to its durable head, into
  * `target`/log: what was acknowledged before the call is in the copy. `target` is made if it is missing; an earlier backup
  * of the same journal is continued, and only what is new is copied. It is a data folder at every moment; its first writer
- * gives it a new journal id. The keys of subjects and the fences go along (docs/erasure.md). 0; else as file_log_backup(). `ret_error`: 256 bytes or NULL. */
+ * gives it a new journal id. The keys of subjects and the fences go along (docs/erasure.md). 0; JOURNAL_TOOLS_E_KEYS; else as
+ * file_log_backup(). `ret_error`: 256 bytes or NULL. */
 int journal_backup(const char *data_folder, const char *target, journal_tools_progress *on_progress,
                    void *user, struct file_log_copied *ret_copied, char *ret_error);
 

@@ -532,12 +532,17 @@ void handle_stream_read(struct http_request *request)
 {
     struct reading *reading = reading_new(request);
     uint64_t from = 1, to = UINT64_MAX;
+    struct bytes after;
 
     if (!reading)
         return;
     reading->read.stream = http_request_param(request, 0);
     if (reading->form == AS_SUBSCRIPTION) {
         stream_subscribe(reading);
+        return;
+    }
+    if (http_request_parameter(request, "after", &after)) { /* positions are the feed's, versions the page's */
+        answer_parameter(request, "after", "is where a subscription goes on; a page begins at from, a version");
         return;
     }
     int r = journal_stream_version(server_of(request)->journal, reading->read.stream, &reading->version);

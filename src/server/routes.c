@@ -98,7 +98,7 @@ static const struct http_route routes[] = {
            .summary = "Take away the bodies of events that are past their retention and that nobody handles",
            .parameters = {"dry_run: 1 tells what would go, and does nothing",
                           "compact: 1 writes the states of tags that deciders need, so that their events go too"}, .answer = "Scavenge",
-           .types = {JSON_TYPE}, .statuses = {202, 409})},
+           .types = {JSON_TYPE}, .statuses = {202, 409, 422})},
     {"GET", "/v1/scavenge", handle_scavenge_state, 0,
      ABOUT(.operation = "scavengeState", .role = ROLE_READER,
            .summary = "How the scavenge under way stands, or how the last one ended", .answer = "Scavenge",

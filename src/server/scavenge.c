@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/names.h"
 #include "journal/scavenge.h"
 #include "os/clock.h"
@@ -255,13 +256,30 @@ void handle_scavenge_state(struct http_request *request)
         answer_state(request, 200);
 }
 
+/* What it is to do stands in the URL: a body that says more would be passed over, and bodies are taken away for good. */
+static bool body_refused(struct http_request *request)
+{
+    _cleanup_(json_doc_deinit) struct json_doc doc = {0};
+    struct bytes body = http_request_body(request);
+
+    if (body.size == 0)
+        return false;
+    if (json_parse(body, &doc, NULL) == 0 && json_type(json_root(&doc)) == JSON_OBJECT) {
+        struct json_cursor at = json_walk(json_root(&doc));
+        if (!json_next(&at))
+            return false;
+    }
+    http_answer_error(request, 422, "invalid", "Nothing but {} may stand in the body: dry_run and compact are parameters of the URL.");
+    return true;
+}
+
 void handle_scavenge(struct http_request *request)
 {
     bool dry_run = false, compact = false;
     int r;
 
-    if (write_refused(request) || parameters_refused(request) || !ask_flag(request, "dry_run", &dry_run) ||
-        !ask_flag(request, "compact", &compact))
+    if (write_refused(request) || parameters_refused(request) || body_refused(request) ||
+        !ask_flag(request, "dry_run", &dry_run) || !ask_flag(request, "compact", &compact))
         return;
     r = begin(server_of(request)->scavenger, dry_run, compact);
     if (r == EBUSY)

@@ -341,6 +341,14 @@ def sigterm_ends_an_import_that_waits_for_its_input_or_its_server():
 
 
 @tap.test
+def a_batch_without_a_name_is_refused():
+    with folder() as work:
+        (work / "events").write_text('{"type":"A","data":{}}\n')
+        code, out, err = daybook("import", work / "events", "--batch", "", url="http://127.0.0.1:9")
+        assert code == 2 and "--batch" in err, (code, out, err)
+
+
+@tap.test
 def a_killed_import_goes_on_and_stores_every_line_once():
     with folder() as work, Server() as server:
         file = write(work / "a", *(event(n) for n in range(10000)))

@@ -45,6 +45,15 @@ def stubs(server):
 
 
 @tap.test
+def a_scavenge_whose_body_says_more_than_the_url_is_not_begun():
+    with Server() as server:
+        for body in ({"dry_run": True}, {"before": 9}, []):
+            is_problem(request(server, "POST", "/v1/scavenge", body), 422, "invalid")
+        assert request(server, "GET", "/v1/scavenge").json()["state"] == "never"
+        assert request(server, "POST", "/v1/scavenge?dry_run=1", {}).status == 202
+
+
+@tap.test
 def a_rule_is_set_shown_listed_and_removed():
     with Server() as server:
         is_problem(request(server, "GET", "/v1/streams/s/retention"), 404, "no-such-rule")

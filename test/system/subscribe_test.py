@@ -183,6 +183,29 @@ def every_route_that_takes_a_position_refuses_one_beyond_the_head():
 
 
 @tap.test
+def an_export_after_a_position_that_is_lost_is_refused_and_leaves_no_file():
+    with Server() as server, folder() as work:
+        append(server, "A")
+        for place in ((), (work / "events",)):
+            code, out, err = daybook("export", "--after", 9, *place, url=server.url)
+            assert code == 1 and out == "" and "beyond the head" in err, (code, out, err)
+        assert not (work / "events").exists()
+        code, out, err = daybook("export", "--after", 1, url=server.url)
+        assert (code, out, err) == (0, "", ""), (code, out, err)
+
+
+@tap.test
+def what_a_page_of_a_stream_cannot_follow_is_refused():
+    with Server() as server:
+        append(server, "A", "B", stream="s")
+        for accept in ("application/json", "application/x-ndjson"):
+            answer = request(server, "GET", "/v1/streams/s?after=1", headers={"Accept": accept})
+            assert answer.status == 400 and answer.json()["violations"][0]["pointer"] == "?after", answer
+        with Subscription(server, "/v1/streams/s?after=1") as feed:
+            assert positions(feed.events(1)) == [2]
+
+
+@tap.test
 def filters_choose_and_checkpoints_tell_of_the_rest():
     with Server(options=["--limit", "checkpoint_count=10,heartbeat_ms=300"]) as server:
         append(server, "A", "B", tags=["t:1"])

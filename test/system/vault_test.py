@@ -122,4 +122,43 @@ def a_folder_whose_keys_are_gone_is_not_whole():
         assert code == 1 and "keys/keys" in text and "position 1" in text, (code, text)
 
 
+@tap.test
+def keys_that_end_too_early_are_refused_and_a_copy_without_them_is_no_success():
+    with folder() as place:
+        work = pathlib.Path(place)
+        data, old, backup = make(work)
+        with Server(data=data) as server:
+            append(server, "guest-3", "Dan")
+        good = (data / "keys" / "keys").read_bytes()
+        older = (old / "keys" / "keys").read_bytes()
+        for content, first in ((good[:-SLOT], 5), (good[:SLOT], 1), (older, 5)):  # every slot of these holds
+            (data / "keys" / "keys").write_bytes(content)
+            events, error = start(data)
+            assert events is None and f"event {first} " in error and "keys/keys" in error and "--keys-lost" in error, error
+            for target in (backup, work / f"new-{len(content)}"):
+                code, _, error = daybook("backup", data, target)
+                assert code == 1 and "is the key of event" in error, (code, error)
+        with Server(data=data, options=["--keys-lost"]) as server:  # what was given up is asked for once
+            assert shown(server) == WANTED + ["sealed"]
+        with Server(data=data) as server:
+            append(server, "guest-4", "Eve")
+            assert shown(server)[-1] == "Eve"
+        assert daybook("backup", data, backup)[0] == 0
+        (data / "keys" / "keys").write_bytes((data / "keys" / "keys").read_bytes()[:-SLOT])
+        events, error = start(data)
+        assert events is None and "--keys-lost" in error, error
+
+
+@tap.test
+def the_keys_of_erased_people_are_not_missed_whatever_file_of_the_vault_is_gone():
+    with folder() as place:
+        data, old, _ = make(pathlib.Path(place))
+        (data / "keys" / "fences").unlink()
+        assert start(data)[0][:3] == WANTED
+        keys = (data / "keys" / "keys").read_bytes()
+        (data / "keys" / "keys").write_bytes(keys[:2 * SLOT] + keys[3 * SLOT:])  # without the destroyed one's slot
+        (data / "keys" / "fences").unlink()
+        assert start(data)[0][:3] == WANTED
+
+
 tap.main()
