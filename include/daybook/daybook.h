@@ -91,7 +91,8 @@ struct daybook_options {
 
 /* Open the journal in `folder`, which is made when it is missing. `options` may be NULL. `ret_error` (NULL or
  * DAYBOOK_ERROR_SIZE bytes) gets a sentence. DAYBOOK_E_LOCKED, _NEWER, _DAMAGED, _MISSING, -errno. A journal
- * with damage in it opens all the same, shows what is before it, and takes no appends. */
+ * with damage in it opens all the same, shows what is before it, and takes no appends; reading on behind that ends in
+ * DAYBOOK_E_DAMAGED, and not as if nothing had followed. */
 DAYBOOK_API int daybook_open(const char *folder, const struct daybook_options *options,
                              struct daybook **ret_book, char *ret_error);
 

@@ -85,6 +85,8 @@ int groups_fetch(struct groups *groups, struct group_batch *batch);
 /* The batch did not reach its consumer: as if it had not been fetched. */
 void groups_undo(struct groups *groups, struct group_batch *batch);
 bool groups_has(struct groups *groups, struct bytes name);
+/* Whether there are, or may be, groups that are not here because damage lies where the journal speaks of them. */
+bool groups_left_out(const struct groups *groups);
 
 /* "<position>-<16 hexadecimal digits>": 0, or 1 when it is none. */
 int group_token_parse(struct bytes text, struct group_token *ret_token);

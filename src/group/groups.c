@@ -269,19 +269,54 @@ static void say_left_out(struct groups *groups, struct bytes stream, int r)
     groups->options.notice(groups->options.user, sentence);
 }
 
+/* A damaged part of the index is made again in a moment, and must not keep a group from opening. */
+static bool may_ask_again(struct groups *groups, int r)
+{
+    return r == -EAGAIN && journal_await_index(groups->journal) == 0;
+}
+
+static int names_patiently(struct groups *groups, struct names *names)
+{
+    int r;
+
+    do
+        r = find_names(groups, names);
+    while (may_ask_again(groups, r));
+    return r;
+}
+
+static int one_patiently(struct groups *groups, struct bytes stream)
+{
+    int r;
+
+    do
+        r = open_one(groups, stream);
+    while (may_ask_again(groups, r));
+    return r;
+}
+
 static int open_groups(struct groups *groups)
 {
     _cleanup_(names_deinit) struct names names = {0};
-    int r = find_names(groups, &names);
+    int r = names_patiently(groups, &names);
 
+    groups->left_out = r == -EBADMSG; /* a damaged journal shows what stands before the damage */
+    if (groups->left_out)
+        r = 0;
     for (size_t i = 0; i < names.count && r == 0; i++) {
-        r = open_one(groups, names.names[i]);
+        r = one_patiently(groups, names.names[i]);
         if (r == -EBADMSG) { /* the others go on */
             say_left_out(groups, names.names[i], r);
+            groups->left_out = true;
             r = 0;
         }
     }
-    return r == -EBADMSG ? 0 : r; /* a damaged journal shows what stands before the damage */
+    return r;
+}
+
+bool groups_left_out(const struct groups *groups)
+{
+    return groups->left_out;
 }
 
 static void groups_free(struct groups *groups)

@@ -34,6 +34,7 @@ struct groups {
     size_t count;
     struct os_thread keeper;
     bool wants, ending;
+    bool left_out; /* since opening: some could not be read */
 };
 
 /* ---- groups.c ---- */

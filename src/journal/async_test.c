@@ -77,7 +77,7 @@ static void what_is_answered_and_not_synced_is_shown_to_nobody(void **state)
     assert_string_equal(kit_types(stage->journal, &backward), "A ");
     assert_int_equal(kit_stream_version(stage->journal, B("s")), 1);
     assert_int_equal(journal_find_key(stage->journal, B("key"), &first, &last, hash), JOURNAL_E_END);
-    assert_int_equal(journal_position_at(stage->journal, INT64_MAX), 1);
+    assert_int_equal(kit_position_at(stage->journal, INT64_MAX), 1);
     assert_int_equal(journal_wait(stage->journal, 1, 150), -ETIMEDOUT); /* and no more when its sync has failed */
     assert_int_equal(journal_head(stage->journal), 1);
 }

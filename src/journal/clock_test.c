@@ -112,14 +112,14 @@ static void check_times(struct stage *stage)
 {
     uint64_t head = journal_head(stage->journal);
     int64_t corrected = time_of(stage, 42);
-    assert_int_equal(journal_position_at(stage->journal, now(stage)), head);
-    assert_int_equal(journal_position_at(stage->journal, INT64_MAX), head);
-    assert_int_equal(journal_position_at(stage->journal, time_of(stage, 1) - 1), 0);
+    assert_int_equal(kit_position_at(stage->journal, now(stage)), head);
+    assert_int_equal(kit_position_at(stage->journal, INT64_MAX), head);
+    assert_int_equal(kit_position_at(stage->journal, time_of(stage, 1) - 1), 0);
     for (uint64_t position = 1; position <= 20; position++)
-        assert_int_equal(journal_position_at(stage->journal, time_of(stage, position)), position);
-    assert_int_equal(journal_position_at(stage->journal, corrected - 1), 20); /* of the others that is all one can say */
+        assert_int_equal(kit_position_at(stage->journal, time_of(stage, position)), position);
+    assert_int_equal(kit_position_at(stage->journal, corrected - 1), 20); /* of the others that is all one can say */
     for (uint64_t position = 42; position <= head; position++)
-        assert_int_equal(journal_position_at(stage->journal, time_of(stage, position)), position);
+        assert_int_equal(kit_position_at(stage->journal, time_of(stage, position)), position);
     for (uint64_t position = 21; position <= 41; position++)
         assert_int_equal(journal_true_time(stage->journal, position, time_of(stage, position)), corrected);
     assert_int_equal(journal_true_time(stage->journal, 20, time_of(stage, 20)), time_of(stage, 20));
@@ -142,7 +142,7 @@ static void after_a_clock_that_was_ahead_times_stand_still_and_that_is_told(void
     assert_int_equal(time_of(stage, 41), time_of(stage, 40));
     journal_clock(stage->journal, &ahead_us, &leap_us);
     assert_true(ahead_us > YEAR - 60 * SECOND && leap_us == 0);
-    assert_int_equal(journal_position_at(stage->journal, now(stage)), 20);
+    assert_int_equal(kit_position_at(stage->journal, now(stage)), 20);
 }
 
 static void from_a_correction_on_times_are_right_and_order_is_as_before(void **state)
@@ -178,10 +178,10 @@ static void a_second_clock_that_was_ahead_is_corrected_like_the_first(void **sta
     open_journal(stage);
     assert_ok(journal_correct_clock(stage->journal, NULL));
     append(stage, 9);
-    assert_int_equal(journal_position_at(stage->journal, now(stage)), journal_head(stage->journal));
-    assert_int_equal(journal_position_at(stage->journal, time_of(stage, 50)), 50);
-    assert_int_equal(journal_position_at(stage->journal, time_of(stage, 61) - 1), 50);
-    assert_int_equal(journal_position_at(stage->journal, time_of(stage, 20)), 20);
+    assert_int_equal(kit_position_at(stage->journal, now(stage)), journal_head(stage->journal));
+    assert_int_equal(kit_position_at(stage->journal, time_of(stage, 50)), 50);
+    assert_int_equal(kit_position_at(stage->journal, time_of(stage, 61) - 1), 50);
+    assert_int_equal(kit_position_at(stage->journal, time_of(stage, 20)), 20);
     assert_int_equal(journal_true_time(stage->journal, 30, time_of(stage, 30)), time_of(stage, 42));
     assert_int_equal(journal_true_time(stage->journal, 55, time_of(stage, 55)), time_of(stage, 61));
 }

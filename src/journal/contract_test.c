@@ -136,15 +136,15 @@ static void times_never_go_back_and_lead_to_positions(void **state)
         fake_now_us = i == 500 ? 5 : 1000 + 10 * (int64_t)i; /* once the clock jumps back */
         assert_ok(kit_append(stage->journal, "", "A", "", "{}", NULL));
     }
-    assert_int_equal(journal_position_at(stage->journal, 999), 0);
+    assert_int_equal(kit_position_at(stage->journal, 999), 0);
     for (unsigned i = 0; i < 1000; i += 7)
-        assert_int_equal(journal_position_at(stage->journal, 1000 + 10 * (int64_t)i), i == 500 ? 501 : i + 1);
+        assert_int_equal(kit_position_at(stage->journal, 1000 + 10 * (int64_t)i), i == 500 ? 501 : i + 1);
     /* J6: the event of the jump has the time of the one before. */
-    assert_int_equal(journal_position_at(stage->journal, 1000 + 10 * 499), 501);
+    assert_int_equal(kit_position_at(stage->journal, 1000 + 10 * 499), 501);
     assert_int_equal(time_of(stage->journal, 501), 1000 + 10 * 499);
-    assert_int_equal(journal_position_at(stage->journal, INT64_MAX), 1000);
+    assert_int_equal(kit_position_at(stage->journal, INT64_MAX), 1000);
     reopen(stage);
-    assert_int_equal(journal_position_at(stage->journal, 1000 + 10 * 700 + 9), 701);
+    assert_int_equal(kit_position_at(stage->journal, 1000 + 10 * 700 + 9), 701);
 }
 
 static void what_breaks_a_rule_alone_is_refused_at_once(void **state)

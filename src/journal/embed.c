@@ -339,7 +339,7 @@ static int check_after(struct daybook *book, const struct daybook_read *read)
         if (r != 0 || read->after <= end)
             return r;
     }
-    return DAYBOOK_E_BEYOND;
+    return journal_is_incomplete(book->journal) ? -EBADMSG : DAYBOOK_E_BEYOND;
 }
 
 int daybook_reader_new(struct daybook *book, const struct daybook_read *read,
@@ -371,7 +371,7 @@ int daybook_reader_new(struct daybook *book, const struct daybook_read *read,
     arena_deinit(&arena);
     if (r == 0)
         *ret_reader = take_ptr(reader);
-    return r;
+    return r == -EBADMSG ? DAYBOOK_E_DAMAGED : r;
 }
 
 int daybook_reader_next(struct daybook_reader *reader, struct daybook_event_stored *ret_event)

@@ -1,6 +1,8 @@
 #include "journal/index_internal.h"
 
 #include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- the row of parts ---- */
@@ -69,6 +71,20 @@ size_t parts_find(const struct parts *parts, uint64_t position)
     return low;
 }
 
+void index_say_made_again(const struct index *index, uint64_t first, uint64_t last, const char *why, ...)
+{
+    char name[RUN_FILE_NAME_SIZE], reason[128], sentence[256];
+    va_list arguments;
+    if (!index->on_notice)
+        return;
+    va_start(arguments, why);
+    vsnprintf(reason, sizeof(reason), why, arguments);
+    va_end(arguments);
+    run_file_name(first, last, name);
+    snprintf(sentence, sizeof(sentence), "index/%s %s: it is thrown away and made again from the log", name, reason);
+    index->on_notice(sentence);
+}
+
 int index_run_failed(const struct index *index, int r)
 {
     if (r != -EBADMSG)
@@ -133,6 +149,7 @@ static void init_folder(struct index *index, const struct index_options *options
     index->unit = options->unit ? options->unit : INDEX_UNIT_DEFAULT;
     index->merge_rate = options->merge_rate;
     index->read_only = options->read_only;
+    index->on_notice = options->on_notice;
     os_mutex_init(&index->mutex);
     os_cond_init(&index->wanted);
     os_cond_init(&index->done);

@@ -10,7 +10,8 @@
  * An index is a row of parts, each for the range of positions behind the one before: the newest in memory (journal/table.h),
  * the older ones, if it has a folder, in files (journal/run.h, docs/formats/index.md). A thread of its own writes full
  * tables out and merges small runs into larger ones, by rules that depend on positions alone; it makes a run that shows
- * damage again from the log. Until it has, what needs that run fails with -EAGAIN: never a wrong answer.
+ * damage again from the log (of an index that is read only: in memory). Until it has, what needs that run fails with -EAGAIN:
+ * never a wrong answer.
  *
  * An index without a folder lies in memory; it may begin above position 0: the writer keeps the events of the batch it is
  * building in an index of their own on top of the durable one, and drops it when the batch fails.
@@ -61,7 +62,8 @@ struct index_options {
     uint32_t unit;                 /* positions; 0: INDEX_UNIT_DEFAULT */
     size_t cache_size;             /* bytes of blocks held in memory; 0: INDEX_CACHE_SIZE_DEFAULT */
     uint64_t merge_rate;           /* bytes a second that merges write at most; 0: as fast as they can */
-    bool read_only;                /* takes the runs that are there and changes nothing */
+    bool read_only;                /* takes the runs that are there and changes nothing on the disk */
+    void (*on_notice)(const char *sentence); /* a file that is thrown away and made again, by name; on any thread; may be NULL */
     unsigned term_bits;
 };
 
@@ -102,6 +104,10 @@ struct index_figures {
     int failure;          /* -errno of the last try to write; 0: it went well */
 };
 void index_figures(struct index *index, struct index_figures *ret_figures);
+
+/* After -EAGAIN: wait until the thread has made again what was damaged. 0: ask once more; -EAGAIN: there is no thread; -errno:
+ * the log cannot be read there or the disk fails, and it goes on trying; -ECANCELED. */
+_must_check_ int index_await_repair(struct index *index);
 
 /* Wait until the thread has nothing to do: all full tables written, all merges done. 0; -errno: the disk fails. */
 _must_check_ int index_settle(struct index *index);

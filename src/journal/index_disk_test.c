@@ -19,14 +19,16 @@ struct stage {
     char *folder;
     char index_folder[OS_PATH_SIZE_MAX];
     uint32_t unit;
+    bool read_only;
     struct journal *journal;
 };
 
 static void open_journal(struct stage *stage)
 {
     char log_folder[OS_PATH_SIZE_MAX], error[256] = "";
-    struct file_log_options log_options = {.segment_size = 256 * 1024};
-    struct journal_options options = {.index_folder = stage->index_folder, .index_unit = stage->unit};
+    struct file_log_options log_options = {.segment_size = 256 * 1024, .read_only = stage->read_only};
+    struct journal_options options = {
+        .index_folder = stage->index_folder, .index_unit = stage->unit, .read_only = stage->read_only};
     struct log *log;
     assert_ok(os_path(log_folder, stage->folder, "log"));
     assert_ok(file_log_open(log_folder, &log_options, &log, error));
@@ -307,6 +309,32 @@ static void a_damaged_run_is_made_again_and_meanwhile_no_answer_is_wrong(void **
     stage_end(&stage);
 }
 
+/* What opening asks of the index for the events behind it stands in blocks like any other. */
+static void a_journal_opens_whatever_is_damaged_in_its_index(void **state)
+{
+    struct stage stage;
+    char name[RUN_FILE_NAME_SIZE];
+    stage_begin(&stage, UNIT);
+    append_numbers(&stage, 1, EVENTS);
+    settle(&stage);
+    run_file_name(1, 1024, name);
+    uint32_t blocks = stage.journal->index->parts->items[0].run->header.block_count;
+    for (int read_only = 0; read_only < 2; read_only++) {
+        close_journal(&stage);
+        for (uint32_t block = 1; block < blocks; block++)
+            change_byte(&stage, name, (uint64_t)block * RUN_BLOCK_SIZE + 40);
+        stage.read_only = !read_only; /* which mends nothing on the disk, so the next finds the same */
+        open_journal(&stage);
+        (void)ask_everything(&stage, EVENTS);
+        assert_ok(journal_await_index(stage.journal));
+        assert_int_equal(ask_everything(&stage, EVENTS), 0);
+        if (stage.read_only)
+            for (uint32_t block = 1; block < blocks; block++)
+                change_byte(&stage, name, (uint64_t)block * RUN_BLOCK_SIZE + 40);
+    }
+    stage_end(&stage);
+}
+
 static void a_block_that_is_damaged_while_the_journal_runs_is_noticed_and_made_good(void **state)
 {
     struct stage stage;
@@ -568,6 +596,7 @@ int main(void)
         cmocka_unit_test(there_are_few_files_however_many_events_there_are),
         cmocka_unit_test(opening_reads_only_what_is_behind_the_checkpoint),
         cmocka_unit_test(a_damaged_run_is_made_again_and_meanwhile_no_answer_is_wrong),
+        cmocka_unit_test(a_journal_opens_whatever_is_damaged_in_its_index),
         cmocka_unit_test(a_block_that_is_damaged_while_the_journal_runs_is_noticed_and_made_good),
         cmocka_unit_test(files_may_be_deleted_while_the_journal_is_closed),
         cmocka_unit_test(the_runs_of_another_journal_are_not_believed),

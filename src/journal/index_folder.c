@@ -96,9 +96,16 @@ static bool chain_equal(const struct log_chain *a, const struct log_chain *b)
 static bool try_run(struct index *index, const struct name *name, const struct log_chain *chain, struct run **ret_run)
 {
     struct run *run;
-    if (run_open(index->ops, index->folder, name->first, name->last, index->hash.key, index->cache, &run) != 0)
+    int r = run_open(index->ops, index->folder, name->first, name->last, index->hash.key, index->cache, &run);
+    if (r != 0) {
+        index_say_made_again(index, name->first, name->last, "%s",
+                             r == -EBADMSG      ? "is damaged in its first or its last blocks"
+                             : r == RUN_E_NEWER ? "is of a newer format than this daybook can read"
+                                                : "cannot be opened");
         return false;
+    }
     if (!chain_equal(&run->header.chain_before, chain)) {
+        index_say_made_again(index, name->first, name->last, "does not continue the file before it");
         run_unref(run);
         return false;
     }
@@ -128,11 +135,23 @@ static bool log_has(const struct index *index, const struct run *run)
     return log_chain_at(index->log, run->header.last, &chain) == 0 && chain_equal(&chain, &run->header.chain_after);
 }
 
+/* A damaged log does not know what stood behind the damage: the runs of that wait until it has been put back. */
+static bool is_incomplete(const struct index *index)
+{
+    struct log_status status;
+    log_status(index->log, &status);
+    return status.incomplete;
+}
+
 /* Runs at the end that the log does not know are not this journal's. */
 static void drop_foreign(const struct index *index, struct parts *parts)
 {
-    while (parts->count > 0 && !log_has(index, parts->items[parts->count - 1].run))
-        run_unref(parts->items[--parts->count].run);
+    while (parts->count > 0 && !log_has(index, parts->items[parts->count - 1].run)) {
+        const struct part *part = &parts->items[--parts->count];
+        if (!is_incomplete(index))
+            index_say_made_again(index, part->first, part->last, "is not of what the log holds");
+        run_unref(part->run);
+    }
 }
 
 static bool is_chosen(const struct parts *parts, const struct name *name)
@@ -166,7 +185,7 @@ int index_folder_open(struct index *index, struct parts **ret_parts)
     if (parts) {
         choose(index, &listing, parts);
         drop_foreign(index, parts);
-        if (!index->read_only)
+        if (!index->read_only && !is_incomplete(index))
             remove_others(index, &listing, parts);
         *ret_parts = parts;
     }

@@ -42,6 +42,7 @@ struct index {
     uint32_t unit;
     uint64_t merge_rate;
     bool read_only;
+    void (*on_notice)(const char *sentence);
 
     struct os_mutex mutex; /* guards what follows */
     struct os_cond wanted, done;
@@ -77,6 +78,8 @@ struct parts *index_parts(const struct index *index);
 void index_replace_parts(struct index *index, struct parts *parts);
 /* The part that holds a position; it is one of the index's. */
 size_t parts_find(const struct parts *parts, uint64_t position);
+/* Say that a run's file is made again from the log, because `why`. */
+_printf_(4, 5) void index_say_made_again(const struct index *index, uint64_t first, uint64_t last, const char *why, ...);
 /* Answer for a run that failed: the thread is told of damage. */
 int index_run_failed(const struct index *index, int r);
 

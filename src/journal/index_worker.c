@@ -43,10 +43,11 @@ static int open_run(struct index *index, uint64_t first, uint64_t last, struct r
 
 /* ---- replacing parts ---- */
 
-/* Put `run` (NULL: a hole) in the place of the parts it covers, and what is left of the first of them behind it. */
-static int replace(struct index *index, uint64_t first, uint64_t last, struct run *run)
+/* Put a part (without table and run: a hole) in the place of those it covers, and what is left of the first of them behind it. */
+static int replace(struct index *index, const struct part *with)
 {
     struct parts *parts = NULL;
+    uint64_t first = with->first, last = with->last;
     os_rwlock_write(index->lock);
     struct parts *before = index->parts;
     parts = parts_new(before->count + 1);
@@ -56,7 +57,7 @@ static int replace(struct index *index, uint64_t first, uint64_t last, struct ru
             struct part part = before->items[i];
             bool covered = part.first <= last && part.last >= first;
             if (covered && !put)
-                parts_push(parts, &(struct part){.first = first, .last = last, .run = run});
+                parts_push(parts, with);
             put = put || covered;
             if (covered && part.last <= last)
                 continue;
@@ -97,7 +98,7 @@ static int write_table(struct index *index, const struct table *table)
         r = open_run(index, table->first, table->last, &run);
     if (r < 0)
         return r;
-    r = replace(index, table->first, table->last, run);
+    r = replace(index, &(struct part){.first = table->first, .last = table->last, .run = run});
     run_unref(run);
     return r;
 }
@@ -158,10 +159,23 @@ static int fill_hole(struct index *index, uint64_t first)
     if (r < 0)
         return r;
     r = fill_table(index, table);
-    if (r == 0)
+    if (r == 0 && index->read_only) /* in memory, then */
+        r = replace(index, &(struct part){.first = table->first, .last = table->last, .table = table});
+    else if (r == 0)
         r = write_table(index, table);
     table_unref(table);
     return r;
+}
+
+static bool is_broken(const struct part *part)
+{
+    return !part->table && (!part->run || run_is_damaged(part->run));
+}
+
+static void say_damage(struct index *index, const struct part *part)
+{
+    unsigned block = atomic_load_explicit(&part->run->damaged_block, memory_order_relaxed);
+    index_say_made_again(index, part->first, part->last, "is damaged at byte %llu", block * 1ull * RUN_BLOCK_SIZE);
 }
 
 static int repair(struct index *index, bool *did)
@@ -169,17 +183,20 @@ static int repair(struct index *index, bool *did)
     struct parts *parts = index_parts(index);
     struct part part = {0};
     for (size_t i = 0; i + 1 < parts->count && part.first == 0; i++)
-        if (!parts->items[i].table && (!parts->items[i].run || run_is_damaged(parts->items[i].run)))
+        if (is_broken(&parts->items[i]))
             part = parts->items[i];
     bool damaged = part.run != NULL;
+    if (damaged)
+        say_damage(index, &part);
     parts_unref(parts);
     if (part.first == 0)
         return 0;
     *did = true;
     if (!damaged)
         return fill_hole(index, part.first);
-    int r = replace(index, part.first, part.last, NULL);
-    remove_run(index, part.first, part.last);
+    int r = replace(index, &(struct part){.first = part.first, .last = part.last});
+    if (!index->read_only)
+        remove_run(index, part.first, part.last);
     _os_locked_(&index->mutex);
     index->rebuilds += r == 0;
     return r;
@@ -309,7 +326,7 @@ static int merge_group(struct index *index, struct group *group, uint64_t rate)
         r = open_run(index, group->first, group->last, &merged);
     if (r < 0)
         return r;
-    r = replace(index, group->first, group->last, merged);
+    r = replace(index, &(struct part){.first = group->first, .last = group->last, .run = merged});
     run_unref(merged);
     for (size_t i = 0; r == 0 && i < INDEX_FANOUT; i++)
         remove_run(index, group->runs[i]->header.first, group->runs[i]->header.last);
@@ -336,9 +353,11 @@ static int merge(struct index *index, bool *did)
 /* Do one thing, if there is one. */
 static int work(struct index *index, bool *did)
 {
-    int r = flush(index, did);
+    int r = index->read_only ? 0 : flush(index, did);
     if (r == 0 && !*did)
         r = repair(index, did);
+    if (index->read_only)
+        return r;
     if (r == 0 && !*did)
         r = merge(index, did);
     return r;
@@ -394,7 +413,7 @@ static void worker_main(void *user)
 
 int index_start(struct index *index)
 {
-    if (!index->ops || index->read_only)
+    if (!index->ops)
         return 0;
     os_mutex_lock(&index->mutex);
     index->dirty = true;
@@ -413,6 +432,35 @@ int index_settle(struct index *index)
     return index->failure;
 }
 
+static bool is_whole(struct index *index)
+{
+    struct parts *parts = index_parts(index);
+    bool whole = true;
+    for (size_t i = 0; i + 1 < parts->count && whole; i++)
+        whole = !is_broken(&parts->items[i]);
+    parts_unref(parts);
+    return whole;
+}
+
+int index_await_repair(struct index *index)
+{
+    if (!index->thread.started)
+        return -EAGAIN;
+    for (;;) {
+        os_mutex_lock(&index->mutex);
+        uint64_t ended = index->tries_ended;
+        int failure = index->stopping ? -ECANCELED : index->failure;
+        os_mutex_unlock(&index->mutex); /* no two locks are held together */
+        if (failure == -ECANCELED || is_whole(index))
+            return failure == -ECANCELED ? failure : 0;
+        if (failure < 0)
+            return failure;
+        _os_locked_(&index->mutex);
+        while (!index->stopping && index->tries_ended == ended)
+            os_cond_wait(&index->done, &index->mutex);
+    }
+}
+
 /* ---- room ---- */
 
 static size_t count_full(struct index *index)
@@ -427,7 +475,7 @@ static size_t count_full(struct index *index)
 
 int index_refuses(struct index *index)
 {
-    if (!index->thread.started)
+    if (!index->thread.started || index->read_only)
         return 0;
     os_mutex_lock(&index->mutex);
     int failure = index->failure;
@@ -452,7 +500,7 @@ int index_try_again(struct index *index)
 
 void index_make_room(struct index *index)
 {
-    if (!index->thread.started || count_full(index) < INDEX_TABLES_MAX)
+    if (!index->thread.started || index->read_only || count_full(index) < INDEX_TABLES_MAX)
         return;
     _os_locked_(&index->mutex);
     for (;;) {

@@ -135,6 +135,8 @@ int journal_catch_up(struct journal *journal, char *ret_error)
         return r < 0 ? r : -EIO;
     }
     r = catch_up(journal, log_reader, ret_error);
+    if (r == -EBADMSG)
+        atomic_store_explicit(&journal->incomplete, true, memory_order_release);
     os_rwlock_write(&journal->index_lock);
     move_head(journal);
     os_rwlock_unlock(&journal->index_lock);
@@ -225,7 +227,10 @@ static int load_corrections(struct journal *journal)
     os_mutex_lock(&journal->corrections_lock);
     journal->correction_count = 0; /* those behind the index's checkpoint came first */
     os_mutex_unlock(&journal->corrections_lock);
-    int r = corrections_load(journal);
+    int r;
+    do
+        r = corrections_load(journal);
+    while (r == -EAGAIN && journal_await_index(journal) == 0);
     return r == -EBADMSG ? 0 : r;
 }
 
@@ -234,7 +239,10 @@ static int load_corrections(struct journal *journal)
 static int obey_fences(struct journal *journal)
 {
     uint64_t after = 0;
-    int r = journal_obey_fences(journal, &after);
+    int r;
+    do
+        r = journal_obey_fences(journal, &after);
+    while (r == -EAGAIN && journal_await_index(journal) == 0);
     return r == -EBADMSG || r == -ENOSPC ? 0 : r;
 }
 
@@ -249,7 +257,8 @@ static int open_index(struct journal *journal)
                                    .unit = options->index_unit,
                                    .cache_size = options->index_memory_bytes,
                                    .merge_rate = options->index_merge_rate,
-                                   .read_only = options->read_only};
+                                   .read_only = options->read_only,
+                                   .on_notice = options->on_notice};
     struct index_figures figures;
     if (!options->index_folder)
         return index_new(journal->key, 0, 0, &journal->index_lock, &journal->index);
@@ -259,6 +268,23 @@ static int open_index(struct journal *journal)
     index_figures(journal->index, &figures);
     journal->source.time_last_us = figures.time_last_us > 0 ? figures.time_last_us : 0; /* J6 */
     return index_start(journal->index);
+}
+
+/* The index is derived: that a part of it is damaged must not keep the journal from opening. It is waited for; when its files
+ * cannot be mended, they are done without. */
+static int catch_up_patiently(struct journal *journal, char *error)
+{
+    int r;
+    do
+        r = journal_catch_up(journal, error);
+    while (r == -EAGAIN && index_await_repair(journal->index) == 0);
+    if (r != -EAGAIN)
+        return r;
+    journal_notice(journal, "the index cannot be made again on the disk: it lies in memory until the next start");
+    index_free(journal->index);
+    journal->index = NULL;
+    r = index_new(journal->key, 0, 0, &journal->index_lock, &journal->index);
+    return r == 0 ? journal_catch_up(journal, error) : r;
 }
 
 static int start(struct journal *journal, char *error)
@@ -273,9 +299,12 @@ static int start(struct journal *journal, char *error)
     journal->source.step_max_us = journal->options.clock_step_max_us;
     int r = open_index(journal);
     if (r == 0)
-        r = journal_catch_up(journal, error);
+        r = catch_up_patiently(journal, error);
     if (r == -EBADMSG) {
         /* Damage: what is before it can be read, and nothing may be written behind it (P6). */
+        log_status(journal->log, &status);
+        if (!status.damaged)
+            journal_notice(journal, error);
         journal_stop_writing(journal, error);
         r = 0;
     }
@@ -334,6 +363,12 @@ void journal_close(struct journal *journal)
     os_mutex_unlock(&journal->state_lock);
     journal_writer_stop(journal);
     journal_free(journal);
+}
+
+void journal_notice(struct journal *journal, const char *sentence)
+{
+    if (journal->options.on_notice)
+        journal->options.on_notice(sentence);
 }
 
 /* ---- writable or not ---- */

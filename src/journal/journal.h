@@ -207,7 +207,10 @@ struct journal_options {
     bool follower;                                                  /* only journal_replicate() writes */
     bool read_only;                                                 /* no writer thread: for tools */
     void (*on_progress)(void *user, uint64_t done, uint64_t total); /* opening: records read; may be NULL */
-    void *user;
+    /* A sentence for the operator: damage that only the journal can see (the log tells its own), or a derived file that is thrown
+     * away and made again. On any thread; be quick. May be NULL. */
+    void (*on_notice)(const char *sentence);
+    void *user; /* of on_progress */
 
     /* The index on the disk (docs/formats/index.md): a folder of files that can be thrown away. NULL: the index lies in
      * memory, and opening reads the whole log. */
@@ -278,8 +281,8 @@ struct journal_reader;
 /* 0; JOURNAL_E_INVALID: the query breaks a rule; -errno. A stream that does not exist is empty, and may come to be. */
 int journal_reader_new(struct journal *journal, const struct journal_read *read,
                        struct journal_reader **ret_reader);
-/* The next event. JOURNAL_E_END: none now (forward readers may ask again when the head has moved). -EBADMSG: damaged;
- * asking again answers the same. -EAGAIN: a damaged part of the index is being made again; a new reader
+/* The next event. JOURNAL_E_END: none now (forward readers may ask again when the head has moved). -EBADMSG: damaged, or
+ * the journal is incomplete and what is asked for goes on behind its head; asking again answers the same. -EAGAIN: a damaged part of the index is being made again; a new reader
  * will do, in a moment. Other -errno: index or log cannot be read. */
 int journal_reader_next(struct journal_reader *reader, struct journal_event *ret_event);
 /* Every position up to and including this one has been shown or passed over. Forward readers only. */
@@ -296,6 +299,9 @@ uint64_t journal_head(const struct journal *journal);
 /* The last position that was answered, shown yet or not: whoever names a higher one has seen what this journal has lost, or
  * what a follower has not got yet. */
 uint64_t journal_tail(const struct journal *journal);
+/* P6: whether events behind the head were acknowledged and cannot be read, because damage lies between. Then what has no end at or
+ * below the head cannot be answered in full, and reading it ends in -EBADMSG instead of as if nothing had followed. */
+bool journal_is_incomplete(const struct journal *journal);
 /* Rises after bodies of events were taken away (scavenging): what was read before may be stale. Not for erasure. */
 uint64_t journal_replaced_count(const struct journal *journal);
 /* Whether an event after `after` may match the query, as far as the index can say without reading. 0 or -errno. */
@@ -304,12 +310,17 @@ int journal_may_match(struct journal *journal, const struct journal_query *query
  * -EBADMSG, -errno: the head stays where reading ended. Any thread. */
 int journal_refresh(struct journal *journal);
 struct journal_id journal_id(const struct journal *journal);
-/* Version of a stream at the head; 0: no such stream. 0, or -errno when the index cannot be read. */
+/* After -EAGAIN, and not on the writer: wait until the damaged part of the index has been made again. 0: ask once more; -errno: it
+ * cannot be now. */
+_must_check_ int journal_await_index(struct journal *journal);
+/* Version of a stream at the head; 0: no such stream. 0, or -errno: the index cannot be read, or (-EBADMSG) the journal is
+ * incomplete. */
 _must_check_ int journal_stream_version(struct journal *journal, struct bytes stream, uint64_t *ret_version);
 /* The same at the tail. */
 _must_check_ int journal_tail_version(struct journal *journal, struct bytes stream, uint64_t *ret_version);
-/* The last position whose event is not later than `time_us`; 0: none. */
-uint64_t journal_position_at(struct journal *journal, int64_t time_us);
+/* The last position whose event is not later than `time_us`; 0: none. 0, or -errno: it cannot be read; -EBADMSG: it is, or may be,
+ * where damage is. */
+_must_check_ int journal_position_at(struct journal *journal, int64_t time_us, uint64_t *ret_position);
 /* The time of an event, no later than those of corrections behind it: what its age is counted from. */
 int64_t journal_true_time(struct journal *journal, uint64_t position, int64_t time_us);
 /* When the last event bears a time that the clock has not come to yet, because it was ahead once: append a `$ClockCorrected`
@@ -388,6 +399,7 @@ struct journal_status {
     struct log_status log;
     bool writable;
     bool full;        /* the last batch found no room */
+    bool incomplete;  /* journal_is_incomplete() */
     char reason[256]; /* when not writable */
     uint64_t streams, events, appends, conflicts, replays;
     uint64_t queue_count;

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "base/cleanup.h"
 #include "journal/codec.h"
 #include "lib/journal_stage.h"
 #include "os/clock.h"
@@ -442,11 +443,72 @@ static void a_journal_with_damage_shows_what_is_before_it_and_refuses_writes(voi
         assert_ok(kit_append(stage->journal, "", type, "", "{}", NULL));
     memory_store_damage(stage->store, 3);
     reopen(stage);
-    assert_string_equal(all_types(stage), "A B ");
+    assert_string_equal(kit_types(stage->journal, &(struct journal_read){.before = 3}), "A B ");
     journal_status(stage->journal, &status);
     assert_false(status.writable);
+    assert_true(status.incomplete);
     assert_true(status.reason[0] != 0);
     assert_int_equal(kit_append(stage->journal, "", "D", "", "{}", NULL), JOURNAL_E_READ_ONLY);
+}
+
+/* How a reader ends, and how many events it showed before; one that could not be made showed none. */
+static int read_to_end(struct journal *journal, const struct journal_read *read, size_t *ret_count)
+{
+    _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
+    struct journal_event event;
+    int r = journal_reader_new(journal, read, &reader);
+    *ret_count = 0;
+    while (r == 0 && (r = journal_reader_next(reader, &event)) == 0)
+        ++*ret_count;
+    return r;
+}
+
+/* The end of what can be read is not the end of what was acknowledged: no reader may be told that it is. */
+static void a_reader_that_goes_on_behind_damage_ends_in_damage_and_one_that_does_not_ends_well(void **state)
+{
+    struct stage *stage = *state;
+    const struct bytes type = BYTES_LITERAL("A");
+    const struct journal_item item = {.types = &type, .type_count = 1};
+    const struct journal_query query = {.items = &item, .count = 1};
+    const struct {
+        struct journal_read read;
+        int end;
+        size_t count;
+    } cases[] = {
+        {{.after = 0}, -EBADMSG, 4},
+        {{.before = 5}, JOURNAL_E_END, 4},
+        {{.before = 6}, -EBADMSG, 4},
+        {{.after = 4}, -EBADMSG, 0},
+        {{.after = 9}, -EBADMSG, 0},
+        {{.query = &query}, -EBADMSG, 2},
+        {{.query = &query, .before = 5}, JOURNAL_E_END, 2},
+        {{.direction = JOURNAL_BACKWARD}, -EBADMSG, 0},
+        {{.direction = JOURNAL_BACKWARD, .before = 5}, JOURNAL_E_END, 4},
+        {{.direction = JOURNAL_BACKWARD, .before = 6}, -EBADMSG, 0},
+        {{.stream = BYTES_LITERAL("s")}, -EBADMSG, 4},
+        {{.stream = BYTES_LITERAL("s"), .before = 3}, JOURNAL_E_END, 2},
+        {{.stream = BYTES_LITERAL("s"), .before = 5}, JOURNAL_E_END, 4},
+        {{.stream = BYTES_LITERAL("s"), .before = 6}, -EBADMSG, 4},
+        {{.stream = BYTES_LITERAL("s"), .direction = JOURNAL_BACKWARD}, -EBADMSG, 0},
+        {{.stream = BYTES_LITERAL("s"), .direction = JOURNAL_BACKWARD, .before = 3}, JOURNAL_E_END, 2},
+        {{.stream = BYTES_LITERAL("never was")}, -EBADMSG, 0},
+    };
+    uint64_t version;
+    struct log_chain chain;
+    for (const char *type_name = "A\0B\0A\0B\0A\0B\0"; *type_name; type_name += 2)
+        assert_ok(kit_append(stage->journal, "s", type_name, "", "{}", NULL));
+    memory_store_damage(stage->store, 5);
+    reopen(stage);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t count;
+        int end = read_to_end(stage->journal, &cases[i].read, &count);
+        if (end != cases[i].end || count != cases[i].count)
+            fail_msg("case %zu ends in %d after %zu events, not in %d after %zu", i, end, count, cases[i].end,
+                     cases[i].count);
+    }
+    assert_int_equal(journal_stream_version(stage->journal, BYTES_LITERAL("s"), &version), -EBADMSG);
+    assert_int_equal(journal_chain_at(stage->journal, 5, &chain), -EBADMSG);
+    assert_ok(journal_chain_at(stage->journal, 4, &chain));
 }
 
 int main(void)
@@ -469,6 +531,7 @@ int main(void)
         STAGED(an_unknown_end_is_told_as_such_and_settled_by_sending_again),
         STAGED(a_full_disk_is_told_and_writing_resumes_by_itself),
         STAGED(a_journal_with_damage_shows_what_is_before_it_and_refuses_writes),
+        STAGED(a_reader_that_goes_on_behind_damage_ends_in_damage_and_one_that_does_not_ends_well),
     };
     return cmocka_run_group_tests_name("journal/journal", tests, NULL, NULL);
 }

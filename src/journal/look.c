@@ -30,6 +30,11 @@ int journal_may_match(struct journal *journal, const struct journal_query *query
     return r;
 }
 
+bool journal_is_incomplete(const struct journal *journal)
+{
+    return atomic_load_explicit(&journal->incomplete, memory_order_acquire);
+}
+
 struct journal_id journal_id(const struct journal *journal)
 {
     return journal->id;
@@ -60,8 +65,15 @@ static int shown_version(struct journal *journal, struct bytes stream, uint64_t 
     return r;
 }
 
+int journal_await_index(struct journal *journal)
+{
+    return index_await_repair(journal->index);
+}
+
 int journal_stream_version(struct journal *journal, struct bytes stream, uint64_t *ret_version)
 {
+    if (journal_is_incomplete(journal))
+        return -EBADMSG;
     uint64_t head = journal_head(journal), version; /* first: whoever is shown an event may ask for its version */
     int r = index_stream_version(journal->index, stream, &version);
     if (r == 0 && version > 0 && journal_tail(journal) > head)
@@ -72,26 +84,34 @@ int journal_stream_version(struct journal *journal, struct bytes stream, uint64_
 }
 
 /* Walk from the sampled position before that time to the last event not later than it. */
-static uint64_t last_not_later(struct journal *journal, uint64_t position, uint64_t head, int64_t time_us)
+static int last_not_later(struct journal *journal, uint64_t position, uint64_t head, int64_t time_us,
+                          uint64_t *ret_position)
 {
     struct fetch fetch;
     struct journal_event event;
-    if (fetch_init(&fetch, journal->log) < 0)
-        return position;
-    while (position < head && fetch_event(&fetch, position + 1, &event) == 0 && event.time_us <= time_us)
+    int r = fetch_init(&fetch, journal->log);
+    if (r < 0)
+        return r;
+    while (position < head && (r = fetch_event(&fetch, position + 1, &event)) == 0 && event.time_us <= time_us)
         position++;
     fetch_deinit(&fetch);
-    return position;
+    if (r == 0 && position == head && journal_is_incomplete(journal))
+        r = -EBADMSG; /* it may be behind the damage */
+    if (r == 0)
+        *ret_position = position;
+    return r;
 }
 
-uint64_t journal_position_at(struct journal *journal, int64_t time_us)
+int journal_position_at(struct journal *journal, int64_t time_us, uint64_t *ret_position)
 {
     uint64_t head = journal_head(journal), position;
-    if (corrections_find(journal, time_us, &position))
-        return position;
+    if (corrections_find(journal, time_us, &position) && !(position == head && journal_is_incomplete(journal))) {
+        *ret_position = position;
+        return 0;
+    }
     if (index_find_time(journal->index, time_us, &position) < 0)
-        return last_not_later(journal, 0, head, time_us); /* the index cannot be read: from the beginning, then */
-    return position == 0 ? 0 : last_not_later(journal, position < head ? position : head, head, time_us);
+        position = 0; /* the index cannot be read: from the beginning, then */
+    return last_not_later(journal, position < head ? position : head, head, time_us, ret_position);
 }
 
 /* Settle the candidates for a key on their records. */
@@ -103,7 +123,7 @@ static int find_key(struct journal *journal, struct fetch *fetch, struct bytes k
         uint64_t position;
         int r = index_find_key(journal->index, key, &probe, &position);
         if (r == 0 && position == 0)
-            return JOURNAL_E_END;
+            return journal_is_incomplete(journal) ? -EBADMSG : JOURNAL_E_END;
         if (r == 0 && position > journal_head(journal))
             continue;
         if (r == 0)
@@ -134,7 +154,7 @@ int journal_find_key(struct journal *journal, struct bytes key, uint64_t *ret_fi
 int journal_chain_at(struct journal *journal, uint64_t position, struct log_chain *ret_chain)
 {
     if (position > journal_tail(journal))
-        return JOURNAL_E_END;
+        return journal_is_incomplete(journal) ? -EBADMSG : JOURNAL_E_END;
     int r = log_chain_at(journal->log, position, ret_chain);
     return r > 0 ? JOURNAL_E_END : r;
 }
@@ -155,6 +175,7 @@ void journal_status(struct journal *journal, struct journal_status *ret_status)
     os_mutex_lock(&journal->corrections_lock);
     status.clock_corrections = journal->correction_count;
     os_mutex_unlock(&journal->corrections_lock);
+    status.incomplete = journal_is_incomplete(journal);
     status.index_bytes = figures.memory;
     status.index_runs = figures.runs;
     status.index_disk_bytes = figures.runs_bytes;

@@ -116,6 +116,18 @@ static int fill_window(struct journal_reader *reader, bool *more)
     return 0;
 }
 
+/* An incomplete journal: whether what is asked for ends at or below what can be read, so that nothing of it is missing. */
+static bool ends_before_damage(const struct journal_reader *reader)
+{
+    if (!journal_is_incomplete(reader->journal))
+        return true;
+    if (reader->before == 0)
+        return false;
+    if (reader->mode == MODE_STREAM_VERSION)
+        return reader->version_at + 1 >= reader->before;
+    return reader->before <= journal_head(reader->journal) + 1;
+}
+
 /* Look for more candidates. When there are none everything up to the limit has been examined. */
 static int fill(struct journal_reader *reader)
 {
@@ -128,6 +140,8 @@ static int fill(struct journal_reader *reader)
     }
     if (r < 0)
         reader->found = 0;
+    else if (reader->found == 0 && !reader->backward && !ends_before_damage(reader))
+        r = -EBADMSG;
     return r;
 }
 
@@ -142,8 +156,10 @@ static int set_start(struct journal_reader *reader, const struct journal_read *r
         return 0;
     }
     uint64_t end = journal_head(journal);
-    int r = reader->mode == MODE_STREAM_VERSION ? journal_stream_version(journal, reader->stream, &end) : 0;
+    int r = reader->mode == MODE_STREAM_VERSION ? index_stream_version(journal->index, reader->stream, &end) : 0;
     reader->at = reader->version_at = read->before > 0 ? min_u64(read->before, end + 1) : end + 1;
+    if (r == 0 && journal_is_incomplete(journal) && (read->before == 0 || read->before > end + 1))
+        r = -EBADMSG; /* it would begin behind the damage */
     return r;
 }
 

@@ -25,6 +25,8 @@ int run_read_block(struct run *run, enum run_block_kind kind, uint32_t number, u
         r = -EBADMSG;
     if (r == 0)
         r = run_block_check(block, kind, number, run->seed, ret_count);
+    if (r == -EBADMSG)
+        atomic_store_explicit(&run->damaged_block, number, memory_order_relaxed);
     return note(run, r);
 }
 

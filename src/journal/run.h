@@ -24,6 +24,7 @@ struct run {
     uint32_t guide_blocks;
     atomic_uint refs;
     atomic_bool damaged;
+    atomic_uint damaged_block; /* the last that did not hold; 0: what they say together did not */
 };
 
 /* Open FOLDER/FIRST-LAST.run. 0; RUN_E_NEWER; -EBADMSG: it is no such run; -ENOENT and other -errno. */

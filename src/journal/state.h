@@ -40,6 +40,7 @@ struct journal {
     struct os_rwlock index_lock; /* the index's newest part, and the head's moves */
     struct index *index;
     _Atomic uint64_t head;
+    atomic_bool incomplete; /* behind the head there was more, and damage lies before it */
 
     struct os_mutex queue_lock;  /* up to the thread, and which batches have landed */
     struct os_cond queue_filled; /* the writer's thread waits: for the queue, while nobody writes */
@@ -84,6 +85,8 @@ struct journal {
 _must_check_ int journal_publish(struct journal *journal, const struct journal_event *events, size_t count);
 /* Read what the log has beyond the index. -EBADMSG: damage; -EPROTO: a newer format; `ret_error`: 256 bytes, a sentence. */
 _must_check_ int journal_catch_up(struct journal *journal, char *ret_error);
+/* Tell the operator. */
+void journal_notice(struct journal *journal, const char *sentence);
 /* No writing from now on; the first reason stays. */
 void journal_stop_writing(struct journal *journal, const char *reason);
 bool journal_is_writable(struct journal *journal, char ret_reason[256]);

@@ -6,7 +6,8 @@
  *     FOLDER/durable.page        how far records are durable, for readers in other processes
  *
  * Opening finds the highest durable floor anywhere in the segments: a torn tail above it is cut and zeroed, damage at or
- * below it opens the log read-only with file and offset in log_status().reason (P6). After a failed sync the tail above
+ * below it opens the log read-only with file and offset in log_status().reason (P6), and reading to its end ends in
+ * -EBADMSG and not as if nothing had followed. After a failed sync the tail above
  * the floor is written and synced again on opening instead of trusted from the page cache (P7).
  */
 #pragma once
@@ -35,6 +36,10 @@ struct file_log_options {
     uint64_t scrub_rate;            /* bytes a second that a writer's log reads again in the background, in passes over all
                                      * of it; 0: it does not. Damage it finds is as damage that a reader finds */
     uint32_t scrub_rest_ms;         /* from one pass to the next; 0: an hour */
+    /* Told once, when damage is first met: while opening, or later by whoever reads. Whoever meets it calls, so: be quick,
+     * and leave the log alone. May be NULL. */
+    void (*on_damage)(void *user, const char *sentence);
+    void *user;
 };
 
 /* Open the log in `folder` (made if missing, unless read_only). `ret_error` (may be NULL; 256 bytes) gets a sentence that

@@ -131,6 +131,18 @@ static void every_flipped_byte_is_noticed(void **state)
     assert_true(noticed > size / 2);
 }
 
+/* What a reader is told behind `after`. */
+static void end_of(struct log *log, uint64_t after, int expected)
+{
+    _cleanup_(log_reader_freep) struct log_reader *reader = NULL;
+    struct log_record record;
+    struct log_chain chain;
+
+    assert_ok(log_reader_new(log, after, &reader));
+    assert_int_equal(log_reader_next(reader, &record), expected);
+    assert_int_equal(log_chain_at(log, after + 1, &chain), expected);
+}
+
 static void a_damaged_log_opens_for_reading_and_refuses_writes(void **state)
 {
     struct world *world = (struct world *)*state;
@@ -146,6 +158,9 @@ static void a_damaged_log_opens_for_reading_and_refuses_writes(void **state)
     log = open_log(world);
     assert_int_equal(status_of(log).head, 6);
     assert_false(status_of(log).writable);
+    assert_true(status_of(log).damaged && status_of(log).incomplete);
+    end_of(log, 6, -EBADMSG);
+    end_of(log, 9, -EBADMSG);
     (void)snprintf(expected, sizeof(expected), "damaged at byte %zu: the body of a frame", offset);
     assert_non_null(strstr(status_of(log).reason, expected));
     assert_int_equal(log_kit_submit(world->kit, 1, 1, 100), LOG_E_READ_ONLY);

@@ -95,6 +95,7 @@ struct file_log {
     bool busy;                     /* somebody is at the disk, who has what stands below the blank line */
     bool napping;                  /* the thread waits without a deadline */
     bool stopping, writable, damaged;
+    bool incomplete;               /* damage ends the log: behind `durable` there was more */
     bool copied;                   /* COPY_MADE_MARK stands in the folder */
     uint64_t idle_due_ns;          /* when idle work is due, if there is some */
     uint64_t sync_due_ns;          /* LOG_ASYNC: likewise the sync, also under load */

@@ -28,6 +28,8 @@ void file_log_note_damage(struct file_log *log, uint64_t segment_first, uint64_t
         "%s is damaged at byte %llu: %s. What lies before can be read; restore the rest from a backup or a "
         "follower",
         name, (unsigned long long)offset, what);
+    if (log->options.on_damage)
+        log->options.on_damage(log->options.user, log->reason);
 }
 
 static uint64_t size_on_disk(const struct file_log *log)
@@ -55,6 +57,8 @@ static void status(struct log *base, struct log_status *ret_status)
     status.first = log->segment_count ? log->segments[0].first : 1;
     status.size_bytes = size_on_disk(log);
     status.writable = log->writable;
+    status.damaged = log->damaged;
+    status.incomplete = log->incomplete;
     status.copied = log->copied;
     *ret_status = status;
 }

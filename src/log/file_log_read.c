@@ -66,7 +66,7 @@ static int go_to_place(struct reader *reader)
     if (reader->position > log->durable && log->options.read_only)
         (void)file_log_refresh(log);
     if (reader->position > log->durable)
-        return LOG_E_END;
+        return log->incomplete ? -EBADMSG : LOG_E_END;
     segment = &log->segments[segment_index(log, reader->position)];
     r = enter_segment(reader, segment);
     if (r < 0)
@@ -335,6 +335,13 @@ static void go_behind_head(const struct file_log *log, struct walk *walk)
     walk_seek(walk, log->segments[log->segment_count - 1].size, log->durable + 1);
 }
 
+/* What is missing was acknowledged: the head stays here for good. */
+static void end_in_damage(struct file_log *log, uint64_t segment_first, uint64_t offset, const char *what)
+{
+    log->incomplete = true;
+    file_log_note_damage(log, segment_first, offset, what);
+}
+
 /* Moves the head over the frames that hold nothing above the floor. What does not hold at or below it is noted as damage if
  * the floor is `evident`: stands in the files themselves. */
 static int take_frames(struct file_log *log, struct walk *walk, uint64_t floor, bool evident)
@@ -349,7 +356,7 @@ static int take_frames(struct file_log *log, struct walk *walk, uint64_t floor, 
         int r = walk_next(walk, &frame, &data);
 
         if (r == WALK_E_DAMAGED && evident && walk->position <= floor)
-            file_log_note_damage(log, segment->first, offset, walk->what);
+            end_in_damage(log, segment->first, offset, walk->what);
         if (r != 0)
             return r < 0 ? r : 0;
         if (format_frame_last(&frame) > floor)
@@ -418,9 +425,9 @@ static int next_segment(struct file_log *log, uint64_t after, uint64_t *ret_firs
 int file_log_refresh(struct file_log *log)
 {
     /* Before anything else: what it vouches for stands in the files by then. */
-    uint64_t told = log->damaged ? 0 : file_log_page_read(log);
+    uint64_t told = log->incomplete ? 0 : file_log_page_read(log);
 
-    while (!log->damaged) {
+    while (!log->incomplete) {
         uint64_t last = log->segment_count > 0 ? log->segments[log->segment_count - 1].first : 0, next;
         int r = next_segment(log, last, &next);
 

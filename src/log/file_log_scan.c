@@ -360,6 +360,7 @@ int file_log_recover(struct file_log *log, struct buffer *names, struct scan *re
     log->durable = log->synced = log->submitted = scan.tail;
     log->chain_durable = log->chain_submitted = scan.chain_tail;
     log->floor = log->floor_tried = scan.floor;
+    log->incomplete = log->damaged;
     log->epoch = scan.epoch;
     log->end = scan.tail_end;
     if (log->segment_count > 0)

@@ -135,6 +135,8 @@ struct log_status {
     uint64_t first;       /* first position still held (1 until something was taken away whole) */
     uint64_t size_bytes;  /* on the disk */
     bool writable;
+    bool damaged;         /* reading it came upon damage; `reason` names it */
+    bool incomplete;      /* what was acknowledged goes on behind the head and cannot be read: damage lies between */
     bool copied;          /* made from a copy, and not settled since: see log_settle() */
     char reason[256];     /* when it is not writable: a sentence naming the cause, file and offset */
 };
@@ -183,7 +185,8 @@ int log_append(struct log *log, struct log_batch *batch);
 /* A reader that starts after position `after` (0: the beginning). Readers are independent, belong to one thread at a
  * time, and survive appends. */
 int log_reader_new(struct log *log, uint64_t after, struct log_reader **ret_reader);
-/* The next durable record. LOG_E_END: none yet; asking again later is right. -EBADMSG: damaged (log_status() names it). */
+/* The next durable record. LOG_E_END: none yet; asking again later is right. -EBADMSG: damaged (log_status() names it), also
+ * behind the last record of a log that is incomplete: its end is not the end of what was written. */
 int log_reader_next(struct log_reader *reader, struct log_record *ret_record);
 /* Go elsewhere: the next record will be the one after `after`. Cheap for places read lately. */
 int log_reader_seek(struct log_reader *reader, uint64_t after);
@@ -216,7 +219,7 @@ uint64_t log_synced(struct log *log);
  * does not run any more then. */
 void log_on_synced(struct log *log, void (*moved)(void *user), void *user);
 
-/* The chain after the record at `position` (0: the zero chain). LOG_E_END beyond the head. */
+/* The chain after the record at `position` (0: the zero chain). LOG_E_END beyond the head, -EBADMSG if the log is incomplete. */
 int log_chain_at(struct log *log, uint64_t position, struct log_chain *ret_chain);
 
 /* A copy that grew bit by bit may hold bodies that were replaced at its source afterwards. Whoever knows which has replaced

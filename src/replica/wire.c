@@ -118,7 +118,8 @@ static int write_records(struct wire_sender *sender, struct buffer *out, size_t 
     while (!whole || (out->size - start < FILL_SIZE && *ret_count < JOURNAL_EVENT_COUNT_MAX)) {
         struct log_record record;
         if (whole && sender->position >= journal_head(sender->journal))
-            return 0; /* the log may read on; nobody else is to see that yet (P3) */
+            /* The log may read on; nobody else is to see that yet (P3). Where damage ends it, that is no end (P6). */
+            return journal_is_incomplete(sender->journal) && *ret_count == 0 ? -EBADMSG : 0;
         int r = log_reader_next(sender->reader, &record);
         if (r == LOG_E_END && whole)
             return 0;

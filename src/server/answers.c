@@ -58,9 +58,27 @@ void answer_journal(struct http_request *request, int answer, const char *detail
     http_answer_problem(request, &problem);
 }
 
+void damage_name(struct server *server, struct journal_status *status, struct http_problem *problem)
+{
+    journal_status(server->journal, status);
+    if ((status->log.damaged || status->incomplete) && status->reason[0] != '\0')
+        problem->detail = status->reason;
+}
+
+bool damage_refused(struct http_request *request)
+{
+    if (!journal_is_incomplete(server_of(request)->journal))
+        return false;
+    answer_failure(request, -EBADMSG);
+    return true;
+}
+
 void answer_failure(struct http_request *request, int failure)
 {
     struct http_problem problem = journal_problem(failure, NULL);
+    struct journal_status status;
+    if (failure == -EBADMSG)
+        damage_name(server_of(request), &status, &problem);
     if (find_answer(failure))
         http_answer_problem(request, &problem);
     else

@@ -84,7 +84,8 @@ void cursor_format(const struct server *server, uint64_t position, char ret_text
 
 bool position_is_beyond(const struct server *server, uint64_t position)
 {
-    return !server->options->follow && position > journal_tail(server->journal);
+    return !server->options->follow && position > journal_tail(server->journal) &&
+           !journal_is_incomplete(server->journal); /* damage proves nothing about what was there */
 }
 
 /* `exact`: a number counts as much as a cursor. */

@@ -236,6 +236,8 @@ void handle_dcb_read(struct http_request *request)
                                 .after = lowest - 1,
                                 .before = highest + 1,
                                 .direction = options.backwards ? JOURNAL_BACKWARD : JOURNAL_FORWARD};
+    if (highest == head && journal_is_incomplete(server_of(request)->journal))
+        read.before = 0; /* it goes on behind the head, and cannot be read there */
     http_header(request, "Cache-Control", "no-cache");
     answer_position(request, head);
     lines_answer(request, &read, lowest, highest, options.limit, &form, NULL);

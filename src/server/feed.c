@@ -50,6 +50,10 @@ void feed_subscribe(struct http_request *request, struct filter *filter, uint64_
     struct subscriber *subscriber;
     bool named = false;
 
+    if (after >= journal_head(feed->server->journal) && damage_refused(request)) {
+        filter_deinit(filter);
+        return;
+    }
     if (parted_refused(request) || !ask_flag(request, "named", &named) ||
         !crowd_enter(&feed->crowd, request, feed->server->options->limits.subscription_count_max,
                      "too-many-subscriptions", "The server has as many open subscriptions as it takes.")) {

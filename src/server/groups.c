@@ -79,11 +79,11 @@ bool group_refused(struct http_request *request)
 {
     struct server *server = server_of(request);
 
-    if (write_refused(request) || parameters_refused(request) || name_refused(request))
+    if (write_refused(request) || parameters_refused(request) || name_refused(request) || damage_refused(request))
         return true;
     if (groups_has(server->groups, http_request_param(request, 0)))
         return false;
-    answer_group(request, GROUP_E_UNKNOWN, NULL);
+    answer_group(request, groups_left_out(server->groups) ? -EBADMSG : GROUP_E_UNKNOWN, NULL);
     return true;
 }
 
@@ -212,8 +212,12 @@ void handle_groups(struct http_request *request)
     struct buffer body = {0};
     struct json_writer w = json_writer(&body);
 
-    if (write_refused(request) || parameters_refused(request))
+    if (write_refused(request) || parameters_refused(request) || damage_refused(request))
         return;
+    if (groups_left_out(server_of(request)->groups)) {
+        answer_failure(request, -EBADMSG);
+        return;
+    }
     json_write_object_begin(&w);
     json_write_key(&w, "groups");
     json_write_array_begin(&w);

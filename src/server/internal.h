@@ -150,8 +150,12 @@ struct http_problem journal_problem(int answer, const char *detail);
 void answer_journal(struct http_request *request, int answer, const char *detail);
 /* What command_compact() answered, but for 0. */
 void answer_compacted(struct http_request *request, int answer, const struct command_compacted *compacted);
-/* -errno nobody expected. */
+/* -errno nobody expected; damage (-EBADMSG) is named by file and offset where they are known. */
 void answer_failure(struct http_request *request, int failure);
+/* P6: what would have to go on behind the head of an incomplete journal: true when the damage has been answered. */
+bool damage_refused(struct http_request *request);
+/* Put into a problem what is damaged, if the journal knows; `status` is what the sentence lies in. */
+void damage_name(struct server *server, struct journal_status *status, struct http_problem *problem);
 /* The workers' queue is full. */
 void answer_busy(struct http_request *request);
 /* Members of a not-leader problem; true when the server is a follower and the write has been refused. */

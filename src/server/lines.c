@@ -151,6 +151,8 @@ void lines_answer(struct http_request *request, const struct journal_read *read,
     struct lines *lines = calloc(1, sizeof(*lines));
     int r = lines ? journal_reader_new(server->journal, read, &lines->reader) : -ENOMEM;
 
+    if (r == 0 && read->before == 0 && limit == UINT64_MAX && journal_is_incomplete(server->journal))
+        r = -EBADMSG; /* it would end in the middle */
     if (r == 0 && tail)
         r = (lines->tail = strdup(tail)) ? 0 : -ENOMEM;
     if (r == 0 && !http_memory_take(server->http, &lines->held, PIECE_SMALL_SIZE, HTTP_SHARE_ALL)) {

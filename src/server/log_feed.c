@@ -217,6 +217,7 @@ void handle_log(struct http_request *request)
     uint64_t after = 0;
 
     if (parameters_refused(request) || parted_refused(request) || !ask_position(request, "after", &after) ||
+        (after >= journal_head(feed->server->journal) && damage_refused(request)) ||
         !crowd_enter(&feed->crowd, request, feed->server->options->limits.follower_count_max,
                      "too-many-followers", "The server has as many followers as it takes."))
         return;

@@ -49,6 +49,8 @@ static void figures_take(struct server *server, struct figures *figures)
     X(journal_position, gauge, "last durable position", f->journal.log.head)                                 \
     X(journal_writable, gauge, "1 when writes are taken", f->journal.writable)                               \
     X(journal_full, gauge, "1 when the last batch found no room on the disk", f->journal.full)               \
+    X(journal_damaged, gauge, "1 when damage was met in the log; /ready names it",                           \
+      f->journal.log.damaged || f->journal.incomplete)                                                       \
     X(journal_size_bytes, gauge, "of the log on the disk", f->journal.log.size_bytes)                        \
     X(journal_index_bytes, gauge, "of the index in memory", f->journal.index_bytes)                          \
     X(journal_index_disk_bytes, gauge, "of the index on the disk", f->journal.index_disk_bytes)              \

@@ -10,8 +10,8 @@ void handle_health(struct http_request *request)
     http_answer_text(request, 200, "application/json", "{\"status\":\"alive\"}");
 }
 
-/* A leader that cannot write is not ready; a full disk is said, and is not that (writes resume by themselves). Nor is a
- * follower that may still show what was erased while it was away. */
+/* A leader that cannot write is not ready, nor is who has met damage in the log; a full disk is said, and is not that (writes
+ * resume by themselves). Nor is a follower that may still show what was erased while it was away. */
 static bool write_journal(struct json_writer *w, struct server *server)
 {
     struct journal_status status;
@@ -20,6 +20,10 @@ static bool write_journal(struct json_writer *w, struct server *server)
 
     journal_status(server->journal, &status);
     ready = server->follower ? follower_is_ready(server, &why) : status.writable;
+    if (status.log.damaged || status.incomplete) {
+        ready = false;
+        why = status.reason;
+    }
     json_write_key(w, "journal");
     json_write_object_begin(w);
     json_write_member_string(w, "id", server->journal_id);
@@ -27,6 +31,7 @@ static bool write_journal(struct json_writer *w, struct server *server)
     json_write_member_u64(w, "position", journal_head(server->journal));
     json_write_member_bool(w, "writable", status.writable && !server->options->follow);
     json_write_member_bool(w, "full", status.full);
+    json_write_member_bool(w, "damaged", status.log.damaged || status.incomplete);
     if (status.clock_ahead_us > 0 || status.clock_leap_us > 0)
         clock_write(w, &status);
     if (!ready && why[0] != '\0')

@@ -306,6 +306,12 @@ static void page_answer(struct reading *reading, struct buffer *tail)
     buffer_deinit(&body);
 }
 
+/* Whether the question goes on behind the head of a journal that is incomplete. */
+static bool goes_on_behind(const struct reading *reading)
+{
+    return reading->read.before == 0;
+}
+
 /* ---- the journal ---- */
 
 static void journal_page_answer(struct reading *reading, int r)
@@ -316,7 +322,7 @@ static void journal_page_answer(struct reading *reading, int r)
     struct buffer tail = {0};
     uint64_t after;
 
-    if (!backward && !page->complete && page->examined >= reading->highest)
+    if (!backward && !page->complete && page->examined >= reading->highest && !goes_on_behind(reading))
         page->complete = true; /* the last event there is has just filled the page */
     /* Backward, a condition may still be built on what was read: nothing up to the head at that time was missed. */
     after = backward || page->complete ? reading->highest : page->examined;
@@ -396,6 +402,8 @@ static bool ask_bounds(struct reading *reading)
     reading->highest = before > 0 && before <= reading->head ? before - 1 : reading->head;
     reading->read.after = after;
     reading->read.before = reading->highest + 1;
+    if (journal_is_incomplete(server_of(reading->request)->journal) && (before == 0 || before > reading->head + 1))
+        reading->read.before = 0; /* what is missing there must not look as if it never was */
     return true;
 }
 

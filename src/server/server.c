@@ -121,6 +121,16 @@ static void on_notice(void *user, enum view_notice_kind kind, const char *view, 
     fprintf(stderr, "daybook serve: view %s: %s\n", view, sentence);
 }
 
+static void on_journal_notice(const char *sentence)
+{
+    fprintf(stderr, "daybook serve: %s\n", sentence);
+}
+
+static void on_damage(void *user, const char *sentence)
+{
+    on_journal_notice(sentence);
+}
+
 /* Makes the folder and those above it. */
 static int make_folders(const char *path)
 {
@@ -178,12 +188,14 @@ static int open_journal(struct server *server, char *ret_error)
 {
     const struct server_options *options = server->options;
     struct file_log_options log_options = {.durability = options->async ? LOG_ASYNC : LOG_SYNC,
-                                           .scrub_rate = options->scrub_rate};
+                                           .scrub_rate = options->scrub_rate,
+                                           .on_damage = on_damage};
     char folder[OS_PATH_SIZE_MAX], index_folder[OS_PATH_SIZE_MAX], error[LAYER_ERROR_SIZE] = "";
     uint64_t told_ns = os_monotonic_ns();
     struct journal_options journal_options = {.follower = options->follow != NULL,
                                               .clock_step_max_us = INT64_C(1000000) * JOURNAL_CLOCK_STEP_MAX_S,
                                               .on_progress = on_progress,
+                                              .on_notice = on_journal_notice,
                                               .user = &told_ns,
                                               .index_folder = index_folder};
     struct log *log;

@@ -264,6 +264,26 @@ static size_t send_pending(struct subscriber *subscriber, uint8_t *buffer, size_
     return done;
 }
 
+/* P6: behind what was sent the journal is damaged. It is said where, once, before the subscription ends. */
+static bool say_damage(struct subscriber *subscriber)
+{
+    struct journal_status status;
+    struct http_problem problem = journal_problem(-EBADMSG, NULL);
+
+    if (subscriber->ending || !subscriber->behind || subscriber->behind->failure != -EBADMSG)
+        return false;
+    subscriber->ending = true;
+    damage_name(subscriber->feed->server, &status, &problem);
+    buffer_clear(&subscriber->own);
+    int r = buffer_append_string(&subscriber->own, "event: daybook.error\ndata: ");
+    if (r == 0)
+        r = problem_text(subscriber->member.request, &problem, &subscriber->own);
+    if (r == 0)
+        r = buffer_append_string(&subscriber->own, "\n\n");
+    subscriber->parts[0] = r == 0 ? buffer_bytes(&subscriber->own) : (struct bytes){0};
+    return r == 0;
+}
+
 /* Finds the next thing to send: 1 when there is one, HTTP_SOURCE_WAIT or _FAILED. */
 static ssize_t find_next(struct subscriber *subscriber)
 {
@@ -273,6 +293,8 @@ static ssize_t find_next(struct subscriber *subscriber)
         say_withdrawn(subscriber);
         return 1;
     }
+    if (say_damage(subscriber))
+        return 1;
     if ((subscriber->behind && subscriber->behind->failure < 0) || !row_of(subscriber)->reader)
         return HTTP_SOURCE_FAILED;
     if (subscriber->cursor < row_of(subscriber)->floor)

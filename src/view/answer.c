@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "view/carry.h"
+#include "view/page_check.h"
 #include "view/set.h"
 
 /* --- binding -------------------------------------------------------------------------------------------------------------------------- */
@@ -192,7 +193,7 @@ int worker_reader(struct worker *worker, const struct target *target, const stru
     worker->readers[place].target = NULL;
     int r =
         reader_open(parts, target->view_count, target->query != NULL, &worker->set->stop, &reader, ret_error);
-    if (r < 0)
+    if (r != 0)
         return r;
     worker->readers[place].reader = *ret_reader = reader;
     worker->readers[place].target = target;
@@ -255,6 +256,30 @@ static uint64_t lowest_position(struct view_set *set, const struct target *targe
     return lowest;
 }
 
+static bool is_named(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    return strcmp(slash ? slash + 1 : path, name) == 0;
+}
+
+/* A page did not hold: its store is built anew by itself, and who asked is to ask again. All that were read, if nobody knows whose
+ * page it was. */
+static void answer_damaged(const struct target *target, const struct held *held, struct view_answer *answer)
+{
+    char name[OS_PATH_SIZE_MAX], what[VIEW_ERROR_SIZE];
+    const char *path = page_check_damage()->path, *slash = strrchr(path, '/');
+    bool known = false;
+    (void)snprintf(name, sizeof(name), "%s", slash ? slash + 1 : path);
+    store_say_damage(what, answer->detail);
+    for (size_t i = 0; i < target->view_count; i++)
+        known = known || is_named(held->generations[i]->path, name);
+    for (size_t i = 0; i < target->view_count; i++)
+        if (!known || is_named(held->generations[i]->path, name))
+            generation_damaged(target->views[i], held->generations[i], what);
+    view_answer_deinit(answer);
+    answer_refuse(answer, VIEW_E_REBUILDING, "the view is being rebuilt: %.300s", what);
+}
+
 /* A store may be swapped and deleted between looking it up and opening it: then there is a newer one. */
 enum { GONE_TRY_COUNT = 5 };
 
@@ -269,6 +294,7 @@ void answer_present(struct worker *worker, struct view_request *request, struct 
         uint64_t seen[VIEW_QUERY_USES_MAX] = {0};
         struct reader *reader = NULL;
         hold(set, target, &held, parts);
+        page_check_forget();
         r = worker_reader(worker, target, parts, &reader, answer->detail);
         if (r == 0) {
             answer_from(reader, target, held.generations[0]->relation, request, seen, answer);
@@ -276,6 +302,8 @@ void answer_present(struct worker *worker, struct view_request *request, struct 
             if (r == 0)
                 answer->position = lowest_position(set, target, &held, seen);
         }
+        if (r == READER_E_DAMAGED)
+            answer_damaged(target, &held, answer);
         let_go(set, target, &held);
     }
     if (r < 0 && answer->answer == 0)

@@ -109,6 +109,26 @@ static uint64_t reached_by(const struct target *target, uint64_t wanted, const s
     return reached;
 }
 
+/* P6: whether what it asks for goes on where the journal cannot be read. */
+static bool is_behind_damage(const struct view_set *set, const struct view_request *request)
+{
+    const struct target *target = target_of(request);
+    bool incomplete = journal_is_incomplete(set->options.journal);
+    if (request->own.has_as_of)
+        return incomplete && request->own.as_of > set->head;
+    for (size_t i = 0; i < target->view_count; i++)
+        incomplete = incomplete || target->views[i]->unreadable;
+    return incomplete;
+}
+
+static bool is_rebuilt(const struct target *target)
+{
+    bool damaged = false;
+    for (size_t i = 0; i < target->view_count; i++)
+        damaged = damaged || target->views[i]->current->damaged;
+    return damaged;
+}
+
 static enum judgement judge(const struct view_set *set, const struct view_request *request,
                             struct view_answer *answer)
 {
@@ -117,6 +137,10 @@ static enum judgement judge(const struct view_set *set, const struct view_reques
     uint64_t wanted = past ? request->own.as_of : request->own.min_position, head = set->head;
     uint64_t tail = journal_tail(set->options.journal);
     uint64_t reached = past ? head : reached_by(target_of(request), wanted, &stuck);
+    if (is_behind_damage(set, request)) {
+        answer_refuse(answer, -EBADMSG, "the journal is damaged before %s", past ? "that position" : "its end");
+        return JUDGE_REFUSE;
+    }
     if (reached >= wanted)
         return JUDGE_READY;
     answer->position = reached;
@@ -127,6 +151,8 @@ static enum judgement judge(const struct view_set *set, const struct view_reques
         answer_refuse(answer, VIEW_E_NOT_CAUGHT_UP,
                       "position %llu does not exist yet: the journal ends at %llu",
                       (unsigned long long)wanted, (unsigned long long)tail);
+    else if (os_monotonic_ns() >= request->own.deadline_ns && is_rebuilt(target_of(request)))
+        answer_refuse(answer, VIEW_E_REBUILDING, "the view is being rebuilt: its file was damaged");
     else if (os_monotonic_ns() >= request->own.deadline_ns)
         answer_refuse(answer, VIEW_E_NOT_CAUGHT_UP, "position %llu was not reached in time: %llu was",
                       (unsigned long long)wanted, (unsigned long long)reached);

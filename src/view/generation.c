@@ -143,6 +143,24 @@ void view_notice(struct view *view, enum view_notice_kind kind, char *ret_senten
         (void)snprintf(ret_sentence, VIEW_ERROR_SIZE, "%s", sentence);
 }
 
+void generation_damaged(struct view *view, struct generation *g, const char *what)
+{
+    struct view_set *set = view->set;
+    if (atomic_exchange(&g->damaged, true))
+        return;
+    char sentence[VIEW_ERROR_SIZE];
+    view_notice(view, VIEW_NOTICE_DISCARDED, sentence, "generation %llu is thrown away and built anew: %.300s",
+                (unsigned long long)g->number, what);
+    os_mutex_lock(&set->mutex);
+    if (g == view->current || g == view->next) {
+        (void)snprintf(view->error, sizeof(view->error), "%s", sentence);
+        view->rebuild_asked = true;
+    }
+    ask_moved(set);
+    os_cond_broadcast(&set->moved);
+    os_mutex_unlock(&set->mutex);
+}
+
 /* --- making and taking up --------------------------------------------------------------------------------------------------------- */
 
 /* The store at g->path: opened, or made. */
@@ -179,9 +197,11 @@ static bool is_of_journal(struct view *view, const struct store_state *state)
     struct journal *journal = view->set->options.journal;
     struct journal_id id = journal_id(journal);
     struct log_chain chain;
-    return memcmp(id.bytes, state->journal.bytes, sizeof(id.bytes)) == 0 &&
-           state->position <= journal_head(journal) &&
-           journal_chain_at(journal, state->position, &chain) == 0 &&
+    if (memcmp(id.bytes, state->journal.bytes, sizeof(id.bytes)) != 0)
+        return false;
+    if (state->position > journal_head(journal))
+        return journal_is_incomplete(journal); /* nothing is answered from it then, and it is kept for when the journal is put back */
+    return journal_chain_at(journal, state->position, &chain) == 0 &&
            memcmp(chain.bytes, state->chain.bytes, sizeof(chain.bytes)) == 0;
 }
 
@@ -206,12 +226,10 @@ static int take_up(struct view *view, uint64_t number, struct generation **ret_g
         return -ENOMEM;
     struct store_state state;
     _cleanup_(freep) char *text = NULL;
-    int r = store_peek(g->path, &state, &text);
+    int r = store_peek(g->path, &state, &text, ret_error);
     if (r == 0 && !is_of_journal(view, &state)) {
         (void)snprintf(ret_error, VIEW_ERROR_SIZE, "its rows are not of this journal");
         r = STORE_E_MISMATCH;
-    } else if (r != 0) {
-        (void)snprintf(ret_error, VIEW_ERROR_SIZE, "the store is missing, unfinished or damaged");
     }
     if (r == 0 && !hash256_equal(state.definition, view->definition->hash))
         r = own_definition(g, view, text, ret_error);
@@ -239,6 +257,9 @@ static int open_current(struct view *view, char *ret_error)
     uint64_t number = read_pointer(view);
     if (number > view->number_last)
         view->number_last = number;
+    if (number == 0 && view->number_last > 0)
+        view_notice(view, VIEW_NOTICE_DISCARDED, NULL,
+                    "views/%s.current does not say which generation answers: it is built anew", view->definition->name);
     if (number == 0)
         return make_first(view, ret_error);
     int r = take_up(view, number, &view->current, ret_error);

@@ -11,6 +11,7 @@
 #include "journal/scavenge.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "view/page_check.h"
 #include "view/set.h"
 
 #define LOOK_EVERY 64 /* events between two looks at the clock */
@@ -94,7 +95,7 @@ static int scratch_make(struct view *view, struct scratch *scratch, const struct
                                     .stop = &set->stop};
     r = store_open(&options, view->definition, journal_id(set->options.journal), &scratch->store, ret_error);
     if (r != 0)
-        return r < 0 ? r : -EIO;
+        return r < 0 || r == STORE_E_DAMAGED ? r : -EIO;
     scratch->relation = store_take_relation(scratch->store);
     scratch->reached = store_state(scratch->store)->position;
     return 0;
@@ -235,7 +236,7 @@ static int move_on(struct move *move)
 {
     struct store *store = move->scratch->store;
     struct journal_query query;
-    struct journal_read read = {.after = move->scratch->reached};
+    struct journal_read read = {.after = move->scratch->reached, .before = move->position + 1};
     _cleanup_(journal_reader_freep) struct journal_reader *reader = NULL;
     store_wants(store, &query, &read.system);
     read.query = query.count > 0 ? &query : NULL;
@@ -254,7 +255,9 @@ static int move_on(struct move *move)
 
 static void explain(const struct move *move, int r, struct view_answer *answer)
 {
-    if (r == STORE_E_EVENT)
+    if (r == STORE_E_DAMAGED)
+        answer_refuse(answer, READER_E_DAMAGED, "%s", store_error(move->scratch->store));
+    else if (r == STORE_E_EVENT)
         answer_refuse(answer, VIEW_E_FAILED, "%s", store_error(move->scratch->store));
     else if (r == STORE_E_STOPPED)
         answer_refuse(answer, VIEW_E_CLOSING, "the server is stopping");
@@ -269,6 +272,10 @@ static bool bring(struct view *view, uint64_t position, uint64_t deadline_ns, st
 {
     struct move move = {.view = view, .position = position, .deadline_ns = deadline_ns};
     int r = choose(view, position, &move.scratch, answer->detail);
+    if (r == STORE_E_DAMAGED) {
+        answer->answer = READER_E_DAMAGED;
+        return false;
+    }
     if (r != 0) {
         answer_refuse(answer, r, "no scratch copy could be made: %s", strerror(-r));
         return false;
@@ -297,17 +304,16 @@ static bool bring(struct view *view, uint64_t position, uint64_t deadline_ns, st
     return true;
 }
 
-void answer_past(struct worker *worker, struct view_request *request, struct view_answer *answer)
+static void answer_from_copies(struct worker *worker, struct view_request *request, uint64_t position,
+                               struct view_answer *answer)
 {
     struct view_set *set = worker->set;
     const struct target *target = (const struct target *)request->own.target;
-    uint64_t position = request->own.as_of, seen[VIEW_QUERY_USES_MAX];
+    uint64_t seen[VIEW_QUERY_USES_MAX];
     uint64_t deadline_ns = os_monotonic_ns() + set->options.history_ms_max * OS_NS_PER_MS;
     struct scratch *copies[VIEW_QUERY_USES_MAX];
     struct reader_part parts[VIEW_QUERY_USES_MAX];
     struct reader *reader = NULL;
-    if (request->own.as_of_is_time)
-        position = journal_position_at(set->options.journal, request->own.as_of_time_us);
     for (size_t i = 0; i < target->view_count; i++) {
         if (!bring(target->views[i], position, deadline_ns, &copies[i], answer))
             return;
@@ -316,6 +322,10 @@ void answer_past(struct worker *worker, struct view_request *request, struct vie
                                         .generation = copies[i]->number};
     }
     int r = worker_reader(worker, target, parts, &reader, answer->detail);
+    if (r == READER_E_DAMAGED) {
+        answer->answer = r;
+        return;
+    }
     if (r < 0) {
         answer_refuse(answer, r, "no scratch copy could be read: %s", strerror(-r));
         return;
@@ -323,4 +333,39 @@ void answer_past(struct worker *worker, struct view_request *request, struct vie
     answer_from(reader, target, copies[0]->relation, request, seen, answer);
     if (answer->answer == 0)
         answer->position = position;
+}
+
+/* A copy is derived from the journal: one with a page that does not hold goes, with all that came of it. */
+static void drop_copies(struct worker *worker, const struct target *target, struct view_answer *answer)
+{
+    char what[VIEW_ERROR_SIZE];
+    store_say_damage(what, answer->detail);
+    worker_forget(worker);
+    for (size_t i = 0; i < target->view_count; i++)
+        scratch_forget(target->views[i]);
+    view_notice(target->views[0], VIEW_NOTICE_DISCARDED, NULL, "copies of the past are thrown away and made anew: %.300s", what);
+    view_answer_deinit(answer);
+    answer_refuse(answer, VIEW_E_REBUILDING, "the past is being rebuilt: %.300s", what);
+}
+
+enum { DAMAGED_TRY_COUNT = 2 };
+
+void answer_past(struct worker *worker, struct view_request *request, struct view_answer *answer)
+{
+    struct journal *journal = worker->set->options.journal;
+    const struct target *target = (const struct target *)request->own.target;
+    uint64_t position = request->own.as_of;
+    int r = request->own.as_of_is_time ? journal_position_at(journal, request->own.as_of_time_us, &position) : 0;
+    if (r < 0) {
+        answer_refuse(answer, r, "%s", r == -EBADMSG ? "the journal is damaged before that time" : strerror(-r));
+        return;
+    }
+    for (int tries = 0; tries < DAMAGED_TRY_COUNT; tries++) {
+        *answer = (struct view_answer){.body_fd = -1};
+        page_check_forget();
+        answer_from_copies(worker, request, position, answer);
+        if (answer->answer != READER_E_DAMAGED)
+            return;
+        drop_copies(worker, target, answer);
+    }
 }

@@ -193,7 +193,7 @@ static void a_time_is_the_position_of_its_last_event(void **state)
     (void)snprintf(url, sizeof(url), "views/log?limit=1000000&select=position&as_of=%s", text);
     _cleanup_(freep) char *body = view_kit_get(kit, url, &answer);
     assert_non_null(body);
-    assert_int_equal(answer.position, journal_position_at(kit->journal, event.time_us));
+    assert_int_equal(answer.position, kit_position_at(kit->journal, event.time_us));
     assert_true(answer.position >= 300);
     assert_int_equal(answer.row_count, answer.position);
     free(view_kit_get(kit, "views/log?as_of=1999-12-31T23:59:59Z", &answer));

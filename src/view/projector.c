@@ -182,12 +182,8 @@ static void note_failure(struct view *view, struct generation *g)
 /* The file is not what it was: build another beside it. */
 static void note_damage(struct view *view, struct generation *g)
 {
-    char sentence[VIEW_ERROR_SIZE];
-    view_notice(view, VIEW_NOTICE_DISCARDED, sentence, "generation %llu is damaged and is built anew: %.300s",
-                (unsigned long long)g->number, store_error(g->store));
-    g->failed = true;
-    view->rebuild_asked = true;
-    set_error(view, 0, false, sentence);
+    g->halted = true;
+    generation_damaged(view, g, store_error(g->store));
 }
 
 /* A key that is only on its way is nothing to speak of. */
@@ -210,9 +206,14 @@ static void note_stall(struct view *view, const struct generation *g, int r)
     if (view->stalled || quiet)
         return;
     view_notice(view, VIEW_NOTICE_STALLED, sentence, "waiting, tried again every second: %.300s",
-                r > 0          ? store_error(g->store)
-                : r == -ENOKEY ? "the key of an event's subject is not here"
-                               : strerror(-r));
+                r > 0           ? store_error(g->store)
+                : r == -ENOKEY  ? "the key of an event's subject is not here"
+                : r == -EBADMSG ? "the journal is damaged where it goes on"
+                : r == -EAGAIN  ? "a part of the index is being made again"
+                                : strerror(-r));
+    os_mutex_lock(&view->set->mutex);
+    view->unreadable = r == -EBADMSG;
+    os_mutex_unlock(&view->set->mutex);
     set_error(view, 0, true, sentence);
 }
 
@@ -222,6 +223,9 @@ static void note_end_of_stall(struct view *view)
     if (!view->stalled)
         return;
     view_notice(view, VIEW_NOTICE_RESUMED, NULL, "writing again");
+    os_mutex_lock(&view->set->mutex);
+    view->unreadable = false;
+    os_mutex_unlock(&view->set->mutex);
     set_error(view, 0, false, "");
 }
 
@@ -230,7 +234,7 @@ static void note_end_of_stall(struct view *view)
 /* One transaction of a store. true: there is more to do right now. */
 static bool advance(struct view *view, struct generation *g)
 {
-    if (g->failed || g->reached >= view->set->head)
+    if (g->failed || g->halted || g->reached >= view->set->head)
         return false;
     struct batch batch = {.position = g->reached};
     int r = g->reader ? 0 : open_reader(view, g);
@@ -274,7 +278,8 @@ static void begin_rebuild(struct view *view)
     view->next_failed = false;
     view->rebuild_asked = view->forgets != forgets; /* asked for again meanwhile: its beginning may be stale */
     view->stalled = false;
-    view->error[0] = '\0';
+    if (!view->current->damaged)
+        view->error[0] = '\0';
     os_mutex_unlock(&set->mutex);
     if (before)
         generation_discard(view, before);
@@ -311,18 +316,19 @@ static void swap(struct view *view)
     generation_discard(view, old);
 }
 
-/* What answers shows something that was erased, and the one built to take its place stopped at an event (V5): it answers
- * all the same, as far as it came. That is the one exception from V3. */
+/* What answers shows something that was erased, or is damaged, and the one built to take its place stopped at an event (V5): it
+ * answers all the same, as far as it came. That is the one exception from V3. */
 static bool must_go(const struct view *view)
 {
     const struct generation *next = view->next;
-    return next->failed && next->until != UINT64_MAX && view->current->forgets < next->forgets;
+    return next->failed && next->until != UINT64_MAX &&
+           (view->current->forgets < next->forgets || view->current->damaged);
 }
 
 static bool is_ready(const struct view *view)
 {
     const struct generation *next = view->next;
-    return next && (next->failed ? must_go(view) : next->reached >= view->current->reached);
+    return next && !next->halted && (next->failed ? must_go(view) : next->reached >= view->current->reached);
 }
 
 /* --- the thread ----------------------------------------------------------------------------------------------------------------------- */
@@ -331,8 +337,8 @@ static bool has_work(const struct view *view)
 {
     uint64_t head = view->set->head;
     const struct generation *current = view->current, *next = view->next;
-    return view->rebuild_asked || (!current->failed && current->reached < head) ||
-           (next && ((!next->failed && next->reached < head) || is_ready(view)));
+    return view->rebuild_asked || (!current->failed && !current->halted && current->reached < head) ||
+           (next && ((!next->failed && !next->halted && next->reached < head) || is_ready(view)));
 }
 
 /* Sleep until there is something to do. false: closing. */

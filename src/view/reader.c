@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "view/guard.h"
+#include "view/page_check.h"
 #include "view/rows.h"
 
 /* Statements kept for the next question of the same shape. */
@@ -43,11 +44,11 @@ struct reader {
 static int fail(const struct reader *reader, int code, char *ret_error)
 {
     (void)snprintf(ret_error, VIEW_ERROR_SIZE, "reading: %.400s", sqlite3_errmsg(reader->db));
+    if (page_check_is_damage(code))
+        return READER_E_DAMAGED;
     switch (code & 0xff) {
     case SQLITE_NOMEM: return -ENOMEM;
     case SQLITE_CANTOPEN: return -ESTALE;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return -EBADMSG;
     default: return -EIO;
     }
 }
@@ -85,7 +86,7 @@ static int attach(struct reader *reader, const struct reader_part *part, char *r
 static int add_part(struct reader *reader, const struct reader_part *from, bool named, char *ret_error)
 {
     int r = attach(reader, from, ret_error);
-    if (r < 0)
+    if (r != 0)
         return r;
     struct part *part = &reader->parts[reader->part_count++];
     *part = (struct part){.view = strdup(from->view), .generation = from->generation};
@@ -105,7 +106,7 @@ static int add_part(struct reader *reader, const struct reader_part *from, bool 
 static int connect(struct reader *reader, const atomic_bool *stop, char *ret_error)
 {
     int code = sqlite3_open_v2(":memory:", &reader->db,
-                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
+                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, PAGE_CHECK_VFS);
     if (!reader->db)
         return -ENOMEM;
     if (code == SQLITE_OK)
@@ -132,7 +133,7 @@ int reader_open(const struct reader_part *parts, size_t count, bool named, const
     int r = connect(reader, stop, ret_error);
     for (size_t i = 0; r == 0 && i < count; i++)
         r = add_part(reader, &parts[i], named, ret_error);
-    if (r < 0) {
+    if (r != 0) {
         reader_close(reader);
         return r;
     }

@@ -37,8 +37,11 @@ struct reader_question {
 
 struct reader;
 
+/* A page of a store does not hold, or cannot be read: page_check_damage() of this thread may know where. */
+enum { READER_E_DAMAGED = 64 };
+
 /* Connect. `named`: each view's table can be named without its schema, whatever other tables are called the same. 0;
- * -ESTALE when a store is not there any more; -errno. `ret_error`: VIEW_ERROR_SIZE. */
+ * -ESTALE when a store is not there any more; READER_E_DAMAGED; -errno. `ret_error`: VIEW_ERROR_SIZE. */
 int reader_open(const struct reader_part *parts, size_t count, bool named, const atomic_bool *stop,
                 struct reader **ret_reader, char *ret_error);
 void reader_close(struct reader *reader);
@@ -52,6 +55,7 @@ int reader_prepare(struct reader *reader, struct bytes sql, sqlite3_stmt **ret_s
                    int *ret_offset);
 
 /* Run the question on one consistent state of all stores. ret_positions: that of each part, in order. Fills in the answer's
- * body, row_count, total and, unless 0 or < 0, detail. 0, VIEW_E_FAILED, _TIMEOUT, _CLOSING, _TOO_LARGE, -errno. */
+ * body, row_count, total and, unless 0 or < 0, detail. 0, VIEW_E_FAILED, _TIMEOUT, _CLOSING, _TOO_LARGE,
+ * READER_E_DAMAGED, -errno. */
 int reader_run(struct reader *reader, const struct reader_question *question, uint64_t *ret_positions,
                struct view_answer *answer);

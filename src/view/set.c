@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "view/page_check.h"
 
 /* --- opening and closing ------------------------------------------------------------------------------------------------------------------ */
 
@@ -57,15 +58,6 @@ static int start_threads(struct view_set *set)
     return r == 0 ? os_thread_start(&set->historian.thread, "historian", historian_run, &set->historian) : r;
 }
 
-static pthread_once_t sqlite_once = PTHREAD_ONCE_INIT;
-
-/* SQLite's memory statistics put a lock of the whole process around every malloc(); nobody reads them. Refused, without
- * harm, when the process has used SQLite before. */
-static void configure_sqlite(void)
-{
-    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-}
-
 static uint32_t lower(uint32_t asked, uint32_t limit)
 {
     return asked == 0 || asked > limit ? limit : asked;
@@ -95,9 +87,10 @@ int view_set_open(const struct view_options *options, struct view_set **ret_set,
     struct view_set *set = calloc(1, sizeof(*set));
     if (!set)
         return -ENOMEM;
-    (void)pthread_once(&sqlite_once, configure_sqlite);
     take_options(set, options);
-    int r = load_application(set, error);
+    int r = page_check_register(); /* before anything else is asked of SQLite */
+    if (r == 0)
+        r = load_application(set, error);
     if (r == 0)
         r = make_folder(set);
     for (size_t i = 0; r == 0 && i < set->view_count; i++)

@@ -42,6 +42,8 @@ struct generation {
     uint64_t until; /* stop before the event after this one, which failed; UINT64_MAX: none did */
     char error[VIEW_ERROR_SIZE]; /* why it did */
     bool failed;
+    bool halted;          /* it cannot be written any more */
+    atomic_bool damaged;  /* of anybody: a page did not hold. What is whole of it answers until the next one has its place */
 };
 
 /* A copy of a view moved to some position of the past. The history worker's. */
@@ -68,6 +70,7 @@ struct view {
     bool stalled;
     bool failed;      /* current stopped at an event: nothing beyond its position will come */
     bool next_failed; /* the one being built did */
+    bool unreadable;  /* the journal is damaged where it has to be read next */
     uint64_t error_position;
     char error[VIEW_ERROR_SIZE];
     uint64_t events, batches;
@@ -160,6 +163,9 @@ void files_delete(const char *path); /* a store's file, -wal and -shm */
 _printf_(4, 5) void view_notice(struct view *view, enum view_notice_kind kind, char *ret_sentence,
                                 const char *format, ...);
 
+/* A page of the store did not hold: it is built anew beside, by itself. Any thread; the mutex is not held. `what`: a sentence. */
+void generation_damaged(struct view *view, struct generation *generation, const char *what);
+
 /* --- projector.c ---------------------------------------------------------------------------------------------------------------- */
 
 void projector_run(void *user); /* struct view */
@@ -184,7 +190,8 @@ void workers_forget(struct view_set *set);
 void answer_from(struct reader *reader, const struct target *target, const struct relation *relation,
                  const struct view_request *request, uint64_t *ret_positions, struct view_answer *answer);
 void answer_present(struct worker *worker, struct view_request *request, struct view_answer *answer);
-/* The worker's connection over these stores; one of the same target over older stores is closed. 0, -ESTALE, -errno. */
+/* The worker's connection over these stores; one of the same target over older stores is closed. 0, -ESTALE,
+ * READER_E_DAMAGED, -errno. */
 int worker_reader(struct worker *worker, const struct target *target, const struct reader_part *parts,
                   struct reader **ret_reader, char *ret_error);
 void worker_forget(struct worker *worker); /* close its connections */

@@ -35,9 +35,11 @@ size_t view_set_count(const struct view_set *set)
 
 static enum view_state state_of(const struct view *view, uint64_t lag)
 {
+    if (view->current->damaged && !view->next_failed && !view->stalled)
+        return VIEW_REBUILDING;
     if (view->failed || view->next_failed)
         return VIEW_FAILED;
-    if (view->stalled)
+    if (view->stalled || journal_is_incomplete(view->set->options.journal))
         return VIEW_STALLED;
     if (view->next || view->rebuild_asked)
         return VIEW_REBUILDING;
@@ -77,7 +79,10 @@ static void copy_status(struct view_set *set, size_t index, struct view_status *
         .error_position = view->error_position,
     };
     (void)snprintf(ret_status->name, sizeof(ret_status->name), "%s", view->definition->name);
-    (void)snprintf(ret_status->error, sizeof(ret_status->error), "%s", view->error);
+    (void)snprintf(ret_status->error, sizeof(ret_status->error), "%s",
+                   view->error[0] == '\0' && journal_is_incomplete(set->options.journal)
+                       ? "the journal is damaged before its end"
+                       : view->error);
     (void)snprintf(paths[0], OS_PATH_SIZE_MAX, "%s", current->path);
     (void)snprintf(paths[1], OS_PATH_SIZE_MAX, "%s", next ? next->path : "");
 }

@@ -15,8 +15,10 @@
 #include "base/cleanup.h"
 #include "os/file.h"
 #include "view/guard.h"
+#include "view/page_check.h"
 #include "view/program.h"
 #include "view/view.h"
+#include "view/wal_check.h"
 
 /* The layout of daybook_view; one higher makes every store be rebuilt. */
 #define STORE_FORMAT 2
@@ -50,13 +52,13 @@ struct store {
 
 static int answer_of(int code)
 {
+    if (page_check_is_damage(code))
+        return STORE_E_DAMAGED;
     switch (code & 0xff) {
     case SQLITE_OK:
     case SQLITE_DONE:
     case SQLITE_ROW: return 0;
     case SQLITE_NOMEM: return -ENOMEM;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return STORE_E_DAMAGED;
     case SQLITE_INTERRUPT: return STORE_E_STOPPED;
     default: return STORE_E_NO_ROOM;
     }
@@ -64,9 +66,25 @@ static int answer_of(int code)
 
 static int fail(struct store *store, int code, const char *doing)
 {
-    (void)snprintf(store->error, sizeof(store->error), "%s the store of view %s: %.300s", doing,
-                   store->definition->name, sqlite3_errmsg(store->db));
-    return answer_of(code);
+    int r = answer_of(code);
+    if (r == STORE_E_DAMAGED)
+        store_say_damage(store->error, sqlite3_errmsg(store->db));
+    else
+        (void)snprintf(store->error, sizeof(store->error), "%s the store of view %s: %.300s", doing,
+                       store->definition->name, sqlite3_errmsg(store->db));
+    return r;
+}
+
+void store_say_damage(char *ret_error, const char *otherwise)
+{
+    const struct page_damage *damage = page_check_damage();
+    const char *name = strrchr(damage->path, '/');
+    if (damage->path[0] != '\0')
+        (void)snprintf(ret_error, VIEW_ERROR_SIZE, "views/%.300s is damaged at byte %llu", name ? name + 1 : damage->path,
+                       (unsigned long long)damage->offset);
+    else
+        (void)snprintf(ret_error, VIEW_ERROR_SIZE, "%.300s", otherwise);
+    page_check_forget();
 }
 
 static int execute(struct store *store, const char *sql)
@@ -109,14 +127,21 @@ static int make_private(const char *path)
 
 static int connect(struct store *store, const struct store_options *options)
 {
-    int r = make_private(options->path);
+    int r = page_check_register();
+    if (r < 0)
+        return r;
+    page_check_forget();
+    r = make_private(options->path);
     if (r < 0) {
         (void)snprintf(store->error, sizeof(store->error), "opening %s: %s", options->path, strerror(-r));
         return r == -ENOMEM ? r : STORE_E_NO_ROOM;
     }
     int code = sqlite3_open_v2(
         options->path, &store->db,
-        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+        PAGE_CHECK_VFS);
+    if (code == SQLITE_OK)
+        code = page_check_prepare(store->db);
     if (code != SQLITE_OK)
         return store->db ? fail(store, code, "opening") : -ENOMEM;
     (void)sqlite3_extended_result_codes(store->db, 1);
@@ -336,13 +361,49 @@ int store_open(const struct store_options *options, const struct definition *def
     return 0;
 }
 
-int store_peek(const char *path, struct store_state *ret_state, char **ret_text)
+/* Stores of older versions have pages without checksums: byte 20 says how much of each is reserved. */
+static bool has_checksums(const char *path)
+{
+    const struct os_file_ops *ops = os_file_real();
+    uint8_t header[21] = {0};
+    size_t size = 0;
+    int file;
+    if (ops->open(ops, path, OS_FILE_READ, &file) < 0)
+        return true; /* it is missing, and that is said elsewhere */
+    int r = os_file_read_full(ops, file, header, sizeof(header), 0, &size);
+    (void)ops->close(ops, file);
+    return r < 0 || size < sizeof(header) || header[20] != 0;
+}
+
+static int peek(const char *path, struct store_state *ret_state, char **ret_text, char *ret_error)
 {
     sqlite3 *db = NULL;
-    int code = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
-    int r = code == SQLITE_OK ? read_state(db, ret_state, ret_text) : STORE_E_MISMATCH;
+    page_check_forget();
+    int code = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                               PAGE_CHECK_VFS);
+    int r = code == SQLITE_OK ? read_state(db, ret_state, ret_text) : answer_of(code);
+    if (r == STORE_E_DAMAGED)
+        store_say_damage(ret_error, sqlite3_errmsg(db));
     (void)sqlite3_close(db);
     return r;
+}
+
+int store_peek(const char *path, struct store_state *ret_state, char **ret_text, char *ret_error)
+{
+    int r = page_check_register();
+    (void)snprintf(ret_error, VIEW_ERROR_SIZE, "the store is missing or unfinished");
+    if (r < 0)
+        return r;
+    if (!has_checksums(path)) {
+        (void)snprintf(ret_error, VIEW_ERROR_SIZE, "its pages have no checksums: it is of an older version");
+        return STORE_E_MISMATCH;
+    }
+    if (!wal_check_holds(path)) {
+        (void)snprintf(ret_error, VIEW_ERROR_SIZE, "its WAL is damaged before its end");
+        return STORE_E_DAMAGED;
+    }
+    r = peek(path, ret_state, ret_text, ret_error);
+    return r == STORE_E_NO_ROOM ? STORE_E_MISMATCH : r;
 }
 
 void store_close(struct store *store)
@@ -402,6 +463,7 @@ static int step(struct store *store, sqlite3_stmt *statement, const char *doing)
 int store_begin(struct store *store)
 {
     guard_arm(&store->guard, 0);
+    page_check_forget();
     return step(store, store->begin, "writing to");
 }
 
@@ -414,7 +476,11 @@ static int run(struct store *store, const struct journal_event *event)
     switch (r) {
     case PROGRAM_E_STATEMENT: return STORE_E_EVENT;
     case PROGRAM_E_STOPPED: return STORE_E_STOPPED;
-    case PROGRAM_E_STORE: return answer_of(code);
+    case PROGRAM_E_STORE:
+        r = answer_of(code);
+        if (r == STORE_E_DAMAGED)
+            store_say_damage(store->error, sqlite3_errmsg(store->db));
+        return r;
     default: return r;
     }
 }

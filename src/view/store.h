@@ -22,7 +22,7 @@ enum {
         1, /* opening: the file is of another journal, view or format, or unfinished: throw it away */
     STORE_E_DEFINITION = 2, /* the definition's SQL is wrong: a sentence with file and line */
     STORE_E_EVENT = 3,      /* a statement failed on this event: a sentence. Roll back */
-    STORE_E_DAMAGED = 4,    /* SQLite says the file is malformed: throw it away */
+    STORE_E_DAMAGED = 4,    /* a page does not hold, or SQLite says the file is malformed: throw it away */
     STORE_E_STOPPED = 5,    /* the stop flag was raised: roll back */
     STORE_E_NO_ROOM = 6,    /* the disk is full or failing: roll back and try again later */
 };
@@ -53,9 +53,11 @@ struct store_options {
 int store_open(const struct store_options *options, const struct definition *definition,
                struct journal_id journal, struct store **ret_store, char *ret_error);
 
-/* Read what a file is without a definition: its state, and the definition's text to go on with (to be freed).
- * 0, STORE_E_MISMATCH (no store, or of another format), STORE_E_DAMAGED, -ENOMEM. */
-int store_peek(const char *path, struct store_state *ret_state, char **ret_text);
+/* Read what a file is without a definition: its state, and the definition's text to go on with (to be freed). Nobody has it open.
+ * 0, STORE_E_MISMATCH (no store, or of another format), STORE_E_DAMAGED, with a sentence (VIEW_ERROR_SIZE); -ENOMEM. */
+int store_peek(const char *path, struct store_state *ret_state, char **ret_text, char *ret_error);
+/* What is damaged, after SQLite said so: file and byte, as far as this thread's last page tells, else `otherwise`. */
+void store_say_damage(char *ret_error, const char *otherwise);
 
 void store_close(struct store *store);
 static inline void store_closep(struct store **store)

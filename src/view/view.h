@@ -20,10 +20,11 @@
  * Invariants:
  * V1 (P8) a store's rows are those of exactly the events 1…position, whatever is killed: {journal id,
  * position, chain} is written in the transaction of the rows. A store whose journal or chain does not match
- * is thrown away. V2 (P9) an answer's position is that of its rows: at least min_position, and never more
+ * is thrown away, and so is one with a page that is not as it was written: each has a checksum, and no question is
+ * answered from one that does not hold. V2 (P9) an answer's position is that of its rows: at least min_position, and never more
  * than its rows show. V3 a view's position never goes back while the set is open, also not when generations
  * are swapped; but when what answers shows what was erased, and the one built instead stops at an event (V5), it
- * goes back to there. V4 rows depend on the events and the definition alone: what reads a clock, chance or the
+ * goes back to there; likewise when what answers is damaged. V4 rows depend on the events and the definition alone: what reads a clock, chance or the
  * connection is refused. V5 a statement that fails stops its view alone, before the event it failed on; no
  * event is passed over. V6 no question writes, outlives its time limit, or holds a read transaction longer
  * than that.
@@ -82,14 +83,15 @@ enum {
     VIEW_E_FAILED = 11,  /* 422 query-failed: the query's SQL failed on these values, or as_of lies beyond the
                           * event the view stopped at; `detail` says which */
     VIEW_E_SCAVENGED = 13, /* 409 as_of lies before a scavenge that took events the view had then; `first` can be asked */
+    VIEW_E_REBUILDING = 14, /* 503 view-rebuilding, Retry-After: 1; what was asked for stands on a damaged page: the view is built anew */
     VIEW_E_INVALID = 12, /* opening: a file of the application is wrong; `ret_error` names file and line */
 };
 
 struct view_set;
 
-/* Something for the log: the caller decides what becomes of it. Called on projector threads; be quick. */
+/* Something for the log: the caller decides what becomes of it. Called on any of the set's threads; be quick. */
 enum view_notice_kind {
-    VIEW_NOTICE_DISCARDED, /* a store did not match the journal or was damaged, and was thrown away */
+    VIEW_NOTICE_DISCARDED, /* a store, its pointer or a copy of the past was damaged or is not of the journal: it is made anew */
     VIEW_NOTICE_REBUILDING,
     VIEW_NOTICE_SWAPPED, /* the new generation answers now */
     VIEW_NOTICE_FAILED,  /* stopped at an event (V5) */
@@ -197,7 +199,7 @@ const char *view_format_media_type(enum view_format format);
 enum view_state {
     VIEW_CATCHING_UP, /* behind the journal's head by more than a moment */
     VIEW_LIVE,
-    VIEW_REBUILDING, /* live or catching up, with a new generation beside it: rebuild_* */
+    VIEW_REBUILDING, /* live or catching up, with a new generation beside it: rebuild_*; when it is because of damage: error */
     VIEW_STALLED,    /* cannot write now (disk full …), tried again every second: error */
     VIEW_FAILED,     /* a statement failed: error, error_position. Answers go on at `position` */
 };

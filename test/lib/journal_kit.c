@@ -280,3 +280,11 @@ const char *kit_types(struct journal *journal, const struct journal_read *read)
     journal_reader_free(reader);
     return text;
 }
+
+uint64_t kit_position_at(struct journal *journal, int64_t time_us)
+{
+    uint64_t position = 0;
+    int r = journal_position_at(journal, time_us, &position);
+    assert(r == 0);
+    return position;
+}

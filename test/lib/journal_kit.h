@@ -79,3 +79,6 @@ void kit_submit_append(struct journal *journal, struct kit_pending *pending, str
 
 /* Types of the events a reader shows, with a blank behind each: "A B ". The text is static. */
 const char *kit_types(struct journal *journal, const struct journal_read *read);
+
+/* journal_position_at() of a journal that can be read. */
+uint64_t kit_position_at(struct journal *journal, int64_t time_us);
