@@ -128,7 +128,7 @@ static int grant_ramp(const struct breaker *breaker, const struct rules *rules, 
     uint32_t successes = tagged_count(word_load(&slot->evidence), state_epoch(state));
     uint32_t share = ramp_share(rules, successes, now_ns > since ? now_ns - since : 0, &is_done);
     uint64_t turn = word_add(&breaker_shard(breaker, lane_of(breaker->region))->turn, 1);
-    if (turn * share % 100 >= share)
+    if (!ramp_passes(turn, share))
         return refuse(breaker, ret_permit, state, BREAKER_E_RAMP, now_ns);
     return grant_normal(breaker, rules, state, now_ns, ret_permit);
 }

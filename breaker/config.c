@@ -94,8 +94,8 @@ static void range_text(const struct config_field *field, char *buffer, size_t si
     else if (field->zero)
         snprintf(buffer, size, "%s, or 1 to %llu", field->zero, (unsigned long long)field->most);
     else if (field->kind == KIND_PERCENT)
-        snprintf(buffer, size, "%llu to %llu%%", (unsigned long long)field->least / 1000,
-                 (unsigned long long)field->most / 1000);
+        snprintf(buffer, size, "%llu to %llu%%, %s", (unsigned long long)field->least / 1000,
+                 (unsigned long long)field->most / 1000, field->fraction ? "at most three decimals" : "whole");
     else
         snprintf(buffer, size, "%llu to %llu", (unsigned long long)field->least, (unsigned long long)field->most);
 }
@@ -277,6 +277,8 @@ static void derive(const struct breaker_config *base, const struct breaker_confi
     *ret = *base;
     if (c->window_ns && ret->slices > slices)
         ret->slices = slices > 2 ? (uint32_t)slices : 2;
+    if (c->window_ns > ret->slices * SLICE_NS_MAX)
+        ret->slices = (uint32_t)((c->window_ns + SLICE_NS_MAX - 1) / SLICE_NS_MAX);
     if (ret->open_max_ns && ret->open_max_ns < c->open_ns)
         ret->open_max_ns = c->open_ns;
     if (ret->probe_lease_ns < lease)

@@ -22,19 +22,19 @@ static void an_error_names_the_field_the_value_and_the_range(void **state)
     static const struct {
         const char *text, *field, *value, *range;
     } cases[] = {
-        {"failure_rate=101%", "failure_rate", "101%", "0 to 100%"},
-        {"failure_rate=half", "failure_rate", "half", "0 to 100%"},
+        {"failure_rate=101%", "failure_rate", "101%", "0 to 100%, at most three decimals"},
+        {"failure_rate=half", "failure_rate", "half", "0 to 100%, at most three decimals"},
         {"min_calls=0", "min_calls", "0", "1 to 1000000"},
         {"min_calls=-1", "min_calls", "-1", "1 to 1000000"},
         {"probes=129", "probes", "129", "1 to 128"},
-        {"failure_rate=100.001%", "failure_rate", "100.001%", "0 to 100%"},
-        {"failure_rate=33.3333%", "failure_rate", "33.3333%", "0 to 100%"},
-        {"failure_rate=33.%", "failure_rate", "33.%", "0 to 100%"},
-        {"jitter=1.5%", "jitter", "1.5%", "0 to 50%"},
+        {"failure_rate=100.001%", "failure_rate", "100.001%", "0 to 100%, at most three decimals"},
+        {"failure_rate=33.3333%", "failure_rate", "33.3333%", "0 to 100%, at most three decimals"},
+        {"failure_rate=33.%", "failure_rate", "33.%", "0 to 100%, at most three decimals"},
+        {"jitter=1.5%", "jitter", "1.5%", "0 to 50%, whole"},
         {"open=5", "open", "5", "a time from 1ms to 24h"},
         {"open=99999999999999999999s", "open", "99999999999999999999s", "a time from 1ms to 24h"},
         {"open=400000h", "open", "400000h", "a time from 1ms to 24h"},
-        {"jitter=51%", "jitter", "51%", "0 to 50%"},
+        {"jitter=51%", "jitter", "51%", "0 to 50%, whole"},
         {"window=10", "window", "10", "a time from 20ms to 2h, or count:1 to count:1000000"},
         {"window=count:0", "window", "count:0", "a time from 20ms to 2h, or count:1 to count:1000000"},
         {"mode=loud", "mode", "loud", "one of auto | forced_open | forced_closed | shadow"},
@@ -76,7 +76,7 @@ static void a_struct_is_checked_like_text(void **state)
     breaker_config_init(&config);
     config.failure_rate = 400;
     assert_int_equal(breaker_config_check(&config, &problem), BREAKER_E_CONFIG);
-    assert_string_equal(problem.message, "failure_rate=400%: out of range (0 to 100%)");
+    assert_string_equal(problem.message, "failure_rate=400%: out of range (0 to 100%, at most three decimals)");
     breaker_config_init(&config);
     config.window_count = 5;
     assert_int_equal(breaker_config_check(&config, &problem), BREAKER_E_CONFIG);

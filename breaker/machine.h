@@ -104,3 +104,11 @@ uint64_t probe_take(const struct breaker *breaker, const struct rules *rules, ui
 
 /* Percent of calls that pass now, 10 … 100; *ret_is_done when nothing more is to prove. */
 uint32_t ramp_share(const struct rules *rules, uint32_t successes, uint64_t elapsed_ns, bool *ret_is_done);
+
+/* Of each ten calls the share passes, spread over them. Where they begin goes by the golden ratio from ten to ten, which no
+ * period divides: calls that come in turn (a read, a write, a read …) all get through. */
+static inline bool ramp_passes(uint64_t turn, uint32_t share)
+{
+    uint64_t first = turn / 10 * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    return (turn + first) % 10 * share % 100 < share;
+}

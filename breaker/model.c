@@ -286,7 +286,8 @@ static int in_machine(struct model *m, struct model_call *call, unsigned flags, 
     }
     if (m->machine == BREAKER_RAMP) {
         uint64_t percent = (uint64_t)share(m, now, &is_done);
-        if (m->turn++ * percent % 100 >= percent)
+        uint64_t first = m->turn / 10 * UINT64_C(0x9e3779b97f4a7c15) >> 32; /* golden ratio */
+        if ((m->turn++ + first) % 10 * percent % 100 >= percent)
             return BREAKER_E_RAMP;
     }
     if (is_full(m))
@@ -382,7 +383,8 @@ static void end_normal(struct model *m, const struct model_call *call, int faile
     int good = !failed && !slow;
     if ((!good || m->config.every) && judge(m, failed ? m->streak : 0, now))
         return;
-    if (!failed || !judges_failures(m))
+    int is_overdue = m->machine == BREAKER_RAMP && m->config.window_ns && elapsed(m, now) >= m->config.window_ns;
+    if (!failed || !judges_failures(m) || is_overdue)
         prove(m, now);
 }
 

@@ -24,7 +24,8 @@ static struct breaker_config config_of(const char *preset, const char *settings)
 static void every_ordinary_setting_is_accepted_after_every_preset_in_any_order(void **state)
 {
     static const char *const settings[] = {
-        "", "window=10s", "window=1s", "window=100ms", "window=1m", "window=1h", "window=count:10", "window=count:1",
+        "", "window=10s", "window=1s", "window=100ms", "window=1m", "window=1h", "window=2h", "window=count:10",
+        "window=count:1",
         "window=count:100", "window=count:1000", "slices=10", "slices=5", "min_calls=1", "min_calls=5", "min_calls=10",
         "failure_rate=1%", "failure_rate=20%", "failure_rate=33.3%", "failure_rate=0.5%", "failure_rate=50",
         "failure_rate=80%", "failure_rate=100%", "consecutive=1", "consecutive=100", "slow_call=500ms", "slow_call=2s",

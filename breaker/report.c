@@ -44,10 +44,19 @@ static int report_probe(const struct breaker *breaker, const struct rules *rules
     return 0;
 }
 
-/* What proves the service well unless it trips: a success, slow or not, and a failure where no rule judges failures. */
-static bool is_proof(const struct rules *rules, enum total how)
+/* A ramp that has lasted a window of time, and still so few calls that no rate means anything: only more calls can tell. */
+static bool is_overdue(struct slot *slot, const struct rules *rules, uint64_t state, uint64_t now_ns)
 {
-    return how == TOTAL_OK || how == TOTAL_SLOW || !failures_are_judged(rules);
+    uint64_t window = word_load(&rules->window_ns);
+    return state_machine(state) == BREAKER_RAMP && window && now_ns >= machine_since(slot, state, now_ns) + window;
+}
+
+/* What proves the service well unless it trips: a success, slow or not, and a failure where no rule judges failures, or
+ * not for a whole window. */
+static bool is_proof(struct slot *slot, const struct rules *rules, uint64_t state, enum total how, uint64_t now_ns)
+{
+    return how == TOTAL_OK || how == TOTAL_SLOW || !failures_are_judged(rules) ||
+           is_overdue(slot, rules, state, now_ns);
 }
 
 /* It counts only while coming back, or while trips are remembered. */
@@ -96,7 +105,7 @@ static void report_normal(const struct breaker *breaker, const struct rules *rul
         success_prove(breaker, rules, state, now_ns);
         return;
     }
-    if (!machine_judge(breaker, rules, state, streak, now_ns) && is_proof(rules, how))
+    if (!machine_judge(breaker, rules, state, streak, now_ns) && is_proof(slot, rules, state, how, now_ns))
         success_prove(breaker, rules, state, now_ns);
 }
 

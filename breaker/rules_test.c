@@ -259,6 +259,52 @@ static void what_never_trips_closes_an_open_breaker(void **state)
     }
 }
 
+static void a_ramp_lets_calls_of_every_kind_through_in_whatever_order_they_come(void **state)
+{
+    for (int period = 2; period <= 30; period++)
+        for (int good = 0; good < period; good += period - 1) {
+            WORLD(w, "failure_rate=99% consecutive=off min_calls=100 open=1s jitter=0% ramp=10s");
+            breaker_force(&w.breaker, BREAKER_MODE_FORCED_OPEN, w.now);
+            breaker_force(&w.breaker, BREAKER_MODE_AUTO, w.now);
+            calls(&w, 3, BREAKER_OK);
+            for (int i = 0; i < 20000 && state_of(&w) == BREAKER_RAMP; i++, w.now += 10 * MS)
+                call(&w, i % period == good ? BREAKER_OK : BREAKER_NEUTRAL, 0);
+            assert_int_equal(state_of(&w), BREAKER_CLOSED);
+            world_end(&w);
+        }
+}
+
+/* Too few for a rate to mean anything at a tenth of the load: more are let through until they trip, or have not. */
+static void a_ramp_that_sees_nothing_but_failures_ends_one_way_or_the_other(void **state)
+{
+    static const struct {
+        const char *rules;
+        uint64_t every;
+        enum breaker_state end;
+    } cases[] = {
+        {"min_calls=20", 1 * SEC, BREAKER_CLOSED},
+        {"min_calls=20", 100 * MS, BREAKER_OPEN},
+        {"min_calls=20 slow_call=1s slow_rate=50%", 1 * SEC, BREAKER_CLOSED},
+        {"min_calls=1000", 20 * MS, BREAKER_CLOSED},
+        {"min_calls=20 window=1s", 300 * MS, BREAKER_CLOSED},
+        {"min_calls=20 window=60s", 500 * MS, BREAKER_OPEN},
+        {"min_calls=20 window=count:100", 1 * SEC, BREAKER_OPEN},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        WORLD(w, cases[i].rules);
+        assert_int_equal(breaker_config_parse(&w.config, "consecutive=off jitter=0% ramp=5s", NULL), 0);
+        assert_int_equal(breaker_configure(&w.breaker, &w.config, w.now, NULL), 0);
+        breaker_force(&w.breaker, BREAKER_MODE_FORCED_OPEN, w.now);
+        breaker_force(&w.breaker, BREAKER_MODE_AUTO, w.now);
+        calls(&w, 3, BREAKER_OK);
+        for (int k = 0; k < 20000 && state_of(&w) == BREAKER_RAMP; k++, w.now += cases[i].every)
+            call(&w, BREAKER_FAILURE, 0);
+        if (state_of(&w) != (int)cases[i].end)
+            fail_msg("%s: %s", cases[i].rules, breaker_state_name(state_of(&w)));
+        world_end(&w);
+    }
+}
+
 static void what_would_trip_opens_a_half_open_breaker_again(void **state)
 {
     static const struct {
@@ -488,6 +534,8 @@ int main(void)
         cmocka_unit_test(every_change_of_state_empties_the_window),
         cmocka_unit_test(half_open_decides_as_soon_as_it_is_certain),
         cmocka_unit_test(what_never_trips_closes_an_open_breaker),
+        cmocka_unit_test(a_ramp_lets_calls_of_every_kind_through_in_whatever_order_they_come),
+        cmocka_unit_test(a_ramp_that_sees_nothing_but_failures_ends_one_way_or_the_other),
         cmocka_unit_test(what_would_trip_opens_a_half_open_breaker_again),
         cmocka_unit_test(a_success_opens_only_when_every_report_is_judged),
         cmocka_unit_test(a_slow_failure_counts_in_both_rates),
