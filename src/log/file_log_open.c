@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "log/file_log_copy.h"
+#include "os/failure.h"
 #include "os/clock.h"
 #include "os/random.h"
 

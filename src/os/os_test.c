@@ -13,6 +13,7 @@
 #include "os/event.h"
 #include "os/file.h"
 #include "os/random.h"
+#include "os/failure.h"
 #include "os/thread.h"
 
 /* ---- files ---- */

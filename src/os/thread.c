@@ -192,15 +192,3 @@ void os_cond_broadcast(struct os_cond *cond)
 
     assert(r == 0);
 }
-
-const char *os_failure_text(int r)
-{
-    switch (r) {
-    case -EAGAIN:
-        return "no thread can be started: the address space (ulimit -v), the number of processes (ulimit -u) or the "
-               "container's limit is too small; raise it";
-    case -ENOMEM: return "no memory: the address space (ulimit -v) or the container's limit is too small; raise it";
-    case -EMFILE: return "too many files are open: raise the limit (ulimit -n)";
-    default: return strerrordesc_np(-r) ? strerrordesc_np(-r) : "it failed";
-    }
-}

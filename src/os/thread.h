@@ -23,10 +23,6 @@ struct os_thread {
 _must_check_ int os_thread_start(struct os_thread *thread, const char *name, void (*run)(void *user),
                                  void *user);
 
-/* What -errno means to whoever started the program: a limit that is too small is named, with its cure; else as strerror(). A
- * static text. */
-const char *os_failure_text(int r);
-
 /* Waits for its end. Nothing happens when it was not started, or was joined before. */
 void os_thread_join(struct os_thread *thread);
 

@@ -21,6 +21,7 @@
 #include "log/file_log.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "os/failure.h"
 #include "os/thread.h"
 #include "server/internal.h"
 #include "server/listen.h"
