@@ -25,7 +25,7 @@ ngx_http_breaker_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     size = ngx_parse_size(&value[2]);
     if (size == NGX_ERROR || size < (ssize_t) (8 * ngx_pagesize)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid size \"%V\" of breaker zone \"%V\": it must be at least %uzk", &value[2],
+                           "invalid size \"%V\" of breaker zone \"%V\": a size like 64k or 8m is wanted, at least %uzk", &value[2],
                            &value[1], 8 * ngx_pagesize / 1024);
         return NGX_CONF_ERROR;
     }

@@ -97,6 +97,13 @@ ngx_http_breaker_fit(struct breaker_region_options *options, uint32_t *count, si
 }
 
 
+static uint32_t
+ngx_http_breaker_shards(ngx_http_breaker_main_conf_t *mcf)
+{
+    return ngx_min(ngx_max(4 * mcf->workers, 8), BREAKER_SHARDS_MAX);
+}
+
+
 /* Named breakers as configured and some more for reloads, half of the zone if no key is used; all the rest is for
  * keys. Shards for two generations of workers, since a reload runs both for a while. NGX_DECLINED: too small. */
 static ngx_int_t
@@ -108,7 +115,7 @@ ngx_http_breaker_divide(ngx_http_breaker_main_conf_t *mcf, struct breaker_region
     keys = ngx_http_breaker_key_options(mcf, options);
     options->struct_size = sizeof(struct breaker_region_options);
     options->slices = NGX_HTTP_BREAKER_SLICES_MAX; /* a reload may ask for more than the first start */
-    options->shards = ngx_min(ngx_max(4 * mcf->workers, 8), BREAKER_SHARDS_MAX);
+    options->shards = ngx_http_breaker_shards(mcf);
     options->keys = ngx_max(keys, 1);
 
     if (ngx_http_breaker_fit(options, &options->breakers, keys ? size : size / 2) < needed) {
@@ -142,6 +149,30 @@ ngx_http_breaker_say_sizes(ngx_shm_zone_t *zone, struct breaker_region_options *
 }
 
 
+/* Calls that a window can count: 16 for each slice of each shard and of the common one. */
+static ngx_int_t
+ngx_http_breaker_check_windows(ngx_shm_zone_t *zone, ngx_http_breaker_main_conf_t *mcf, uint32_t shards, uint32_t slices)
+{
+    uint32_t most;
+    ngx_uint_t i;
+    ngx_http_breaker_t **b;
+
+    b = mcf->breakers.elts;
+    most = 16 * slices * (shards + 1);
+
+    for (i = 0; i < mcf->breakers.nelts; i++) {
+        if (b[i]->config.window_count > most) {
+            ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,
+                          "breaker \"%V\": window=count:%uD: a zone for so many workers has room for count:%uD at most in %s:%ui",
+                          &b[i]->name, b[i]->config.window_count, most, b[i]->file, b[i]->line);
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
 /* A reload with the same size: the memory stays as it was divided, if the new configuration fits. */
 static ngx_int_t
 ngx_http_breaker_keep(ngx_shm_zone_t *zone, ngx_http_breaker_main_conf_t *mcf)
@@ -168,7 +199,7 @@ ngx_http_breaker_keep(ngx_shm_zone_t *zone, ngx_http_breaker_main_conf_t *mcf)
         return NGX_ERROR;
     }
 
-    return NGX_OK;
+    return ngx_http_breaker_check_windows(zone, mcf, region.shards, region.slices);
 }
 
 
@@ -198,6 +229,11 @@ ngx_http_breaker_init_zone(ngx_shm_zone_t *zone, void *data)
     }
 
     ngx_memzero(&options, sizeof(struct breaker_region_options));
+
+    /* first: a window that never fits needs no larger zone */
+    if (ngx_http_breaker_check_windows(zone, mcf, ngx_http_breaker_shards(mcf), NGX_HTTP_BREAKER_SLICES_MAX) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     if (ngx_http_breaker_divide(mcf, &options, mcf->memory_size) != NGX_OK) {
         ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,

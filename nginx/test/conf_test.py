@@ -153,6 +153,15 @@ def a_key_may_have_any_window_and_any_number_of_probes(scene):
 
 
 @test
+def a_window_that_no_zone_has_room_for_is_refused_and_never_passes_unguarded(scene):
+    for rules in ("window=count:8641", "window=count:10000 key=$remote_addr", "preset=resilience4j window=count:1000000"):
+        right, text = says(site(rules, GOOD))
+        assert not right and "[emerg]" in text and "has room for count:8640 at most" in text and "nginx.conf:" in text, text
+    right, text = says(site("window=count:8640", GOOD))
+    assert right and "unguarded" not in text, text
+
+
+@test
 def a_zone_that_is_too_small_says_what_it_holds(scene):
     right, text = says(site("", GOOD, http="".join(f"breaker x{i};" for i in range(60))).replace("breakers 2m", "breakers 32k"))
     assert not right and "enlarge" in text, text

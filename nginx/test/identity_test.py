@@ -14,7 +14,15 @@ from ready import Ready, gateway
 NAMES = ["Daybook-Roles", "X-Required-Role", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
          "X-Forwarded-Port", "X-Forwarded-Server", "X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups",
          "X-Auth-Request-User", "X-Auth-Request-Groups", "X-Real-IP", "X-Client-IP", "True-Client-IP", "X-Remote-User",
-         "Remote-User", "X-User", "X-Client-Cert", "X-Ssl-Client-Cert"]
+         "Remote-User", "X-User", "X-Client-Cert", "X-Ssl-Client-Cert",
+         "X-Forwarded", "X-Forwarded-By", "X-Forwarded-Scheme", "X-Forwarded-Ssl", "X-Forwarded-Prefix",
+         "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Client-Cert", "X-Forwarded-Preferred-Username",
+         "X-Forwarded-Access-Token", "Forwarded-For", "X-Original-Forwarded-For", "X-Original-Host", "X-Original-URL",
+         "X-Original-Method", "X-Rewrite-URL", "X-Host", "X-HTTP-Method", "X-HTTP-Method-Override",
+         "X-Method-Override", "X-Auth-Request-Email", "X-Auth-Request-Preferred-Username",
+         "X-Auth-Request-Access-Token", "X-Authenticated-User", "X-Consumer-Username", "X-Role", "X-Roles",
+         "X-Cluster-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "X-Envoy-External-Address",
+         "X-SSL-Client-Verify", "X-SSL-Client-S-DN", "Ssl-Client-Cert", "Proxy"]
 # each as it is, in other letters, with underscores, twice; and named in Connection, which would have it dropped on the way
 FORGED = [(form(name), "forged, operator") for name in NAMES
           for form in (str, str.lower, str.upper, lambda n: n.replace("-", "_"), lambda n: n.replace("-", "_", 1), str)]
