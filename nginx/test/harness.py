@@ -355,7 +355,7 @@ http {{
                 if "worker process" in open(f"/proc/{pid}/cmdline").read() \
                         and "shutting" not in open(f"/proc/{pid}/cmdline").read():
                     found.append(int(pid))
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):   # it ended meanwhile, or while it was read
                 pass
         return found
 
