@@ -162,8 +162,8 @@ def a_region_of_rubbish_is_told_and_requests_pass():
 
 
 def wrong_rules_are_told_with_field_value_and_range():
-    process = start(Service(), "--rules", "probes=99")
-    assert "probes=99: out of range (1 to 16)" in process.communicate(timeout=20)[1]
+    process = start(Service(), "--rules", "probes=129")
+    assert "probes=129: out of range (1 to 128)" in process.communicate(timeout=20)[1]
 
 
 TESTS = [value for name, value in list(globals().items())
