@@ -214,19 +214,20 @@ void http_wake(struct http_request *request)
 }
 
 /* T4 */
-void stream_authorize(struct http_request *request, uint64_t now_ms)
+bool answer_authorize(struct http_request *request)
 {
     const struct http_options *options = &request->http->options;
-
-    if (request->withdrawn || request->authorized_until_ms == 0 || request->authorized_until_ms > now_ms)
-        return;
     unsigned status = options->authorize(options->user, request);
+
     if (status == 0)
-        return;
+        return true;
     request->withdrawn = true;
+    if (!request->is_stream)
+        return false;
     if (request->source.withdraw)
         request->source.withdraw(request->source_user, status);
     http_wake(request);
+    return true;
 }
 
 /* ---- on the loop, right before it is sent ---- */

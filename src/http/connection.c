@@ -115,8 +115,12 @@ static void authorize_streams(struct http *http, uint64_t now_ms)
     http->authorize_again = false;
     http->authorize_ms = now_ms + AUTHORIZE_MS;
     for (struct http_connection *connection = http->connections; connection; connection = connection->next) {
-        if (connection->request && http_request_is_streamed(connection->request))
-            stream_authorize(connection->request, all ? UINT64_MAX - 1 : now_ms);
+        struct http_request *request = connection->request;
+        if (!request || !request->queued || request->authorized_until_ms == 0 || request->withdrawn ||
+            (!all && request->authorized_until_ms > now_ms))
+            continue;
+        if (!answer_authorize(request))
+            connection_shut(connection); /* what is sent from memory or from a file has no end but this */
     }
 }
 
@@ -321,6 +325,8 @@ static enum MHD_Result header_received(struct http_request *request, const char 
     connection_phase_set(request->connection, PHASE_BODY);
     request->connection->moved_ms = request->http->now_ms;
     request_begin(request, method, version);
+    if (request->connection->gone)
+        return MHD_NO;
     if (!request->answered)
         return MHD_YES;
     request->discarding = true;

@@ -26,8 +26,8 @@
  *    soon, the request outlives its connection.
  * T3 memory for one connection is bounded: its header, one body, one answer. Streams hold nothing but what their
  *    source holds, and are asked for more only when the client has taken what it got.
- * T4 nobody is streamed to for longer than authorize() lets them in: a stream that it refuses now ends within AUTHORIZE_MS, as
- *    its source does it (withdraw), or cut.
+ * T4 nobody is sent an answer for longer than authorize() lets them in: one that it refuses now ends within AUTHORIZE_MS, a
+ *    stream as its source does it (withdraw), all others cut.
  * T5 memory for all bodies that are not whole is bounded together (bodies_size_max), and so is memory for all answers that are not
  *    sent (answers_size_max): what finds no room is answered 503 with Retry-After, and who does not move while it is
  *    nearly all taken is ended.
@@ -84,7 +84,7 @@ struct http_options {
     /* Called on the loop for every request that is not HTTP_PUBLIC, when its header is there. NULL or 0: go on; else
      * the status (401, 403) the request is refused with. */
     unsigned (*authorize)(void *user, struct http_request *request);
-    /* It is called again for an answer that is still being streamed, after http_request_authorized_for() and
+    /* It is called again for an answer that is still being sent, after http_request_authorized_for() and
      * http_authorize_again(). Refused then, the stream ends (T4). */
     /* Called on the loop right before an answer is sent, http's own included, to add fields. May be NULL. */
     void (*decorate)(void *user, struct http_request *request);
@@ -127,7 +127,7 @@ void http_free(struct http *http);
 void http_counters(const struct http *http, struct http_counters *ret_counters);
 const struct http_limits *http_limits(const struct http *http);
 
-/* Ask options.authorize again, soon, for everybody who is being streamed to. Loop only. */
+/* Ask options.authorize again, soon, for everybody whose answer is being sent. Loop only. */
 void http_authorize_again(struct http *http);
 
 /* ---- work for the loop and for the workers ---- */
@@ -184,9 +184,9 @@ void http_request_peer(const struct http_request *request, char ret_peer[HTTP_PE
 /* Accept names this media type at least as much as any other of `types` (first wins a tie): its index. Nothing
  * acceptable: -1. No Accept: 0. */
 int http_request_accepts(const struct http_request *request, const char *const *types, size_t count);
-/* Whether its answer is being streamed already: authorize is asked again then. */
-bool http_request_is_streamed(const struct http_request *request);
-/* For options.authorize: ask again after so long, if the answer is still being streamed then. UINT64_MAX, and without it: never. */
+/* Whether its answer is being sent already: authorize is asked again then. */
+bool http_request_is_answered(const struct http_request *request);
+/* For options.authorize: ask again after so long, if the answer is still being sent then. UINT64_MAX, and without it: never. */
 void http_request_authorized_for(struct http_request *request, uint64_t ms);
 /* Since its first line was there; and the status it is answered with, 0 before. Loop only. */
 uint64_t http_request_age_us(const struct http_request *request);

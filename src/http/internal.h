@@ -189,8 +189,9 @@ void request_log(struct http_request *request);
 enum { AUTHORIZE_MS = 200 }; /* between two looks at who is being streamed to */
 
 /* answer.c */
-/* Asks authorize again for an answer that is being streamed, when that is due. */
-void stream_authorize(struct http_request *request, uint64_t now_ms);
+/* Asks authorize again for an answer that is being sent. False: refused, and its connection is to be ended; a stream is told,
+ * and ends itself. */
+bool answer_authorize(struct http_request *request);
 struct MHD_Response *answer_response(struct http_request *request);
 
 /* origin.c */

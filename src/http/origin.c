@@ -6,7 +6,7 @@
  * O1 `Sec-Fetch-Site` (W3C Fetch Metadata) says where a request comes from: same-origin, or none (typed, or no page at all).
  *    same-site and cross-site are other origins.
  * O2 `Origin` (RFC 6454, Fetch) stands in every request with an unsafe method. Where O1 is missing, as in older browsers and
- *    on plain HTTP, its host and port must be those of Host. A Host without a port, as proxies pass it on, is compared by
+ *    on plain HTTP, or says none, its host and port must be those of Host. A Host without a port, as proxies pass it on, is compared by
  *    its name. "null" is never ours.
  * O3 No browser sends application/json to another origin without asking first (a preflight, which is answered without
  *    permission). Every route that takes JSON therefore asks for the type, also where no body is needed (request.c).
@@ -50,7 +50,9 @@ bool origin_is_foreign(const char *method, const char *site, const char *origin,
 {
     if (method_is_safe(method))
         return false;
-    if (site)
-        return strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0; /* O1 */
+    if (site && strcmp(site, "same-origin") == 0)
+        return false; /* O1 */
+    if (site && strcmp(site, "none") != 0)
+        return true;
     return origin && !origin_is_host(origin, host ? host : "");
 }

@@ -88,6 +88,8 @@ static void a_page_of_another_origin_is_known_by_what_its_browser_says(void **st
     assert_false(origin_is_foreign("POST", NULL, NULL, "a:1")); /* a program */
     assert_false(origin_is_foreign("POST", "same-origin", "http://other", "a:1"));
     assert_true(origin_is_foreign("POST", "same-site", "http://a:1", "a:1"));
+    assert_false(origin_is_foreign("POST", "none", "http://a:1", "a:1"));
+    assert_true(origin_is_foreign("POST", "none", "http://b:1", "a:1"));
     assert_true(origin_is_foreign("DELETE", "cross-site", NULL, "a:1"));
     assert_false(origin_is_foreign("GET", "cross-site", "http://other", "a:1"));
     assert_false(origin_is_foreign("POST", NULL, "http://A:1", "a:1"));

@@ -245,9 +245,9 @@ void http_request_peer(const struct http_request *request, char ret_peer[HTTP_PE
              connection->peer_port);
 }
 
-bool http_request_is_streamed(const struct http_request *request)
+bool http_request_is_answered(const struct http_request *request)
 {
-    return request->queued && request->is_stream;
+    return request->queued;
 }
 
 void http_request_authorized_for(struct http_request *request, uint64_t ms)
@@ -286,7 +286,8 @@ static void split_target(struct http_request *request)
 
 /* Fields that may come once: of two of them one reader takes the first, another the last. */
 static const char *const single_names[] = {"host",   "content-length", "transfer-encoding", "content-type",  "authorization",
-                                           "origin", "sec-fetch-site", "expect",            "content-encoding"};
+                                           "origin", "sec-fetch-site", "expect",            "content-encoding",
+                                           "idempotency-key", "x-required-role", "last-event-id"};
 enum { SINGLE_HOST, SINGLE_LENGTH, SINGLE_ENCODING, SINGLE_COUNT = sizeof(single_names) / sizeof(single_names[0]) };
 
 struct header_counts {
@@ -345,6 +346,23 @@ static void check_framing(struct http_request *request, const struct header_coun
         http_answer_error(request, 417, "expectation-failed", "The one expectation met here is 100-continue.");
 }
 
+/* Target or header is too large. Of a header above the limit libmicrohttpd's buffer may be so full that the fields of an answer
+ * find no room in it, and the connection would end without a word: it is answered over the bare socket. */
+static void refuse_size(struct http_request *request, size_t header_size, unsigned status, const char *code,
+                        const char *what, uint64_t size_max)
+{
+    char detail[96];
+
+    snprintf(detail, sizeof(detail), "%s may have %" PRIu64 " bytes.", what, size_max);
+    if (header_size <= request->http->options.limits.header_size_max) {
+        http_answer_error(request, status, code, "%s", detail);
+        return;
+    }
+    request->answered = request->given = true;
+    request->status = status;
+    connection_cut(request->connection, status, code, detail);
+}
+
 /* Sizes and counts. */
 static void check_header(struct http_request *request, const char *version)
 {
@@ -361,11 +379,9 @@ static void check_header(struct http_request *request, const char *version)
                                        .retry_after_s = 1};
         http_answer_problem(request, &problem);
     } else if (strlen(request->target) > limits->target_size_max) {
-        http_answer_error(request, 414, "target-too-long", "Path and query may have %" PRIu64 " bytes.",
-                          limits->target_size_max);
+        refuse_size(request, size, 414, "target-too-long", "Path and query", limits->target_size_max);
     } else if (size > limits->header_size_max) {
-        http_answer_error(request, 431, "header-too-large", "The header may have %" PRIu64 " bytes.",
-                          limits->header_size_max);
+        refuse_size(request, size, 431, "header-too-large", "The header", limits->header_size_max);
     } else if (counts.fields > limits->header_count_max) {
         http_answer_error(request, 431, "too-many-header-fields",
                           "A request may have %" PRIu64 " header fields.", limits->header_count_max);

@@ -26,7 +26,7 @@ static unsigned admit(const struct server *server, struct http_request *request,
         *ret_grant = (struct auth_grant){.role = ROLE_OPERATOR};
         return 0;
     }
-    int r = auth_admit(server->auth, http_request_header(request, "Authorization"), http_request_is_streamed(request),
+    int r = auth_admit(server->auth, http_request_header(request, "Authorization"), http_request_is_answered(request),
                        ret_grant, &reason);
     if (r == AUTH_E_MISSING)
         http_header(request, "WWW-Authenticate", "Bearer");

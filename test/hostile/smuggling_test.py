@@ -57,4 +57,25 @@ def a_token_of_the_promised_size_reaches_its_judge():
         assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
 
 
+@tap.test
+def a_header_of_any_size_is_answered_once():
+    """Near the size of the server's buffer an answer found no room in it, and the connection ended without a word."""
+    with Server() as server:
+        for size in (*range(7900, 17000, 97), 20000, 40000):
+            for request_ in (f"GET /{'a' * size} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                             f"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-A: {'a' * size}\r\n\r\n"):
+                answer = raw(server, request_.encode())
+                assert answer.count(b"HTTP/1.1 ") == 1 and answer[9:12] in (b"200", b"404", b"414", b"431"), (size, request_[:10], answer[:100])
+
+
+@tap.test
+def a_field_that_must_stand_once_is_refused_twice():
+    with Server() as server:
+        body = b'{"events":[{"type":"A","data":{}}]}'
+        for field in ("Idempotency-Key", "X-Required-Role", "Last-Event-ID", "Authorization"):
+            answer = raw(server, f"POST /v1/append HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n{field}: a\r\n"
+                                 f"{field.lower()}: b\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert answer.startswith(b"HTTP/1.1 400"), (field, answer[:100])
+
+
 tap.main()

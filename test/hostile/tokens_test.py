@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -162,6 +163,44 @@ def a_feed_ends_when_its_token_keeps_a_role_that_is_too_low():
         (place / "tokens").write_text(line("writer", "reader") + line("operator", "operator"))
         wait_for(lambda: poll.over is not None, "it is cut")
         assert poll.over - since < CUT_S, poll.over - since
+
+
+@tap.test
+def a_large_answer_to_a_slow_reader_is_cut_like_any_other():
+    """Of each form: pages and NDJSON of events, and rows of a view, from memory, in pieces and from a spooled file."""
+    with folder() as place:
+        app = place / "app"
+        (app / "views").mkdir(parents=True)
+        (app / "views/notes.sql").write_text("-- view: notes\n-- version: 1\ncreate table notes (n integer primary key, text text not null);\n"
+                                             "-- on Note\ninsert into notes values (:position, :data ->> 'text');\n")
+        with guarded(place, app=app) as server:
+            for _ in range(8):
+                made = request(server, "POST", "/v1/append", {"events": [{"type": "Note", "data": {"text": "x" * 3000}} for _ in range(250)]}, bearer("writer"))
+                assert made.status == 201, made
+            (place / "tokens").write_text((place / "tokens").read_text() + line("gone", "reader"))
+            wait_for(lambda: request(server, "GET", "/v1/views/notes?limit=1&min_position=2000", headers=bearer("gone")).status == 200, "the token is known, the view there", 30)
+            slow = []
+            for path, accept in (("/v1/views/notes?limit=2000", "text/csv"), ("/v1/views/notes?limit=2000", "application/x-ndjson"),
+                                 ("/v1/views/notes?limit=2000&as_of=2000", "application/json"), ("/v1/events?limit=2000", "application/json"),
+                                 ("/v1/events?limit=2000", "application/x-ndjson")):
+                reader = socket.socket()
+                reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                reader.connect(("127.0.0.1", server.port))
+                reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nAuthorization: Bearer gone\r\n\r\n".encode())
+                assert reader.recv(15) == b"HTTP/1.1 200 OK", (path, accept)
+                slow.append((path, accept, reader))
+            (place / "tokens").write_text("".join(line(role, role) for role in ROLES))
+            wait_for(lambda: request(server, "GET", "/v1/views", headers=bearer("gone")).status == 401, "the token is gone")
+            time.sleep(1)  # the second that is promised
+            for path, accept, reader in slow:
+                size = 0
+                reader.settimeout(20)
+                try:
+                    while piece := reader.recv(65536):
+                        size += len(piece)
+                except ConnectionResetError:
+                    pass
+                assert 0 < size < 5_500_000, (path, accept, size, "of 6 MB")
 
 
 # ---- files ----
