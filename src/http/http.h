@@ -257,6 +257,8 @@ _must_check_ bool http_memory_take(struct http *http, size_t *held, size_t size,
 void http_memory_set(struct http *http, size_t *held, size_t size);
 /* More than half is taken: keep pieces small. */
 bool http_memory_is_tight(const struct http *http);
+/* All is taken. */
+bool http_memory_is_full(const struct http *http);
 /* All is taken: true when the request has been answered 503. For who begins a large answer after having waited. */
 bool http_memory_refused(struct http_request *request);
 /* Answer it so: there was no room. What was said in header fields so far is forgotten. */

@@ -75,9 +75,14 @@ void http_memory_refuse(struct http_request *request)
     http_answer_problem(request, &problem);
 }
 
+bool http_memory_is_full(const struct http *http)
+{
+    return http->counters.answers_size >= http->options.limits.answers_size_max;
+}
+
 bool http_memory_refused(struct http_request *request)
 {
-    if (request->http->counters.answers_size < request->http->options.limits.answers_size_max)
+    if (!http_memory_is_full(request->http))
         return false;
     http_memory_refuse(request);
     return true;
@@ -224,14 +229,6 @@ void pressure_place(struct http_connection *connection, bool unused)
     http->unused_last = connection;
 }
 
-static bool header_begun(const struct http_connection *connection)
-{
-    struct tcp_info info = {0};
-    socklen_t size = sizeof(info);
-
-    return getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_bytes_received > 0;
-}
-
 bool pressure_make_place(struct http *http)
 {
     struct http_connection *oldest = http->unused_first;
@@ -241,7 +238,7 @@ bool pressure_make_place(struct http *http)
     if (!oldest)
         return false;
     http->counters.connections_evicted++;
-    if (oldest->phase == PHASE_HEADER && header_begun(oldest))
+    if (oldest->phase == PHASE_HEADER) /* its request may be on its way: it finds the answer there */
         connection_cut(oldest, 503, "too-many-connections", "The server has as many connections as it takes.");
     connection_shut(oldest);
     return true;

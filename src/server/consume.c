@@ -89,7 +89,9 @@ static void look_run(struct errand *errand)
 {
     struct fetch *fetch = (struct fetch *)errand;
 
-    fetch->answer = groups_fetch(fetch->consumers->server->groups, &fetch->batch);
+    fetch->answer = http_memory_is_full(errand->http)
+                        ? -ENOBUFS
+                        : groups_fetch(fetch->consumers->server->groups, &fetch->batch);
     http_memory_set(errand->http, &fetch->held, 2 * fetch->batch.out.size);
 }
 
@@ -112,6 +114,8 @@ static void answer_plainly(struct fetch *fetch)
     http_header(request, "Cache-Control", "no-store");
     if (r == 0)
         http_answer(request, 200, "application/json", &fetch->text);
+    else if (r == -ENOBUFS)
+        http_memory_refuse(request);
     else
         answer_group(request, r, NULL);
     if (r == 0 && fetch->batch.count > 0)

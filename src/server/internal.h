@@ -292,11 +292,13 @@ struct lines_form {
     int (*write)(const struct journal_event *event, struct buffer *out); /* one event; < 0: failure */
 };
 
-/* A piece of a stream of events for one client, which may be slow. Where memory for answers is tight it is to be small
- * (true), and what the reader has read ahead is given back; `held` counts both. */
+/* A piece of a stream of events for one client, which may be slow. piece_begin() finds room before it is read: the bytes it is
+ * to have at least, `size` or fewer where memory for answers is tight; 0: there is no room, not even for that. piece_end()
+ * counts what came of it, and gives back what the reader has read ahead where that finds none; false: one event alone is too
+ * large for what there is, and the piece is gone. Whoever hears of no room ends the stream. `held` counts both. */
 enum { PIECE_SMALL_SIZE = 16384, PIECE_READER_SIZE = 262144 /* what a reader may have read ahead */ };
-bool piece_begin(struct http *http, struct buffer *piece);
-void piece_end(struct http *http, const struct buffer *piece, struct journal_reader *reader, size_t *held);
+size_t piece_begin(struct http *http, struct buffer *piece, size_t *held, size_t size);
+bool piece_end(struct http *http, struct buffer *piece, struct journal_reader *reader, size_t *held);
 
 /* Answer with the events of a read, no further than the inclusive bounds (positions, or versions of its stream). `form`
  * lasts for ever; NULL: NDJSON. `tail` is copied and stands behind all; NULL: nothing does. 503 when memory for answers is

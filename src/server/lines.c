@@ -1,6 +1,7 @@
 /* Events as application/x-ndjson or another form, as many as there are: read piece by piece on a worker, sent as fast as
  * the client takes them. Memory is one piece and what the reader has read ahead, however long the answer; where memory for
- * answers is short a small piece, and nothing read ahead. */
+ * answers is short a small piece, and nothing read ahead. The answer begins when its first piece is there, so that one for which
+ * there is no room is a refusal, not an answer cut short. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 struct lines {
     struct errand errand;
+    struct http_task start;
     struct http_request *request; /* NULL: abandoned */
     struct journal_reader *reader;
     enum journal_direction direction;
@@ -18,6 +20,7 @@ struct lines {
     bool by_version;
     uint64_t left; /* events that may still be sent */
     const struct lines_form *form;
+    bool answered, no_room;
     bool begun, some; /* what stands before all, and at least one event, is in a piece */
     size_t piece_size;
     struct buffer piece;
@@ -55,44 +58,49 @@ static int lines_next(struct lines *lines)
     return r < 0 || lines->form->write(&event, &lines->piece) < 0 ? HTTP_SOURCE_FAILED : 0;
 }
 
-bool piece_begin(struct http *http, struct buffer *piece)
+size_t piece_begin(struct http *http, struct buffer *piece, size_t *held, size_t size)
 {
-    bool small = http_memory_is_tight(http);
+    size_t small = size < PIECE_SMALL_SIZE ? size : PIECE_SMALL_SIZE;
 
-    if (small && piece->capacity > 2 * PIECE_SMALL_SIZE)
+    buffer_clear(piece);
+    if (http_memory_take(http, held, size + PIECE_READER_SIZE, HTTP_SHARE_HALF))
+        return size;
+    if (piece->capacity > 2 * PIECE_SMALL_SIZE)
         buffer_deinit(piece);
-    else
-        buffer_clear(piece);
-    return small;
+    return http_memory_take(http, held, small, HTTP_SHARE_ALL) ? small : 0;
 }
 
-void piece_end(struct http *http, const struct buffer *piece, struct journal_reader *reader, size_t *held)
+bool piece_end(struct http *http, struct buffer *piece, struct journal_reader *reader, size_t *held)
 {
-    size_t ahead = PIECE_READER_SIZE;
-
-    if (http_memory_is_tight(http)) {
-        journal_reader_rest(reader);
-        ahead = 0;
-    }
-    http_memory_set(http, held, piece->size + ahead);
+    if (http_memory_take(http, held, piece->size + PIECE_READER_SIZE, HTTP_SHARE_HALF))
+        return true;
+    journal_reader_rest(reader);
+    if (http_memory_take(http, held, piece->size, HTTP_SHARE_ALL))
+        return true;
+    buffer_deinit(piece);
+    http_memory_set(http, held, 0);
+    return false;
 }
 
 static void lines_run(struct errand *errand)
 {
     struct lines *lines = (struct lines *)errand;
+    size_t size = piece_begin(lines->errand.http, &lines->piece, &lines->held, lines->piece_size);
 
-    if (piece_begin(lines->errand.http, &lines->piece))
-        lines->piece_size = lines->piece_size < PIECE_SMALL_SIZE ? lines->piece_size : PIECE_SMALL_SIZE;
     lines->offset = 0;
-    if (!lines->begun && buffer_append_string(&lines->piece, lines->form->begin) < 0)
+    lines->no_room = size == 0;
+    if (size == 0 || (!lines->begun && buffer_append_string(&lines->piece, lines->form->begin) < 0))
         lines->end = HTTP_SOURCE_FAILED;
     lines->begun = true;
-    while (lines->end == 0 && lines->piece.size < lines->piece_size)
+    while (lines->end == 0 && lines->piece.size < size)
         lines->end = lines_next(lines);
     if (lines->end == HTTP_SOURCE_END && (buffer_append_string(&lines->piece, lines->form->end) < 0 ||
                                           buffer_append_string(&lines->piece, lines->tail ? lines->tail : "") < 0))
         lines->end = HTTP_SOURCE_FAILED;
-    piece_end(lines->errand.http, &lines->piece, lines->reader, &lines->held);
+    if (!piece_end(lines->errand.http, &lines->piece, lines->reader, &lines->held)) {
+        lines->no_room = true;
+        lines->end = HTTP_SOURCE_FAILED;
+    }
 }
 
 static int write_line(const struct journal_event *event, struct buffer *out)
@@ -102,11 +110,15 @@ static int write_line(const struct journal_event *event, struct buffer *out)
     return r < 0 ? r : buffer_append_byte(out, '\n');
 }
 
+static void lines_begin(struct lines *lines);
+
 static void lines_back(struct errand *errand)
 {
     struct lines *lines = (struct lines *)errand;
 
-    if (lines->request)
+    if (!lines->answered)
+        lines_begin(lines);
+    else if (lines->request)
         http_wake(lines->request);
     else
         lines_free(lines);
@@ -141,12 +153,33 @@ static void lines_release(void *user)
         lines_free(lines);
 }
 
+/* The first piece is there, or there was no room for it. Nothing has been answered yet, so the request is still there. */
+static void lines_begin(struct lines *lines)
+{
+    static const struct http_source source = {.read = lines_read, .free = lines_release};
+    struct http_request *request = lines->request;
+
+    lines->answered = true;
+    if (!lines->no_room) {
+        http_answer_stream(request, 200, lines->form->type, &source, lines);
+        return;
+    }
+    lines_free(lines);
+    http_memory_refuse(request);
+}
+
+static void lines_start(struct http_task *task)
+{
+    struct lines *lines = (struct lines *)((char *)task - offsetof(struct lines, start));
+
+    errand_send(&lines->errand);
+}
+
 void lines_answer(struct http_request *request, const struct journal_read *read, uint64_t lowest,
                   uint64_t highest, uint64_t limit, const struct lines_form *form, const char *tail)
 {
     static const struct lines_form ndjson = {
         .type = "application/x-ndjson", .begin = "", .between = "", .end = "", .write = write_line};
-    static const struct http_source source = {.read = lines_read, .free = lines_release};
     struct server *server = server_of(request);
     struct lines *lines = calloc(1, sizeof(*lines));
     int r = lines ? journal_reader_new(server->journal, read, &lines->reader) : -ENOMEM;
@@ -177,5 +210,6 @@ void lines_answer(struct http_request *request, const struct journal_read *read,
     lines->highest = highest;
     lines->left = limit;
     lines->piece_size = server->options->limits.stream_piece_size_max;
-    http_answer_stream(request, 200, lines->form->type, &source, lines);
+    lines->start.run = lines_start;
+    http_post(server->http, &lines->start); /* pages that are read on a worker come here too */
 }

@@ -144,18 +144,18 @@ static void catch_up_run(struct errand *errand)
     struct subscriber *subscriber = (struct subscriber *)errand;
     struct catch_up *behind = subscriber->behind;
     uint64_t head = journal_head(subscriber->feed->server->journal);
-    uint64_t size_max = limits_of(subscriber)->stream_piece_size_max;
-    int r = 0;
+    size_t size_max =
+        piece_begin(errand->http, &behind->piece, &behind->held, limits_of(subscriber)->stream_piece_size_max);
+    int r = size_max > 0 ? 0 : -ENOBUFS;
 
-    if (piece_begin(errand->http, &behind->piece) && size_max > PIECE_SMALL_SIZE)
-        size_max = PIECE_SMALL_SIZE;
     while (r == 0 && behind->piece.size < size_max)
         r = catch_up_one(subscriber);
     /* The end was met after `head` was read: there is nothing of ours up to it. */
     if (r == JOURNAL_E_END && head > behind->end)
         behind->end = head;
+    if (!piece_end(errand->http, &behind->piece, behind->reader, &behind->held))
+        r = -ENOBUFS; /* its client comes back with the last id it got */
     behind->failure = r < 0 ? r : 0;
-    piece_end(errand->http, &behind->piece, behind->reader, &behind->held);
 }
 
 static void catch_up_end(struct subscriber *subscriber)
