@@ -26,6 +26,7 @@ static const struct journal_answer {
     /* Failures: what they say of themselves is not for a client, so the sentence here is all that is told. */
     {-EAGAIN, 503, "index-rebuilding",
      "A part of the index was damaged and is being made again from the log; nothing was stored.", 1},
+    {-ENOSPC, 507, "disk-full", "There is no room on the disk for what the answer needs.", 5},
     {-EBADMSG, 500, "damaged", "The journal is damaged here; `daybook verify` tells where.", 0},
 };
 

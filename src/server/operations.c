@@ -40,7 +40,8 @@ static bool write_journal(struct json_writer *w, struct server *server)
     return ready;
 }
 
-/* A view that failed or stalled still answers, at its position; it is shown here and does not take the server out. */
+/* A view that failed or stalled still answers, at its position, unless it has no store yet for want of room; it is shown here and
+ * does not take the server out. */
 static void write_views(struct json_writer *w, struct server *server)
 {
     struct view_status status;

@@ -24,6 +24,7 @@ static const struct view_outcome {
     [VIEW_E_SCAVENGED] = {409, "scavenged", 0},
     [VIEW_E_FAILED] = {422, "query-failed", 0},
     [VIEW_E_REBUILDING] = {503, "view-rebuilding", 1},
+    [VIEW_E_NO_ROOM] = {507, "disk-full", 1},
 };
 enum { OUTCOME_COUNT = sizeof(outcomes) / sizeof(outcomes[0]) };
 

@@ -121,6 +121,15 @@ static bool is_behind_damage(const struct view_set *set, const struct view_reque
     return incomplete;
 }
 
+/* A view without a store, which there was no room for; NULL: each has one. */
+static const struct view *find_absent(const struct target *target)
+{
+    for (size_t i = 0; i < target->view_count; i++)
+        if (target->views[i]->current->absent)
+            return target->views[i];
+    return NULL;
+}
+
 static bool is_rebuilt(const struct target *target)
 {
     bool damaged = false;
@@ -139,6 +148,12 @@ static enum judgement judge(const struct view_set *set, const struct view_reques
     uint64_t reached = past ? head : reached_by(target_of(request), wanted, &stuck);
     if (is_behind_damage(set, request)) {
         answer_refuse(answer, -EBADMSG, "the journal is damaged before %s", past ? "that position" : "its end");
+        return JUDGE_REFUSE;
+    }
+    const struct view *absent = past ? NULL : find_absent(target_of(request));
+    if (absent) {
+        answer_refuse(answer, VIEW_E_NO_ROOM, "view %s has no store yet: there was no room on the server's disk",
+                      absent->definition->name);
         return JUDGE_REFUSE;
     }
     if (reached >= wanted)

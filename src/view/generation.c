@@ -7,6 +7,9 @@
  * the definition. It may be of an older definition: then it goes on by that one, which it carries in itself, while the new
  * one is built. A store with a higher number than the pointer's was being built when the process ended, and is gone on with
  * if it still fits.
+ *
+ * Where none can be opened or made because there is no room, a generation without a store stands in (`absent`), and all of this
+ * is done again later.
  */
 #include <assert.h>
 #include <stdarg.h>
@@ -178,7 +181,7 @@ static int open_store(struct view *view, struct generation *g, char *ret_error)
 
 int generation_make(struct view *view, struct generation **ret_generation, char *ret_error)
 {
-    struct generation *g = generation_new(view, ++view->number_last);
+    struct generation *g = generation_new(view, view->number_last + 1);
     if (!g)
         return -ENOMEM;
     files_delete(g->path);
@@ -187,6 +190,7 @@ int generation_make(struct view *view, struct generation **ret_generation, char 
         generation_discard(view, g);
         return r;
     }
+    view->number_last++;
     *ret_generation = g;
     return 0;
 }
@@ -243,48 +247,63 @@ static int take_up(struct view *view, uint64_t number, struct generation **ret_g
     return 0;
 }
 
+/* What is found of a view's stores, before others see it. */
+struct opening {
+    struct view *view;
+    struct generation *current, *next;
+    char *error; /* VIEW_ERROR_SIZE */
+};
+
 /* A view that never answered yet answers from the start, with what it has. */
-static int make_first(struct view *view, char *ret_error)
+static int make_first(struct opening *opening)
 {
-    int r = generation_make(view, &view->current, ret_error);
-    if (r == 0)
-        r = generation_point(view, view->current);
-    return r > 0 ? -EIO : r;
+    struct generation *g = NULL;
+    int r = generation_make(opening->view, &g, opening->error);
+    if (r != 0)
+        return r;
+    r = generation_point(opening->view, g);
+    if (r < 0)
+        generation_discard(opening->view, g);
+    else
+        opening->current = g;
+    return r;
 }
 
-static int open_current(struct view *view, char *ret_error)
+static int open_current(struct opening *opening)
 {
+    struct view *view = opening->view;
+    bool first = !view->current; /* what is tried again was said then */
     uint64_t number = read_pointer(view);
     if (number > view->number_last)
         view->number_last = number;
-    if (number == 0 && view->number_last > 0)
+    if (number == 0 && view->number_last > 0 && first)
         view_notice(view, VIEW_NOTICE_DISCARDED, NULL,
                     "views/%s.current does not say which generation answers: it is built anew", view->definition->name);
     if (number == 0)
-        return make_first(view, ret_error);
-    int r = take_up(view, number, &view->current, ret_error);
-    if (r < 0 || r == STORE_E_NO_ROOM)
-        return r < 0 ? r : -EIO;
-    if (r == 0)
-        return 0;
-    view_notice(view, VIEW_NOTICE_DISCARDED, NULL,
-                "generation %llu was thrown away and is built anew: %.300s", (unsigned long long)number,
-                ret_error);
-    return make_first(view, ret_error);
+        return make_first(opening);
+    int r = take_up(view, number, &opening->current, opening->error);
+    if (r != STORE_E_MISMATCH)
+        return r;
+    if (first)
+        view_notice(view, VIEW_NOTICE_DISCARDED, NULL,
+                    "generation %llu was thrown away and is built anew: %.300s", (unsigned long long)number,
+                    opening->error);
+    return make_first(opening);
 }
 
 /* Go on with a store that was being built, or delete it. */
-static int take_leftover(struct view *view, uint64_t number, char *ret_error)
+static int take_leftover(struct opening *opening, uint64_t number)
 {
+    struct view *view = opening->view;
     struct generation *g = NULL;
-    if (view->current->number == number)
+    if (opening->current->number == number)
         return 0;
-    if (number > view->current->number && !view->next) {
-        int r = take_up(view, number, &g, ret_error);
-        if (r < 0)
+    if (number > opening->current->number && !opening->next) {
+        int r = take_up(view, number, &g, opening->error);
+        if (r < 0 || r == STORE_E_NO_ROOM)
             return r;
         if (r == 0 && !g->definition_owned) {
-            view->next = g;
+            opening->next = g;
             return 0;
         }
     }
@@ -300,37 +319,85 @@ static int take_leftover(struct view *view, uint64_t number, char *ret_error)
 }
 
 /* fn for each store's file of the view. */
-static int each_file(struct view *view, const struct buffer *names, char *ret_error,
-                     int (*fn)(struct view *view, uint64_t number, char *ret_error))
+static int each_file(struct opening *opening, const struct buffer *names,
+                     int (*fn)(struct opening *opening, uint64_t number))
 {
     for (size_t at = 0; at < names->size; at += strlen((const char *)names->data + at) + 1) {
-        uint64_t number = number_of(view, (const char *)names->data + at);
-        int r = number > 0 ? fn(view, number, ret_error) : 0;
-        if (r < 0)
+        uint64_t number = number_of(opening->view, (const char *)names->data + at);
+        int r = number > 0 ? fn(opening, number) : 0;
+        if (r != 0)
             return r;
     }
     return 0;
 }
 
-static int note_number(struct view *view, uint64_t number, char *ret_error)
+static int note_number(struct opening *opening, uint64_t number)
 {
-    (void)ret_error;
-    if (number > view->number_last)
-        view->number_last = number;
+    if (number > opening->view->number_last)
+        opening->view->number_last = number;
     return 0;
+}
+
+/* From now on others see them, in place of what stood in. */
+static void show(struct opening *opening)
+{
+    struct view *view = opening->view;
+    struct generation *absent = view->current;
+    os_mutex_lock(&view->set->mutex);
+    view->current = take_ptr(opening->current);
+    view->next = take_ptr(opening->next);
+    if (view->current->definition_owned && !view->next)
+        view->rebuild_asked = true;
+    ask_moved(view->set);
+    os_cond_broadcast(&view->set->moved);
+    os_mutex_unlock(&view->set->mutex);
+    if (absent)
+        generation_unref(view->set, absent);
 }
 
 int generations_open(struct view *view, char *ret_error)
 {
     _cleanup_(buffer_deinit) struct buffer names = {0};
-    int r = os_file_real()->list(os_file_real(), view->set->folder, &names);
+    struct opening opening = {.view = view, .error = ret_error};
+    int r = views_folder_make(view->set);
     if (r == 0)
-        r = each_file(view, &names, ret_error, note_number);
+        r = os_file_real()->list(os_file_real(), view->set->folder, &names);
     if (r == 0)
-        r = open_current(view, ret_error);
+        r = each_file(&opening, &names, note_number);
     if (r == 0)
-        r = each_file(view, &names, ret_error, take_leftover);
-    if (r == 0 && view->current->definition_owned && !view->next)
-        view->rebuild_asked = true;
+        r = open_current(&opening);
+    if (r == 0)
+        r = each_file(&opening, &names, take_leftover);
+    if (r == 0)
+        show(&opening);
+    if (opening.current)
+        generation_unref(view->set, opening.current);
+    if (opening.next)
+        generation_unref(view->set, opening.next);
     return r;
+}
+
+/* --- without room --------------------------------------------------------------------------------------------------------------- */
+
+bool is_want_of_room(int r)
+{
+    return r == STORE_E_NO_ROOM || r == -ENOSPC || r == -EDQUOT || r == -EFBIG;
+}
+
+int generation_stand_in(struct view *view, int r, const char *error)
+{
+    struct generation *g = generation_new(view, 0);
+    _cleanup_(freep) char *path = path_of(view, view->number_last > 0 ? view->number_last : 1);
+    if (!g || !path) {
+        if (g)
+            generation_free(g);
+        return -ENOMEM;
+    }
+    g->absent = true;
+    view->current = g;
+    view->stalled = true;
+    view_notice(view, VIEW_NOTICE_STALLED, view->error,
+                "%.200s cannot be opened: %.150s; make room there: it is tried again every second", path,
+                error[0] != '\0' ? error : strerror(r < 0 ? -r : ENOSPC));
+    return 0;
 }

@@ -31,13 +31,17 @@ static void scratch_close(struct scratch *scratch)
 }
 
 
+static int scratch_folder_make(const struct view_set *set, char ret_folder[OS_PATH_SIZE_MAX])
+{
+    int r = os_path(ret_folder, set->folder, "scratch");
+    return r == 0 ? os_file_real()->make_folder(os_file_real(), ret_folder) : r;
+}
+
 int scratch_clear(struct view_set *set)
 {
     char folder[OS_PATH_SIZE_MAX], path[OS_PATH_SIZE_MAX];
     _cleanup_(buffer_deinit) struct buffer names = {0};
-    int r = os_path(folder, set->folder, "scratch");
-    if (r == 0)
-        r = os_file_real()->make_folder(os_file_real(), folder);
+    int r = scratch_folder_make(set, folder);
     if (r == 0)
         r = os_file_real()->list(os_file_real(), folder, &names);
     for (size_t at = 0; r == 0 && at < names.size; at += strlen((const char *)names.data + at) + 1) {
@@ -81,12 +85,16 @@ static int scratch_make(struct view *view, struct scratch *scratch, const struct
                         char *ret_error)
 {
     struct view_set *set = view->set;
-    if (asprintf(&scratch->path, "%s/scratch/%s~%llu.db", set->folder, view->definition->name,
+    char folder[OS_PATH_SIZE_MAX];
+    int r = scratch_folder_make(set, folder); /* there may have been no room for it at the start */
+    if (r < 0)
+        return r;
+    if (asprintf(&scratch->path, "%s/%s~%llu.db", folder, view->definition->name,
                  (unsigned long long)scratch->number) < 0) {
         scratch->path = NULL;
         return -ENOMEM;
     }
-    int r = from ? copy_file(from->path, scratch->path) : 0;
+    r = from ? copy_file(from->path, scratch->path) : 0;
     if (r < 0)
         return r;
     struct store_options options = {.path = scratch->path,
@@ -95,7 +103,7 @@ static int scratch_make(struct view *view, struct scratch *scratch, const struct
                                     .stop = &set->stop};
     r = store_open(&options, view->definition, journal_id(set->options.journal), &scratch->store, ret_error);
     if (r != 0)
-        return r < 0 || r == STORE_E_DAMAGED ? r : -EIO;
+        return r < 0 || r == STORE_E_DAMAGED ? r : is_want_of_room(r) ? -ENOSPC : -EIO;
     scratch->relation = store_take_relation(scratch->store);
     scratch->reached = store_state(scratch->store)->position;
     return 0;
@@ -262,7 +270,7 @@ static void explain(const struct move *move, int r, struct view_answer *answer)
     else if (r == STORE_E_STOPPED)
         answer_refuse(answer, VIEW_E_CLOSING, "the server is stopping");
     else
-        answer_refuse(answer, r > 0 ? -EIO : r, "%s",
+        answer_refuse(answer, is_want_of_room(r) ? -ENOSPC : r > 0 ? -EIO : r, "%s",
                       r > 0 ? store_error(move->scratch->store) : strerror(-r));
 }
 

@@ -256,6 +256,22 @@ static bool advance(struct view *view, struct generation *g)
     }
 }
 
+/* --- a store that there was no room for ------------------------------------------------------------------------------------------- */
+
+/* false: there is none yet. */
+static bool open_again(struct view *view)
+{
+    char error[VIEW_ERROR_SIZE] = "";
+    if (!view->current->absent)
+        return true;
+    if (generations_open(view, error) != 0) {
+        view->retry_ns = os_monotonic_ns() + STALL_NS;
+        return false;
+    }
+    note_end_of_stall(view);
+    return true;
+}
+
 /* --- the store beside ----------------------------------------------------------------------------------------------------------------- */
 
 static void begin_rebuild(struct view *view)
@@ -337,7 +353,7 @@ static bool has_work(const struct view *view)
 {
     uint64_t head = view->set->head;
     const struct generation *current = view->current, *next = view->next;
-    return view->rebuild_asked || (!current->failed && !current->halted && current->reached < head) ||
+    return view->rebuild_asked || current->absent || (!current->failed && !current->halted && current->reached < head) ||
            (next && ((!next->failed && !next->halted && next->reached < head) || is_ready(view)));
 }
 
@@ -360,6 +376,8 @@ void projector_run(void *user)
 {
     struct view *view = (struct view *)user;
     while (wait_for_work(view)) {
+        if (!open_again(view))
+            continue;
         if (view->rebuild_asked)
             begin_rebuild(view);
         (void)advance(view, view->current);

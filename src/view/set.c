@@ -28,18 +28,35 @@ static void head_moved(struct journal_listener *listener, uint64_t head)
 /* Rows may say what events must not be read for: they are their owner's alone. */
 enum { FOLDER_MODE = 0700 };
 
+int views_folder_make(struct view_set *set)
+{
+    int r = os_file_real()->make_folder(os_file_real(), set->folder);
+    return r == 0 && chmod(set->folder, FOLDER_MODE) < 0 ? -errno : r;
+}
+
+/* P7: on a full disk it is made later. */
 static int make_folder(struct view_set *set)
 {
     char folder[OS_PATH_SIZE_MAX];
     int r = os_path(folder, set->options.data_folder, "views");
-    if (r == 0)
-        r = os_file_real()->make_folder(os_file_real(), folder);
-    if (r == 0 && chmod(folder, FOLDER_MODE) < 0)
-        r = -errno;
     if (r < 0)
         return r;
     set->folder = strdup(folder);
-    return set->folder ? scratch_clear(set) : -ENOMEM;
+    if (!set->folder)
+        return -ENOMEM;
+    r = views_folder_make(set);
+    if (r == 0)
+        r = scratch_clear(set);
+    return is_want_of_room(r) ? 0 : r;
+}
+
+/* P7: a view that there is no room for is opened later, and everything else is served meanwhile. */
+static int open_view(struct view *view, char *ret_error)
+{
+    int r = generations_open(view, ret_error);
+    if (is_want_of_room(r))
+        return generation_stand_in(view, r, ret_error);
+    return r > 0 ? -EIO : r;
 }
 
 static int start_threads(struct view_set *set)
@@ -94,7 +111,7 @@ int view_set_open(const struct view_options *options, struct view_set **ret_set,
     if (r == 0)
         r = make_folder(set);
     for (size_t i = 0; r == 0 && i < set->view_count; i++)
-        r = generations_open(&set->views[i], error);
+        r = open_view(&set->views[i], error);
     if (r == 0) {
         set->listener.moved = head_moved;
         journal_listen(options->journal, &set->listener);

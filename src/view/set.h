@@ -42,6 +42,7 @@ struct generation {
     uint64_t until; /* stop before the event after this one, which failed; UINT64_MAX: none did */
     char error[VIEW_ERROR_SIZE]; /* why it did */
     bool failed;
+    bool absent;          /* it stands in for a store that there was no room to open: no file, no rows. Of anybody, never changed */
     bool halted;          /* it cannot be written any more */
     atomic_bool damaged;  /* of anybody: a page did not hold. What is whole of it answers until the next one has its place */
 };
@@ -149,8 +150,15 @@ struct view *find_view(struct view_set *set, struct bytes name);
 
 /* --- generation.c --------------------------------------------------------------------------------------------------------------- */
 
-/* Find, make or take up the store that answers, and one being built beside it; delete all others. 0 or -errno. */
+/* Make the folder of the stores. 0 or -errno. */
+int views_folder_make(struct view_set *set);
+/* Find, make or take up the store that answers, and one being built beside it; delete all others. 0, STORE_E_*, -errno: nothing
+ * has changed, and it can be tried again. Before the projector runs, and by it; view->set->mutex not held. */
 int generations_open(struct view *view, char *ret_error);
+/* Whether a failure goes away when there is room on the disk. */
+bool is_want_of_room(int r);
+/* P7: generations_open() failed for want of room: what stands in for the store until the projector could open it. 0, -ENOMEM. */
+int generation_stand_in(struct view *view, int r, const char *error);
 /* A new store for the present definition. 0, STORE_E_*, -errno; view->set->mutex not held. */
 int generation_make(struct view *view, struct generation **ret_generation, char *ret_error);
 /* Make it the one that answers after a restart too. 0 or -errno. */

@@ -375,6 +375,13 @@ static bool has_checksums(const char *path)
     return r < 0 || size < sizeof(header) || header[20] != 0;
 }
 
+/* SQLite could not make or enlarge what stands beside a file. Anything else that keeps a file from being read is the file's. */
+static bool is_want_of_room_beside(int code)
+{
+    return code == SQLITE_FULL || code == SQLITE_IOERR_SHMSIZE || code == SQLITE_IOERR_SHMOPEN ||
+           code == SQLITE_IOERR_SHMMAP;
+}
+
 static int peek(const char *path, struct store_state *ret_state, char **ret_text, char *ret_error)
 {
     sqlite3 *db = NULL;
@@ -384,6 +391,10 @@ static int peek(const char *path, struct store_state *ret_state, char **ret_text
     int r = code == SQLITE_OK ? read_state(db, ret_state, ret_text) : answer_of(code);
     if (r == STORE_E_DAMAGED)
         store_say_damage(ret_error, sqlite3_errmsg(db));
+    else if (r == STORE_E_NO_ROOM && !is_want_of_room_beside(sqlite3_extended_errcode(db)))
+        r = STORE_E_MISMATCH;
+    else if (r == STORE_E_NO_ROOM)
+        (void)snprintf(ret_error, VIEW_ERROR_SIZE, "%.300s", sqlite3_errmsg(db));
     (void)sqlite3_close(db);
     return r;
 }
@@ -402,8 +413,7 @@ int store_peek(const char *path, struct store_state *ret_state, char **ret_text,
         (void)snprintf(ret_error, VIEW_ERROR_SIZE, "its WAL is damaged before its end");
         return STORE_E_DAMAGED;
     }
-    r = peek(path, ret_state, ret_text, ret_error);
-    return r == STORE_E_NO_ROOM ? STORE_E_MISMATCH : r;
+    return peek(path, ret_state, ret_text, ret_error);
 }
 
 void store_close(struct store *store)

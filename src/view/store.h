@@ -54,7 +54,8 @@ int store_open(const struct store_options *options, const struct definition *def
                struct journal_id journal, struct store **ret_store, char *ret_error);
 
 /* Read what a file is without a definition: its state, and the definition's text to go on with (to be freed). Nobody has it open.
- * 0, STORE_E_MISMATCH (no store, or of another format), STORE_E_DAMAGED, with a sentence (VIEW_ERROR_SIZE); -ENOMEM. */
+ * 0, STORE_E_MISMATCH (no store, or of another format), STORE_E_DAMAGED, STORE_E_NO_ROOM (the file may be
+ * whole: what SQLite needs beside it cannot be made now), with a sentence (VIEW_ERROR_SIZE); -ENOMEM. */
 int store_peek(const char *path, struct store_state *ret_state, char **ret_text, char *ret_error);
 /* What is damaged, after SQLite said so: file and byte, as far as this thread's last page tells, else `otherwise`. */
 void store_say_damage(char *ret_error, const char *otherwise);

@@ -84,6 +84,7 @@ enum {
                           * event the view stopped at; `detail` says which */
     VIEW_E_SCAVENGED = 13, /* 409 as_of lies before a scavenge that took events the view had then; `first` can be asked */
     VIEW_E_REBUILDING = 14, /* 503 view-rebuilding, Retry-After: 1; what was asked for stands on a damaged page: the view is built anew */
+    VIEW_E_NO_ROOM = 15, /* 507 disk-full, Retry-After: 1; there was no room to open the view's store: it is tried again by itself */
     VIEW_E_INVALID = 12, /* opening: a file of the application is wrong; `ret_error` names file and line */
 };
 
@@ -200,7 +201,7 @@ enum view_state {
     VIEW_CATCHING_UP, /* behind the journal's head by more than a moment */
     VIEW_LIVE,
     VIEW_REBUILDING, /* live or catching up, with a new generation beside it: rebuild_*; when it is because of damage: error */
-    VIEW_STALLED,    /* cannot write now (disk full …), tried again every second: error */
+    VIEW_STALLED,    /* cannot write now (disk full …), tried again every second: error. Without a store yet: generation 0 */
     VIEW_FAILED,     /* a statement failed: error, error_position. Answers go on at `position` */
 };
 

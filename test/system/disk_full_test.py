@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 
 from daybook_test import Server, Skip, Tap, folder, request, wait_for
@@ -121,6 +122,89 @@ def an_erasure_without_room_is_507_shows_nothing_more_and_is_finished_when_there
         wait_for(lambda: b"daybook_erasures_open 0" in request(server, "GET", "/metrics").body, "it is finished by itself")
         answer = request(server, "DELETE", "/v1/subjects/guest-1", timeout=60)
         assert answer.status == 200 and answer.json()["complete"], answer
+
+
+VIEW = """-- view: %s
+-- version: 1
+-- Names that were given.
+
+create table %s (n integer primary key);
+
+-- on Named
+insert into %s values (:position);
+"""
+
+
+def application(place, *names):
+    (place / "views").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (place / "views" / f"{name}.sql").write_text(VIEW % (name, name, name))
+    return place
+
+
+def standing(server, name, path="/v1/views"):
+    return next(view for view in request(server, "GET", path).json()["views"] if view["name"] == name)
+
+
+def shows(server, name, count):
+    answer = request(server, "GET", f"/v1/views/{name}")
+    return answer.status == 200 and len(answer.json()) == count
+
+
+def serves_without(server, name):
+    """P7: it has started, events are read, and the view that is not there says so everywhere."""
+    assert request(server, "GET", "/v1/events?limit=10").json()["events"][2]["subject"] == "guest-2"
+    for path in ("/v1/views", "/ready"):
+        view = standing(server, name, path)
+        assert view["state"] == "stalled" and view["generation"] == 0, view
+        assert f"views/{name}@" in view["error"]["detail"] and "make room" in view["error"]["detail"], view
+    assert any(f"views/{name}@" in line and "make room" in line for line in server.lines), server.lines
+    for question in (f"/v1/views/{name}", f"/v1/views/{name}?min_position=3&wait=20000", f"/v1/views/{name}?as_of=2"):
+        answer = request(server, "GET", question)
+        assert answer.status == 507 and answer.json()["code"] == "disk-full", answer
+        assert int(answer.headers["Retry-After"]) > 0, answer
+
+
+@tap.test
+def a_server_starts_on_a_full_disk_and_a_view_that_was_never_built_is_built_when_there_is_room():
+    with small_disk(90) as place, folder() as app, Server(application(app, "old"), data=place / "data") as server:
+        assert [named(server, number) for number in range(3)] == [201] * 3
+        wait_for(lambda: shows(server, "old", 3), "the view is built")
+        server.stop()
+        fill_up(place)
+        application(app, "new")
+        server.start()
+        serves_without(server, "new")
+        (place / "ballast").unlink()
+        for name in ("old", "new"):
+            wait_for(lambda name=name: shows(server, name, 3), f"{name} is built by itself")
+            wait_for(lambda name=name: standing(server, name)["state"] == "live", f"{name} is live")
+        assert shows(server, "new", 3) and request(server, "GET", "/v1/views/new?as_of=2").status == 200
+        server.kill()
+        server.start()
+        assert shows(server, "new", 3)
+        assert standing(server, "old")["generation"] == 1, "a view that could not be opened is the same as before"
+
+
+@tap.test
+def a_server_starts_on_a_full_disk_without_anything_that_can_be_made_again():
+    with small_disk(90) as place, folder() as app, Server(application(app, "lost"), data=place / "data") as server:
+        assert [named(server, number) for number in range(3)] == [201] * 3
+        wait_for(lambda: shows(server, "lost", 3), "the view is built")
+        server.kill()
+        for name in ("views", "index", "groups", "durable.page", "writer.lock"):
+            gone = place / "data" / name
+            shutil.rmtree(gone) if gone.is_dir() else gone.unlink(missing_ok=True)
+        fill_up(place)
+        server.start()
+        serves_without(server, "lost")
+        server.kill()
+        server.start()
+        serves_without(server, "lost")
+        (place / "ballast").unlink()
+        wait_for(lambda: shows(server, "lost", 3), "it is built by itself")
+        wait_for(lambda: named(server, 3) == 201, "writes resume")
+        wait_for(lambda: shows(server, "lost", 4), "and followed")
 
 
 tap.main()
