@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "base/bytes.h"
@@ -63,6 +64,10 @@ static int resolve(const char *text, struct server_options *options)
     options->address = name;
     if (inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1)
         return CLI_DONE;
+    if (strcasecmp(name, "localhost") == 0) { /* RFC 6761 §6.3: loopback, also where no /etc/hosts says so */
+        options->address = "127.0.0.1";
+        return CLI_DONE;
+    }
     int r = getaddrinfo(name, NULL, &hints, &list);
     if (r != 0)
         return cli_error(CLI_USAGE, "--listen %s: \"%s\" is no address, and as a name it is not known (%s)", text, name,
