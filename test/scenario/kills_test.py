@@ -246,14 +246,19 @@ def check_views(world, found):
         assert shown == {number: row["status"] for number, row in model.reservations.items()}, "reservations"
 
 
+def lasting(event):
+    """An event without what a scavenge takes: one that found no room on the disk goes on later, so its bodies may be gone on one side only."""
+    return {name: value for name, value in event.items() if event.get("stream") != "old" or name not in ("data", "meta", "stub")}
+
+
 def same_log(world):
-    """The follower has the leader's events, as bytes."""
+    """The follower has the leader's events."""
     head = request(world.leader, "GET", "/health").position
     wait_for(lambda: request(world.follower, "GET", "/health").position >= head, "the follower has caught up", 60)
     after = 0
     while after < head:
         one, two = (request(where, "GET", f"/v1/events?system=1&limit=1000&after={after}", timeout=60) for where in (world.leader, world.follower))
-        assert one.json()["events"] == two.json()["events"], f"the follower differs behind {after}"
+        assert list(map(lasting, one.json()["events"])) == list(map(lasting, two.json()["events"])), f"the follower differs behind {after}"
         after = one.json()["after"]
 
 
